@@ -1,0 +1,22 @@
+"""The two nodes as the rest of the wallet sees them: `lightning()` and `bitcoin()`.
+
+Only addresses differ between the simulated network and real nodes; the adapters are the same.
+"""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from coinos.nodes.base import BitcoinNode, LightningNode
+from coinos.nodes.bitcoind import BitcoinCore
+from coinos.nodes.cln import CoreLightning
+
+
+def lightning() -> LightningNode:
+    """The Lightning node at `LIGHTNING_RPC`. Cheap: nothing connects before the first call."""
+    return CoreLightning(settings.LIGHTNING_RPC)
+
+
+def bitcoin() -> BitcoinNode:
+    """The Bitcoin node at `BITCOIN_RPC_URL` with the wallet `BITCOIN_WALLET`."""
+    return BitcoinCore(settings.BITCOIN_RPC_URL, wallet=settings.BITCOIN_WALLET)
