@@ -31,11 +31,12 @@ Kinds inside an outgoing Lightning payment (method `xpay` or `pay`):
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
 Reply = dict[str, Any]
@@ -64,8 +65,8 @@ class Fault:
     seconds: float = 0.0
     field: str = ""
     how: str = ""
-    calls: int = field(default=0, init=False)
-    strikes: int = field(default=0, init=False)
+    calls: int = dataclasses.field(default=0, init=False)
+    strikes: int = dataclasses.field(default=0, init=False)
 
     def __post_init__(self) -> None:
         if self.kind not in WIRE_KINDS | PAYMENT_KINDS:
@@ -81,7 +82,7 @@ class Fault:
     @classmethod
     def from_dict(cls, rule: dict[str, Any]) -> Fault:
         """Build a rule from JSON. Raises ValueError for a kind or key that does not exist."""
-        known = {f.name for f in fields(cls) if f.init}
+        known = {f.name for f in dataclasses.fields(cls) if f.init}
         if unknown := set(rule) - known:
             raise ValueError(f"unknown keys in fault: {', '.join(sorted(unknown))}")
         return cls(**rule)
