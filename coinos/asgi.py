@@ -1,0 +1,9 @@
+"""What the web server (granian) runs."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coinos.settings")
+
+application = get_asgi_application()

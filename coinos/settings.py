@@ -1,0 +1,448 @@
+"""Django settings, and the only place where coinos reads its environment.
+
+Every variable is read here once, typed, and refused with a sentence when it is wrong, so that
+a server either starts as its operator meant it or says why not. Nothing has to be set: without
+any variable the server runs on loopback with its own PostgreSQL, Redis and simulated network.
+"""
+
+import datetime as dt
+import ipaddress
+import os
+import socket
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from cryptography.fernet import Fernet
+from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
+
+from coinos import embedded, secret_keys
+from coinos.logs import RedactingFormatter
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+
+
+def refuse(sentence: str) -> ImproperlyConfigured:
+    """The error that stops a start; the sentence names the variable and the mend."""
+    return ImproperlyConfigured(sentence)
+
+
+def text(name: str, default: str = "") -> str:
+    return env.str(name, default="").strip() or default
+
+
+def flag(name: str, default: bool) -> bool:
+    value = text(name, "on" if default else "off").lower()
+    if value not in ("on", "off", "true", "false", "1", "0", "yes", "no"):
+        raise refuse(f"{name} is {value!r}: write on or off.")
+    return value in ("on", "true", "1", "yes")
+
+
+def number(name: str, default: int, minimum: int = 0, maximum: int = 2**62) -> int:
+    value = text(name, str(default))
+    if not (value.isascii() and value.isdigit() and minimum <= int(value) <= maximum):
+        raise refuse(f"{name} is {value!r}: write a whole number from {minimum} to {maximum}.")
+    return int(value)
+
+
+def choice(name: str, default: str, choices: tuple[str, ...]) -> str:
+    value = text(name, default)
+    if value not in choices:
+        raise refuse(f"{name} is {value!r}: write one of {', '.join(choices)}.")
+    return value
+
+
+def names(name: str) -> list[str]:
+    return [part.strip() for part in text(name).split(",") if part.strip()]
+
+
+# --- Where things live ---------------------------------------------------------------------
+
+DATA_DIR = Path(text("COINOS_DATA_DIR", str(BASE_DIR / "data"))).expanduser().absolute()
+
+# --- Network and nodes ---------------------------------------------------------------------
+
+NETWORK = choice("NETWORK", "regtest", ("bitcoin", "testnet4", "signet", "regtest"))
+MAINNET = NETWORK == "bitcoin"
+
+LIGHTNING_RPC = text("LIGHTNING_RPC")
+BITCOIN_RPC_URL = text("BITCOIN_RPC_URL")
+BITCOIN_WALLET = text("BITCOIN_WALLET", "coinos")
+
+# True when no node is given: the same adapters then talk to the simulated network.
+SIMNET = not LIGHTNING_RPC and not BITCOIN_RPC_URL
+SIMNET_DIR = DATA_DIR / "simnet"
+SIMNET_CONTROL = embedded.socket_path(DATA_DIR, "simnet/control")
+
+if SIMNET:
+    if NETWORK != "regtest":
+        raise refuse(
+            f"NETWORK is {NETWORK} but no node is given: set LIGHTNING_RPC and BITCOIN_RPC_URL."
+            " The simulated network is regtest."
+        )
+    LIGHTNING_RPC = str(embedded.socket_path(DATA_DIR, "simnet/lightning-rpc"))
+    port_file = SIMNET_DIR / "bitcoin-port"
+    simnet_bitcoin_port = number(
+        "SIMNET_BITCOIN_PORT",
+        int(port_file.read_text()) if port_file.exists() else 18443,
+        minimum=1,
+        maximum=65535,
+    )
+    BITCOIN_RPC_URL = f"http://simnet:simnet@127.0.0.1:{simnet_bitcoin_port}"
+elif not LIGHTNING_RPC or not BITCOIN_RPC_URL:
+    given, missing = (
+        ("LIGHTNING_RPC", "BITCOIN_RPC_URL")
+        if LIGHTNING_RPC
+        else ("BITCOIN_RPC_URL", "LIGHTNING_RPC")
+    )
+    raise refuse(f"{given} is set and {missing} is not: set both, or neither for simnet.")
+
+if urlsplit(BITCOIN_RPC_URL).scheme not in ("http", "https"):
+    raise refuse("BITCOIN_RPC_URL must look like http://user:password@host:port")
+
+# --- Money: limits, fees, waiting ----------------------------------------------------------
+
+OURFEE_PPM = number("OURFEE", 0, maximum=100_000)
+"""Platform fee on external payments, in parts per million of the amount."""
+
+MIN_DEPOSIT_SAT = number("MIN_DEPOSIT_SAT", 300, minimum=1)
+
+# (from this amount in sats, confirmations needed before a deposit is credited), ascending.
+CONFIRMATIONS = number("CONFIRMATIONS", 1, minimum=1, maximum=100)
+CONFIRMATION_TIERS = (
+    (0, CONFIRMATIONS),
+    (number("CONFIRMATIONS_3_FROM_SAT", 10_000_000), max(3, CONFIRMATIONS)),
+    (number("CONFIRMATIONS_6_FROM_SAT", 100_000_000), max(6, CONFIRMATIONS)),
+)
+
+MAX_PAYMENT_SAT = number("MAX_PAYMENT_SAT", 100_000_000_000, minimum=1)
+MAX_INVOICE_SAT = number("MAX_INVOICE_SAT", 100_000_000_000, minimum=1)
+
+SEND_RETRY_FOR_SECONDS = number("SEND_RETRY_FOR", 30, minimum=1, maximum=600)
+SEND_MARGIN_SECONDS = number("SEND_MARGIN", 120, minimum=1, maximum=3600)
+if MAINNET and (SEND_RETRY_FOR_SECONDS < 30 or SEND_MARGIN_SECONDS < 120):
+    raise refuse("SEND_RETRY_FOR and SEND_MARGIN may not be shorter than 30 and 120 on mainnet.")
+
+STOP_FILE = Path(text("STOP_FILE", str(DATA_DIR / "stop-sends"))).expanduser().absolute()
+"""The kill switch: while this file exists, no external send starts."""
+
+# --- Where the server is reached -----------------------------------------------------------
+
+DEBUG = flag("DEBUG", False)
+if DEBUG and MAINNET:
+    raise refuse("DEBUG is refused on mainnet: its error pages show secrets.")
+
+HOST = text("HOST", "127.0.0.1")
+PORT = number("PORT", 8000, minimum=1, maximum=65535)
+PUBLIC_URL = text("PUBLIC_URL", f"http://{f'[{HOST}]' if ':' in HOST else HOST}:{PORT}").rstrip("/")
+
+public = urlsplit(PUBLIC_URL)
+if public.scheme not in ("http", "https") or not public.hostname or public.path or public.query:
+    raise refuse(f"PUBLIC_URL is {PUBLIC_URL!r}: write it as https://wallet.example.com")
+PUBLIC_IS_HTTPS = public.scheme == "https"
+DOMAIN = public.netloc
+"""What stands behind the @ of a Lightning Address."""
+
+TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0, maximum=5)
+"""How many proxies in front of us overwrite X-Forwarded-For and X-Forwarded-Proto."""
+if MAINNET and not PUBLIC_IS_HTTPS and not public.hostname.endswith(".onion"):
+    raise refuse("NETWORK=bitcoin needs an https PUBLIC_URL.")
+if PUBLIC_IS_HTTPS and not TRUSTED_PROXIES:
+    raise refuse(
+        "PUBLIC_URL is https, so a proxy in front of coinos speaks TLS: set TRUSTED_PROXIES=1"
+        " and let that proxy overwrite X-Forwarded-For and X-Forwarded-Proto."
+    )
+
+ALLOWED_HOSTS = list(
+    dict.fromkeys([public.hostname, *names("ALLOWED_HOSTS"), "127.0.0.1", "localhost", "[::1]"])
+)
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+
+ADMIN_ENABLED = flag("ADMIN_ENABLED", SIMNET)
+
+RATE_LIMITS = flag("RATE_LIMITS", True)
+if MAINNET and not RATE_LIMITS:
+    raise refuse("RATE_LIMITS=off is refused on mainnet.")
+
+
+def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    try:
+        return [ipaddress.ip_network(part) for part in names(name)]
+    except ValueError as error:
+        raise refuse(f"{name}: {error}. Write networks such as 10.0.0.0/8, comma-separated.")
+
+
+# Private networks that URLs given by users (webhooks, LNURL) may reach. None on mainnet; a
+# developer on simnet receives webhooks on his own machine.
+ALLOW_PRIVATE_URLS = networks("ALLOW_PRIVATE_URLS")
+if MAINNET and ALLOW_PRIVATE_URLS:
+    raise refuse("ALLOW_PRIVATE_URLS is refused on mainnet.")
+if SIMNET and not ALLOW_PRIVATE_URLS:
+    ALLOW_PRIVATE_URLS = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
+
+# --- Secrets -------------------------------------------------------------------------------
+
+
+def secret(name: str, generate: Any) -> str:
+    """The variable, else the key that the first start generated into the data dir (0600)."""
+    value = text(name) or secret_keys.generated_once(DATA_DIR / "secrets" / name, generate)
+    if secret_keys.is_sample(value):
+        raise refuse(f"{name} is a sample value: unset it, or make one with: openssl rand -hex 32")
+    return value
+
+
+SECRET_KEY = secret("SECRET_KEY", secret_keys.random_text)
+JWT_SIGNING_KEY = secret("JWT_SIGNING_KEY", secret_keys.random_text)
+FIELD_KEYS = secret("FIELD_KEY", secret_keys.random_fernet).split(",")
+"""Fernet keys for secrets at rest: the first encrypts, all decrypt (for MultiFernet)."""
+for key in FIELD_KEYS:
+    try:
+        Fernet(key)
+    except ValueError:
+        raise refuse("FIELD_KEY must be 32 random bytes in URL-safe base64 (44 characters).")
+
+# --- Database ------------------------------------------------------------------------------
+# Two roles: `app` runs the server, `owner` owns the tables and migrates. See manage.py.
+
+DATABASE_URL = text("DATABASE_URL")
+DATABASE_IS_EMBEDDED = not DATABASE_URL
+DATABASE_OWNER_URL = text("DATABASE_OWNER_URL", DATABASE_URL)
+DATABASE_ROLE = choice("DATABASE_ROLE", "app", ("app", "owner"))
+
+if DATABASE_IS_EMBEDDED:
+    if text("DATABASE_OWNER_URL"):
+        raise refuse("DATABASE_OWNER_URL is set and DATABASE_URL is not: set both or neither.")
+    if MAINNET and os.geteuid() == 0:
+        raise refuse(
+            "NETWORK=bitcoin as root with the embedded database is refused:"
+            " run coinos as a user of its own, or set DATABASE_URL."
+        )
+    DATABASE_URL = embedded.postgres_url(DATA_DIR, role=embedded.APP_ROLE)
+    DATABASE_OWNER_URL = embedded.postgres_url(DATA_DIR, role=embedded.OWNER_ROLE)
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's words for a libpq URL. Each process keeps a small pool (ASGI uses many threads)."""
+    try:
+        options = embedded.parse_postgres_url(url)
+    except ValueError as error:
+        raise refuse(f"DATABASE_URL or DATABASE_OWNER_URL: {error}")
+    pool_size = number("DATABASE_POOL_SIZE", 20, maximum=200)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": options.pop("dbname"),
+        "USER": options.pop("user", ""),
+        "PASSWORD": options.pop("password", ""),
+        "HOST": options.pop("host", ""),
+        "PORT": options.pop("port", ""),
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": options
+        | {"application_name": "coinos"}
+        | ({"pool": {"min_size": 0, "max_size": pool_size, "timeout": 10}} if pool_size else {}),
+    }
+
+
+DATABASES = {"default": database(DATABASE_OWNER_URL if DATABASE_ROLE == "owner" else DATABASE_URL)}
+DATABASE_APP_ROLE = database(DATABASE_URL)["USER"]
+"""The role to which migrations grant what the server may do."""
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis: broker, cache, throttles, wake-ups; never money --------------------------------
+
+REDIS_URL = text("REDIS_URL")
+REDIS_IS_EMBEDDED = not REDIS_URL
+if REDIS_IS_EMBEDDED:
+    REDIS_URL = embedded.redis_url(DATA_DIR)
+if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
+    raise refuse("REDIS_URL must begin with redis://, rediss:// or unix://")
+
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}
+}
+
+# Celery is a bell: messages carry ids, the rows are the queue, results are never read.
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 30, "socket_connect_timeout": 5}
+CELERY_TIMEZONE = "UTC"
+
+# --- Django --------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "coinos",
+    "accounts",
+    "invoices",
+    "payments",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_htmx",
+    "csp",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+ROOT_URLCONF = "coinos.urls"
+ASGI_APPLICATION = "coinos.asgi.application"
+APPEND_SLASH = False
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+# Files are served as they lie in the tree, with an ETag: nothing to build or collect.
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"] if (BASE_DIR / "static").is_dir() else []
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_MAX_AGE = 300
+
+# --- Who is calling ------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "accounts.User"
+LOGIN_URL = "/login"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+PASSWORD_RESET_TIMEOUT = 3600
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+
+TOKEN_LIFETIME_DAYS = number("TOKEN_LIFETIME_DAYS", 365, minimum=1, maximum=3650)
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": JWT_SIGNING_KEY,
+    "ISSUER": "coinos",
+    "AUDIENCE": "coinos",
+    "LEEWAY": 10,
+    "ACCESS_TOKEN_LIFETIME": dt.timedelta(days=TOKEN_LIFETIME_DAYS),
+    "UPDATE_LAST_LOGIN": False,
+    "USER_ID_FIELD": "id",
+    "USER_ID_CLAIM": "user_id",
+}
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PARSER_CLASSES": ["coinos.api.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["coinos.api.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "coinos.api.exception_handler",
+    "NUM_PROXIES": TRUSTED_PROXIES,
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "coinos",
+    "DESCRIPTION": "Receive, hold and send bitcoin over Lightning and on-chain.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# --- What browsers and strangers may do ----------------------------------------------------
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "font-src": [SELF],
+        "base-uri": [NONE],
+        "object-src": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    },
+}
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_IS_HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+# Browsers refuse the __Host- prefix without Secure, so plain http has plain names.
+SESSION_COOKIE_NAME = "__Host-sessionid" if PUBLIC_IS_HTTPS else "sessionid"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if PUBLIC_IS_HTTPS else "csrftoken"
+
+SECURE_SSL_REDIRECT = PUBLIC_IS_HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^api/health$"]
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if PUBLIC_IS_HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PUBLIC_IS_HTTPS
+if TRUSTED_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
+
+# --- Logs ----------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "redacting": {
+            "()": RedactingFormatter,
+            "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+        }
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "redacting"}},
+    "root": {"handlers": ["console"], "level": choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING"))},
+    "loggers": {
+        # Both of these log whole requests, credentials and preimages included, below WARNING.
+        "BitcoinRPC": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+        "httpcore": {"level": "WARNING"},
+        "django": {"handlers": [], "propagate": True},
+    },
+}
