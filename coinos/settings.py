@@ -184,6 +184,9 @@ if MAINNET and ALLOW_PRIVATE_URLS:
 if SIMNET and not ALLOW_PRIVATE_URLS:
     ALLOW_PRIVATE_URLS = [ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128")]
 
+# Our own public addresses and the node's, which such URLs may not reach either.
+OWN_ADDRESSES = networks("OWN_ADDRESSES")
+
 # --- Secrets -------------------------------------------------------------------------------
 
 
