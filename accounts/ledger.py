@@ -1,0 +1,275 @@
+"""THE module that moves money. Every movement has a named function here and nowhere else.
+
+Each function is one round trip to a SQL function of `sql/0001_ledger.sql`, which keeps the books;
+Python keeps the names, the units and the errors. All of them belong inside the caller's
+transaction, so that the movement and its cause commit together. Amounts are millisatoshi.
+
+A function that books something with an external id returns False (or None) when that id was
+booked before: repeating any call is harmless. Debits and holds raise `InsufficientFunds`.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
+
+import psycopg
+from django.db import DatabaseError, OperationalError, connection, transaction
+
+from accounts.errors import HoldExceeded, InsufficientFunds
+from accounts.models import LedgerAccount, User
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class House(IntEnum):
+    """The system accounts, by their fixed ids."""
+
+    LIGHTNING = 1
+    ONCHAIN = 2
+    FEES = 3
+    ROUNDING = 4
+    SUSPENSE = 5
+    BAD_DEBT = 6
+    EQUITY = 7
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What a movement was for: a kind of row and its id."""
+
+    kind: str  # payment | invoice | deposit | operator
+    id: str
+
+
+@dataclass(frozen=True)
+class Balance:
+    """A user's money in whole sats. `available_sat` can be spent; `held_sat` is on its way."""
+
+    available_sat: int
+    held_sat: int
+
+
+# --- Accounts --------------------------------------------------------------------------------------
+
+
+def open_account(user: User) -> int:
+    """Give the user a ledger account; the id of the one he has when there is one."""
+    return int(_call("ledger_open", user.id))
+
+
+def account_of(user_id: UUID) -> int:
+    """The id of the user's ledger account, which every user has since registration."""
+    return LedgerAccount.objects.values_list("id", flat=True).get(user_id=user_id)
+
+
+def balance_of(user_id: UUID) -> Balance:
+    account = LedgerAccount.objects.get(user_id=user_id)
+    return Balance(account.available_msat // 1000, account.held_msat // 1000)
+
+
+# --- Money coming in -------------------------------------------------------------------------------
+
+
+def receive_lightning(
+    *, user_id: UUID, payment_hash: str, amount_msat: int, cause: Cause
+) -> int | None:
+    """Credit a paid bolt11: whole sats to the user, the rest to rounding. Returns the msat
+    credited, None when this payment hash was credited before."""
+    return _receive(
+        House.LIGHTNING,
+        account_of(user_id),
+        amount_msat,
+        "receive.lightning",
+        f"lightning:{payment_hash}",
+        cause,
+    )
+
+
+def receive_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause) -> bool:
+    """Credit a confirmed deposit. `outpoint` is `txid:vout`, with `:n` for the n-th time that it
+    confirmed after a reorg took it back."""
+    external_id = f"onchain:{outpoint}"
+    account = account_of(user_id)
+    return _receive(House.ONCHAIN, account, amount_msat, "receive.onchain", external_id, cause) is not None
+
+
+def reverse_onchain(
+    *, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause
+) -> int | None:
+    """Take back a deposit that a reorg undid. The user pays what is available, `bad_debt` the
+    rest; returns that shortfall in msat, None when this credit was reversed before."""
+    return _call(
+        "ledger_reverse",
+        account_of(user_id),
+        House.ONCHAIN,
+        amount_msat,
+        "reverse.onchain",
+        f"onchain:{outpoint}",
+        cause.kind,
+        cause.id,
+    )
+
+
+def receive_unmatched(*, source: House, external_id: str, amount_msat: int, cause: Cause) -> bool:
+    """Book money that arrived and matches nobody to `suspense`, where an operator finds it."""
+    return _post(source, House.SUSPENSE, amount_msat, "receive.unmatched", external_id, cause)
+
+
+# --- Money between users ---------------------------------------------------------------------------
+
+
+def move_internal(
+    *, from_user_id: UUID, to_user_id: UUID, amount_msat: int, external_id: str, cause: Cause
+) -> bool:
+    """Move money between two users: one row, so what one pays is what the other gets."""
+    accounts = dict(
+        LedgerAccount.objects.filter(user_id__in=[from_user_id, to_user_id]).values_list(
+            "user_id", "id"
+        )
+    )
+    return _post(
+        accounts[from_user_id], accounts[to_user_id], amount_msat, "internal", external_id, cause
+    )
+
+
+# --- Money going out -------------------------------------------------------------------------------
+
+
+def hold_for_payment(*, user_id: UUID, through: House, amount_msat: int, payment_id: UUID) -> int:
+    """Hold amount + maximum fee + platform fee of an outgoing payment; returns the hold's id."""
+    return int(
+        _call(
+            "ledger_hold",
+            account_of(user_id),
+            through,
+            amount_msat,
+            "send.hold",
+            f"send:{payment_id}",
+            "payment",
+            str(payment_id),
+        )
+    )
+
+
+def settle_payment(
+    *, hold_id: int, spent_msat: int, platform_fee_msat: int, payment_id: UUID
+) -> int | None:
+    """Resolve a hold by what the network took: `spent_msat` is the amount plus the exact fee.
+
+    The rest of the hold is free again. Never raises for a fee above the hold: the house pays the
+    excess as `fee.overrun`. Returns the user's total debit in msat, None when already resolved.
+    """
+    return _call(
+        "ledger_settle",
+        hold_id,
+        spent_msat,
+        platform_fee_msat,
+        "send.post",
+        f"send:{payment_id}",
+        "payment",
+        str(payment_id),
+    )
+
+
+def release_payment(*, hold_id: int, payment_id: UUID) -> bool:
+    """Give the whole hold back. Only for a payment that certainly failed."""
+    external_id = f"send:{payment_id}"
+    released = _call(
+        "ledger_void", hold_id, "send.void", external_id, "payment", str(payment_id)
+    )
+    return released is not None
+
+
+def return_withdrawal(*, user_id: UUID, amount_msat: int, payment_id: UUID) -> bool:
+    """Credit back a settled withdrawal whose inputs a foreign transaction spent for good."""
+    return _post(
+        House.ONCHAIN,
+        account_of(user_id),
+        amount_msat,
+        "send.return",
+        f"send:{payment_id}",
+        Cause("payment", str(payment_id)),
+    )
+
+
+# --- Corrections by the operator -------------------------------------------------------------------
+
+
+def fund_from_equity(*, user_id: UUID, amount_msat: int, external_id: str, reason: str) -> bool:
+    """Give a user money of the operator's: a correction, or a start balance on simnet."""
+    return _post(
+        House.EQUITY,
+        account_of(user_id),
+        amount_msat,
+        "operator.credit",
+        external_id,
+        Cause("operator", reason[:100]),
+    )
+
+
+# --- The one way to the database -------------------------------------------------------------------
+
+
+def atomic(function: Callable[P, R]) -> Callable[P, R]:
+    """Run a service in a transaction of its own, again from the start when the database reports
+    a deadlock. Not for functions that talk to a node."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        for attempt in range(5):
+            try:
+                with transaction.atomic():
+                    return function(*args, **kwargs)
+            except OperationalError as error:
+                retry = isinstance(error.__cause__, psycopg.errors.DeadlockDetected)
+                if not retry or connection.in_atomic_block or attempt == 4:
+                    raise
+                time.sleep(0.01 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    return run
+
+
+def _post(
+    debit: int, credit: int, amount_msat: int, kind: str, external_id: str, cause: Cause
+) -> bool:
+    row = _call(
+        "ledger_post", debit, credit, amount_msat, kind, external_id, cause.kind, cause.id
+    )
+    return row is not None
+
+
+def _receive(
+    source: House, account: int, amount_msat: int, kind: str, external_id: str, cause: Cause
+) -> int | None:
+    return _call(
+        "ledger_receive", source, account, amount_msat, kind, external_id, cause.kind, cause.id
+    )
+
+
+def _call(function: str, *args: Any) -> Any:
+    """Run one SQL function of the ledger inside the caller's transaction."""
+    if not connection.in_atomic_block:
+        raise RuntimeError("the ledger moves money only inside a transaction")
+    arguments = [int(argument) if isinstance(argument, IntEnum) else argument for argument in args]
+    placeholders = ", ".join(["%s"] * len(arguments))
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {function}({placeholders})", arguments)
+            return cursor.fetchone()[0]
+    except DatabaseError as error:
+        cause = error.__cause__
+        code = getattr(cause, "sqlstate", None)
+        if code == "CO001" and isinstance(cause, psycopg.Error):
+            available_msat, needed_msat = map(int, (cause.diag.message_detail or "").split())
+            raise InsufficientFunds.of_msat(available_msat, needed_msat) from error
+        if code == "CO002":
+            raise HoldExceeded(str(cause)) from error
+        raise

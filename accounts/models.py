@@ -1,0 +1,410 @@
+"""Who exists and what they own.
+
+`LedgerAccount` and `Transfer` are the books: only the SQL functions behind `accounts.ledger`
+write them, the application's database role may only read. `Activity` is each user's statement,
+`DailyTotal` its rollup, `Event` what happened, for webhooks and live pages.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import PermissionsMixin
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import HashIndex
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+
+class UserManager(BaseUserManager["User"]):
+    def create_user(self, username: str, password: str | None = None, **fields: Any) -> User:
+        user = self.model(username=username, **fields)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, username: str, password: str | None = None, **fields: Any) -> User:
+        return self.create_user(username, password, is_staff=True, is_superuser=True, **fields)
+
+
+def default_currencies() -> list[str]:
+    return ["USD", "CAD"]
+
+
+class User(AbstractBaseUser, PermissionsMixin):
+    """A person or program with an account. `username` is also the Lightning Address."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    username = models.CharField(max_length=24, unique=True)
+
+    display = models.CharField(max_length=100, blank=True)
+    about = models.TextField(max_length=2000, blank=True)
+    picture = models.CharField(max_length=500, blank=True)
+    banner = models.CharField(max_length=500, blank=True)
+    email = models.EmailField(blank=True)
+
+    currency = models.CharField(max_length=3, default="USD")
+    currencies = ArrayField(models.CharField(max_length=3), default=default_currencies)
+    fiat = models.BooleanField(default=False, help_text="Show amounts in currency first")
+    language = models.CharField(max_length=2, blank=True)
+    theme = models.CharField(max_length=10, blank=True)
+
+    prompt = models.BooleanField(default=False, help_text="Ask payers for a tip")
+    tip = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Default tip, percent")
+    memo_prompt = models.BooleanField(default=False)
+    hidepay = models.BooleanField(default=False, help_text="Hide the public pay page")
+    notify = models.BooleanField(default=False)
+    push = models.BooleanField(default=False)
+
+    autowithdraw = models.BooleanField(default=False)
+    threshold_sat = models.BigIntegerField(null=True, blank=True)
+    reserve_sat = models.BigIntegerField(null=True, blank=True)
+    destination = models.CharField(max_length=500, blank=True)
+
+    pin_hash = models.CharField(max_length=128, blank=True)
+    locktime_s = models.PositiveIntegerField(default=300, help_text="PIN asked again after this")
+    pubkey = models.CharField(max_length=64, unique=True, null=True, blank=True)
+    webhook_signing_secret = models.TextField(blank=True, help_text="Encrypted")
+
+    is_active = models.BooleanField(default=True, help_text="False: evicted, no token works")
+    is_staff = models.BooleanField(default=False)
+    frozen_at = models.DateTimeField(null=True, blank=True, help_text="Set: may not spend")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects = UserManager()
+
+    USERNAME_FIELD = "username"
+    REQUIRED_FIELDS: list[str] = []
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="username_is_plain", condition=Q(username__regex=r"^[a-z0-9]{2,24}$")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.username
+
+    @property
+    def has_pin(self) -> bool:
+        return bool(self.pin_hash)
+
+
+class Session(models.Model):
+    """One sign-in. Each token and each browser session names its row, and the row decides:
+    revoke it and the next request is refused."""
+
+    class Kind(models.TextChoices):
+        LOGIN = "login", "API token"
+        WEB = "web", "Browser"
+        READ_ONLY = "ro", "Read-only token"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
+    kind = models.CharField(max_length=5, choices=Kind)
+    address = models.GenericIPAddressField(null=True, blank=True)
+    user_agent = models.CharField(max_length=200, blank=True)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    last_used = models.DateTimeField(default=timezone.now)
+    expires = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="one_live_read_only_session",
+                fields=["user"],
+                condition=Q(kind="ro", revoked_at=None),
+            ),
+        ]
+
+    @property
+    def is_live(self) -> bool:
+        return self.revoked_at is None and self.expires > timezone.now()
+
+
+class ApiKey(models.Model):
+    """A credential for software. Only its SHA-256 is kept; the key is shown once."""
+
+    class Scope(models.TextChoices):
+        READ = "read", "Read"
+        RECEIVE = "receive", "Receive"
+        SPEND = "spend", "Spend"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
+    name = models.CharField(max_length=60)
+    key_sha256 = models.CharField(max_length=64, unique=True)
+    hint = models.CharField(max_length=12, help_text="First characters, to tell keys apart")
+    scope = models.CharField(max_length=7, choices=Scope)
+    budget_sat = models.BigIntegerField(null=True, blank=True, help_text="Most sats a day")
+    spent_day = models.DateField(null=True, blank=True)
+    spent_sat = models.BigIntegerField(default=0, help_text="On spent_day, fees included")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    last_used = models.DateTimeField(null=True, blank=True)
+    expires = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="budget_is_positive", condition=Q(budget_sat__gt=0)),
+            models.CheckConstraint(
+                name="spent_within_budget",
+                condition=Q(budget_sat=None) | Q(spent_sat__lte=F("budget_sat")),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Connection(models.Model):
+    """A Nostr Wallet Connect connection (NIP-47): listed and kept; no relay is served yet."""
+
+    class Renewal(models.TextChoices):
+        NEVER = "never"
+        DAILY = "daily"
+        WEEKLY = "weekly"
+        MONTHLY = "monthly"
+        YEARLY = "yearly"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="connections")
+    pubkey = models.CharField(max_length=64, unique=True, help_text="Of the client")
+    secret = models.TextField(blank=True, help_text="Encrypted; the client's key")
+    wallet_pubkey = models.CharField(max_length=64)
+    wallet_secret = models.TextField(help_text="Encrypted; one wallet key per connection")
+    name = models.CharField(max_length=60)
+    max_amount_sat = models.BigIntegerField(null=True, blank=True, help_text="Budget a period")
+    max_fee_sat = models.BigIntegerField(null=True, blank=True)
+    budget_renewal = models.CharField(max_length=7, choices=Renewal, default=Renewal.NEVER)
+    notify = models.BooleanField(default=False)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Contact(models.Model):
+    """Somebody this user paid or was paid by; written with the payment."""
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="contacts")
+    contact = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    pinned = models.BooleanField(default=False)
+    trusted = models.BooleanField(default=False)
+    last_paid = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="one_contact", fields=["user", "contact"])]
+        indexes = [models.Index(name="contacts_recent", fields=["user", "-pinned", "-last_paid"])]
+
+
+class Attempts(models.Model):
+    """Failed guesses at a password or PIN in one window of time, counted atomically."""
+
+    key = models.CharField(max_length=120, primary_key=True)
+    window_start = models.DateTimeField()
+    count = models.PositiveIntegerField(default=0)
+
+
+# --- The books: tables, guards and functions are in `sql/0001_ledger.sql` --------------------------
+
+
+class LedgerAccount(models.Model):
+    """An account of the ledger: a user's, or one of the house (`name`).
+
+    A user's balance is kept here and can always be computed from the transfers. System accounts
+    keep no running balance and are never locked.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.OneToOneField(
+        User, on_delete=models.PROTECT, null=True, related_name="ledger_account"
+    )
+    name = models.CharField(max_length=20, unique=True, null=True)
+    posted_msat = models.BigIntegerField(default=0)
+    held_msat = models.BigIntegerField(default=0)
+
+    class Meta:
+        managed = False
+        db_table = "ledger_account"
+
+    def __str__(self) -> str:
+        return self.name or f"user {self.user_id}"
+
+    @property
+    def available_msat(self) -> int:
+        """What the user can spend now."""
+        return self.posted_msat - self.held_msat
+
+
+class Transfer(models.Model):
+    """One movement: a debit and a credit of the same amount. Rows are never changed.
+
+    `pending` rows hold money, and one `post` or `void` row resolves each; `posted` rows move it
+    at once. `cause` says what it was for: a kind and an id.
+    """
+
+    class Phase(models.TextChoices):
+        POSTED = "posted"
+        PENDING = "pending"
+        POST = "post"
+        VOID = "void"
+
+    id = models.BigAutoField(primary_key=True)
+    debit = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="debits")
+    credit = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="credits")
+    amount_msat = models.BigIntegerField()
+    kind = models.CharField(max_length=40)
+    external_id = models.CharField(max_length=200)
+    phase = models.CharField(max_length=7, choices=Phase)
+    pending = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="+")
+    pending_amount_msat = models.BigIntegerField(null=True)
+    cause_kind = models.CharField(max_length=20)
+    cause_id = models.CharField(max_length=100)
+    created = models.DateTimeField()
+
+    class Meta:
+        managed = False
+        db_table = "ledger_transfer"
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.external_id}"
+
+
+# --- The statement -------------------------------------------------------------------------------
+
+
+class Activity(models.Model):
+    """One line of a user's statement: a payment received or sent, as the user sees it.
+
+    Written by the service that moves the money, in that transaction. `amount_sat` is positive
+    for money in and negative for money out, without tip and fees.
+    """
+
+    class Type(models.TextChoices):
+        LIGHTNING = "lightning", "Lightning"
+        BITCOIN = "bitcoin", "Bitcoin"
+        INTERNAL = "internal", "Internal"
+
+    class Status(models.TextChoices):
+        PENDING = "pending", "Pending"
+        SETTLED = "settled", "Settled"
+        FAILED = "failed", "Failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="activities")
+    type = models.CharField(max_length=9, choices=Type)
+    status = models.CharField(max_length=7, choices=Status)
+    amount_sat = models.BigIntegerField()
+    tip_sat = models.BigIntegerField(null=True)
+    fee_sat = models.BigIntegerField(null=True, help_text="Network fee; the reserve while pending")
+    platform_fee_sat = models.BigIntegerField(null=True)
+    hash = models.TextField(help_text="bolt11, address or txid")
+    ref = models.TextField(null=True, help_text="Preimage, txid:vout or the other side's id")
+    payment_hash = models.CharField(max_length=64, null=True)
+    invoice_id = models.UUIDField(null=True)
+    counterparty = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    memo = models.TextField(blank=True)
+    reason = models.TextField(blank=True, help_text="Why it failed or was reversed")
+    rate = models.DecimalField(max_digits=24, decimal_places=8, null=True)
+    currency = models.CharField(max_length=3)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(name="activity_statement", fields=["user", "-created", "-id"]),
+            HashIndex(name="activity_hash", fields=["hash"]),  # a bolt11 outgrows a b-tree
+            models.Index(
+                name="activity_payment_hash",
+                fields=["payment_hash"],
+                condition=~Q(payment_hash=None),
+            ),
+            models.Index(
+                name="activity_unsettled",
+                fields=["user", "status", "-created"],
+                condition=~Q(status="settled"),
+            ),
+        ]
+        verbose_name_plural = "activities"
+
+    @property
+    def is_incoming(self) -> bool:
+        return self.amount_sat > 0
+
+
+class DailyTotal(models.Model):
+    """What came in and went out on one day in one currency: totals without scanning a history.
+
+    Counts every activity that has not failed. `fiat` is the value at the rate of each payment.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    day = models.DateField(help_text="UTC")
+    incoming = models.BooleanField()
+    currency = models.CharField(max_length=3)
+    count = models.BigIntegerField(default=0)
+    sats = models.BigIntegerField(default=0)
+    tips_sat = models.BigIntegerField(default=0)
+    fees_sat = models.BigIntegerField(default=0)
+    fiat = models.DecimalField(max_digits=24, decimal_places=2, default=0)
+    fiat_tips = models.DecimalField(max_digits=24, decimal_places=2, default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="one_daily_total", fields=["user", "day", "incoming", "currency"]
+            ),
+        ]
+
+
+class CurrentTransaction(models.Func):
+    """PostgreSQL's id of the running transaction, as a number that never wraps."""
+
+    template = "pg_current_xact_id()::text::bigint"
+    output_field = models.BigIntegerField()
+
+
+class Event(models.Model):
+    """Something happened to a user's money. The row is the queue: webhooks are made from it and
+    live pages read it by id, below the oldest transaction still running."""
+
+    id = models.BigAutoField(primary_key=True)
+    transaction_id = models.BigIntegerField(editable=False, db_default=CurrentTransaction())
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=30)
+    activity = models.ForeignKey(Activity, on_delete=models.CASCADE, null=True, related_name="+")
+    invoice_id = models.UUIDField(null=True)
+    created = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = [
+            models.Index(name="event_stream", fields=["user", "id"]),
+            models.Index(
+                name="event_invoice", fields=["invoice_id", "id"], condition=~Q(invoice_id=None)
+            ),
+        ]
+
+
+class AuditEvent(models.Model):
+    """Who changed what about security or another account. Append-only, by trigger and grant."""
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    actor = models.CharField(max_length=60, help_text="user, operator name or system")
+    action = models.CharField(max_length=40)
+    object = models.CharField(max_length=100, blank=True)
+    address = models.GenericIPAddressField(null=True)
+    detail = models.JSONField(default=dict)
+    created = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.action} by {self.actor}"

@@ -1,0 +1,229 @@
+"""Money coming in: what was asked for, what arrived, and who is told.
+
+An `Invoice` is what the user made. It is paid through `LightningRequest`s (one per bolt11) or an
+`Address` (many `Deposit`s); earlier requests of a changed invoice stay valid.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime, timedelta
+
+from django.contrib.postgres.indexes import HashIndex
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import Event, User
+
+
+class Invoice(models.Model):
+    """A request for money. `amount_sat` 0 means that the payer chooses."""
+
+    class Type(models.TextChoices):
+        LIGHTNING = "lightning", "Lightning"
+        BITCOIN = "bitcoin", "Bitcoin"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="invoices")
+    own = models.BooleanField(default=True, help_text="Created by the owner")
+    type = models.CharField(max_length=9, choices=Type)
+
+    amount_sat = models.BigIntegerField(default=0)
+    tip_sat = models.BigIntegerField(null=True, blank=True)
+    received_sat = models.BigIntegerField(default=0, help_text="Settled so far, tip included")
+    pending_sat = models.BigIntegerField(default=0, help_text="On-chain, seen but not credited")
+    rate = models.DecimalField(max_digits=24, decimal_places=8, null=True)
+    currency = models.CharField(max_length=3)
+
+    memo = models.TextField(blank=True)
+    items = models.JSONField(default=list)
+    prompt = models.BooleanField(default=False)
+    memo_prompt = models.BooleanField(default=False)
+    request_id = models.CharField(max_length=200, blank=True)
+    address_type = models.CharField(max_length=11, blank=True)
+
+    hash = models.TextField(blank=True, help_text="Current bolt11 or address; blank while made")
+    payment_hash = models.CharField(max_length=64, null=True, help_text="Of the current bolt11")
+    preimage = models.CharField(max_length=64, null=True)
+
+    webhook = models.URLField(max_length=2000, blank=True)
+    secret = models.TextField(blank=True, help_text="Encrypted; sent back in the webhook's body")
+
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    expiry_s = models.PositiveIntegerField()
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="invoice_amount_ge_0", condition=Q(amount_sat__gte=0)),
+            models.CheckConstraint(name="invoice_tip_ge_0", condition=Q(tip_sat__gte=0)),
+            models.CheckConstraint(name="invoice_received_ge_0", condition=Q(received_sat__gte=0)),
+            models.CheckConstraint(name="invoice_pending_ge_0", condition=Q(pending_sat__gte=0)),
+        ]
+        indexes = [models.Index(name="invoices_of_user", fields=["user", "-created"])]
+
+    @property
+    def total_sat(self) -> int:
+        """What has to arrive: amount and tip; 0 when the payer chooses."""
+        return self.amount_sat + (self.tip_sat or 0) if self.amount_sat else 0
+
+    @property
+    def expires_at(self) -> datetime:
+        return self.created + timedelta(seconds=self.expiry_s)
+
+    @property
+    def is_paid(self) -> bool:
+        """Money of this very invoice has settled, and at least all that was asked (M31)."""
+        return self.received_sat > 0 and self.received_sat >= self.total_sat
+
+    @property
+    def is_expired(self) -> bool:
+        return not self.is_paid and timezone.now() >= self.expires_at
+
+    @property
+    def status(self) -> str:
+        """open, pending, partial, paid, overpaid or expired."""
+        if self.is_paid:
+            overpaid = self.total_sat and self.received_sat > self.total_sat
+            return "overpaid" if overpaid else "paid"
+        if self.pending_sat:
+            return "pending"
+        if self.received_sat:
+            return "partial"
+        return "expired" if self.is_expired else "open"
+
+
+class LightningRequest(models.Model):
+    """One bolt11 that our node made for an invoice. Its id is the node's label, and the row is
+    written first, so that an invoice whose answer was lost can be found again."""
+
+    class State(models.TextChoices):
+        CREATED = "created", "Created"  # the node has not answered yet
+        OPEN = "open", "Open"
+        PAID = "paid", "Paid"
+        WITHDRAWN = "withdrawn", "Withdrawn"  # settled inside the ledger
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="requests")
+    state = models.CharField(max_length=9, choices=State, default=State.CREATED)
+    payment_hash = models.CharField(max_length=64, unique=True, null=True)
+    bolt11 = models.TextField(null=True)
+    amount_msat = models.BigIntegerField(null=True, help_text="Null: the payer chooses")
+    received_msat = models.BigIntegerField(default=0)
+    comment = models.TextField(blank=True, help_text="The payer's, by LNURL")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        indexes = [
+            HashIndex(name="request_bolt11", fields=["bolt11"]),
+            models.Index(
+                name="request_to_withdraw", fields=["created"], condition=Q(state="withdrawn")
+            ),
+        ]
+
+
+class Address(models.Model):
+    """An on-chain address of ours. It belongs to its invoice for ever; payers may reuse it."""
+
+    address = models.CharField(max_length=100, primary_key=True)
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="addresses")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name_plural = "addresses"
+
+
+class Deposit(models.Model):
+    """An output that pays one of our addresses, by outpoint, from first sight to credit.
+
+    `sequence` counts the credits of this outpoint: a deposit that a reorg took back and that
+    confirms again is a new credit.
+    """
+
+    class State(models.TextChoices):
+        SEEN = "seen", "Seen"
+        CREDITED = "credited", "Credited"
+        CONFLICTED = "conflicted", "Conflicted"
+        REVERSED = "reversed", "Reversed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    address = models.ForeignKey(Address, on_delete=models.PROTECT, related_name="deposits")
+    txid = models.CharField(max_length=64)
+    vout = models.PositiveIntegerField()
+    amount_sat = models.BigIntegerField()
+    state = models.CharField(max_length=10, choices=State, default=State.SEEN)
+    sequence = models.PositiveIntegerField(default=0)
+    confirmations = models.IntegerField(default=0)
+    confirmations_required = models.PositiveSmallIntegerField()
+    block_hash = models.CharField(max_length=64, null=True)
+    block_height = models.PositiveIntegerField(null=True)
+    activity_id = models.UUIDField(null=True)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    credited_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="one_row_per_outpoint", fields=["txid", "vout"]),
+            models.CheckConstraint(name="deposit_is_positive", condition=Q(amount_sat__gt=0)),
+        ]
+        indexes = [
+            models.Index(name="deposit_open", fields=["created"], condition=Q(state="seen")),
+            models.Index(
+                name="deposit_shallow", fields=["block_height"], condition=Q(state="credited")
+            ),
+        ]
+
+    @property
+    def outpoint(self) -> str:
+        return f"{self.txid}:{self.vout}"
+
+
+class Cursor(models.Model):
+    """How far a watcher has read a node. It moves in the transaction of what it found."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    value = models.CharField(max_length=100)
+    node_id = models.CharField(max_length=100, blank=True)
+    updated = models.DateTimeField(auto_now=True)
+
+
+class WebhookDelivery(models.Model):
+    """One event to be told to one URL: written with the event, tried until it is done."""
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Pending"
+        DELIVERED = "delivered", "Delivered"
+        FAILED = "failed", "Given up"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    message_id = models.CharField(max_length=40, unique=True)
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="deliveries")
+    event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="+")
+    url = models.URLField(max_length=2000)
+    body = models.TextField(help_text="Encrypted: it may contain the invoice's secret")
+    state = models.CharField(max_length=9, choices=State, default=State.PENDING)
+    attempts_count = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(default=timezone.now)
+    leased_until = models.DateTimeField(null=True)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        verbose_name_plural = "webhook deliveries"
+        indexes = [
+            models.Index(
+                name="delivery_due", fields=["next_attempt_at"], condition=Q(state="pending")
+            ),
+        ]
+
+
+class WebhookAttempt(models.Model):
+    """One call of a webhook and what came back."""
+
+    id = models.BigAutoField(primary_key=True)
+    delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="attempts")
+    status = models.PositiveSmallIntegerField(null=True)
+    error = models.CharField(max_length=200, blank=True)
+    response = models.TextField(blank=True, help_text="The first 1,000 characters")
+    duration_ms = models.PositiveIntegerField()
+    created = models.DateTimeField(default=timezone.now, editable=False)

@@ -1,0 +1,151 @@
+"""Money going out through a node: the outgoing state machine.
+
+Lightning: created → sending → settled | failed. On-chain: created → signed → broadcast →
+confirmed | failed. Payments between users need no node and no row here: they are one ledger
+transfer and two lines of statement.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import ApiKey, User
+
+
+class Payment(models.Model):
+    """One outgoing payment. Its id is also the id of its line in the statement, and of its hold.
+
+    The hold covers amount + maximum network fee + platform fee and is resolved exactly once.
+    """
+
+    class Type(models.TextChoices):
+        LIGHTNING = "lightning", "Lightning"
+        BITCOIN = "bitcoin", "Bitcoin"
+
+    class State(models.TextChoices):
+        CREATED = "created", "Created"
+        SENDING = "sending", "Sending"
+        SETTLED = "settled", "Settled"
+        SIGNED = "signed", "Signed"
+        BROADCAST = "broadcast", "Broadcast"
+        CONFIRMED = "confirmed", "Confirmed"
+        FAILED = "failed", "Failed"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="payments")
+    api_key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, null=True, related_name="+")
+    type = models.CharField(max_length=9, choices=Type)
+    state = models.CharField(max_length=9, choices=State, default=State.CREATED)
+    destination = models.TextField(help_text="bolt11 in lower case, or an address")
+
+    amount_sat = models.BigIntegerField(help_text="What the recipient gets")
+    max_fee_sat = models.BigIntegerField(help_text="Reserved for the network")
+    platform_fee_sat = models.BigIntegerField(default=0)
+    fee_sat = models.BigIntegerField(null=True, help_text="What the network took, rounded up")
+    hold_id = models.BigIntegerField(help_text="The pending transfer")
+    failure = models.TextField(blank=True)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    resolved_at = models.DateTimeField(null=True)
+
+    # Lightning
+    payment_hash = models.CharField(max_length=64, null=True)
+    amount_to_choose = models.BooleanField(default=False, help_text="The invoice names no amount")
+    attempted_at = models.DateTimeField(null=True)
+    deadline = models.DateTimeField(null=True, help_text="The node's own retries end here")
+    call_returned = models.BooleanField(default=False, help_text="The node answered our call")
+    node_id = models.CharField(max_length=66, blank=True, help_text="The node that was asked")
+    preimage = models.CharField(max_length=64, null=True)
+    fee_final = models.BooleanField(default=False, help_text="No part is pending any more")
+    next_look_at = models.DateTimeField(null=True, help_text="When the resolver looks again")
+
+    # On-chain
+    txid = models.CharField(max_length=64, null=True, unique=True)
+    hex = models.TextField(blank=True, help_text="Signed once, broadcast for ever")
+    fee_rate_sat_vb = models.PositiveIntegerField(null=True)
+    subtract_fee = models.BooleanField(default=False)
+    broadcast_attempted_at = models.DateTimeField(null=True)
+    confirmations = models.IntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            # Two users, two tabs, two processes: one live payment of an invoice on the whole site.
+            models.UniqueConstraint(
+                name="one_live_payment_per_payment_hash",
+                fields=["payment_hash"],
+                condition=Q(type="lightning", state__in=["created", "sending", "settled"]),
+            ),
+            models.CheckConstraint(name="payment_amount_is_positive", condition=Q(amount_sat__gt=0)),
+            models.CheckConstraint(name="payment_fees_ge_0", condition=Q(max_fee_sat__gte=0)),
+            models.CheckConstraint(
+                name="settled_has_a_preimage",
+                condition=~Q(type="lightning", state="settled") | ~Q(preimage=None),
+            ),
+            models.CheckConstraint(
+                name="signed_has_a_transaction",
+                condition=~Q(state__in=["signed", "broadcast", "confirmed"]) | ~Q(txid=None),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                name="payment_unresolved",
+                fields=["state", "next_look_at"],
+                condition=Q(state__in=["created", "sending", "signed", "broadcast"])
+                | Q(state="settled", fee_final=False, type="lightning"),
+            ),
+            models.Index(name="payments_of_user", fields=["user", "-created"]),
+        ]
+
+    @property
+    def held_sat(self) -> int:
+        """What was taken out of the spendable balance when the payment was accepted."""
+        return self.amount_sat + self.max_fee_sat + self.platform_fee_sat
+
+
+class WithdrawalInput(models.Model):
+    """An outpoint that a live withdrawal spends. Two withdrawals never share one (A06)."""
+
+    id = models.BigAutoField(primary_key=True)
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="inputs")
+    txid = models.CharField(max_length=64)
+    vout = models.PositiveIntegerField()
+    live = models.BooleanField(default=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="one_withdrawal_per_input", fields=["txid", "vout"], condition=Q(live=True)
+            ),
+        ]
+
+
+class IdempotencyKey(models.Model):
+    """A spend that the client named: repeating it returns the same payment.
+
+    Written in the transaction that moves or holds the money. `fingerprint` covers path and body
+    without the PIN; `answered_at` is set when the first request has been answered.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    activity_id = models.UUIDField()
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    answered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="one_spend_per_key", fields=["user", "key"])]
+
+
+class SendBudget(models.Model):
+    """How much may leave and has left in one window, for one user or the whole site.
+
+    Counted in the transaction that holds the money, under this row's lock (M02)."""
+
+    scope = models.CharField(max_length=50, primary_key=True, help_text="site or user:<id>")
+    window_start = models.DateTimeField()
+    spent_sat = models.BigIntegerField(default=0)
