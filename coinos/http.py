@@ -329,28 +329,33 @@ def lookup(host: str) -> list[str]:
 def _checked_addresses(host: str, port: int, kind: Kind, deadline: float) -> list[str]:
     """The addresses of `host`, looked up once, when all of them may be connected to.
 
-    The lookup has a thread of its own because the system's resolver has no timeout.
     Raises UrlRefused, httpcore.ConnectError, httpcore.ConnectTimeout.
     """
+    found = [host] if _literal(host) else _look_up_until(deadline, host)
+    addresses = [_unmapped(address) for address in found]
+    if not kind.ours:
+        for address in addresses:
+            _check_address(address, port, kind)
+    return [str(address) for address in addresses]
+
+
+def _look_up_until(deadline: float, host: str) -> list[str]:
+    """`lookup` in a thread of its own, because the system's resolver has no timeout."""
     answer: Future[list[str]] = Future()
 
     def look_up() -> None:
         try:
             answer.set_result(lookup(host))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (the waiting side raises it)
             answer.set_exception(error)
 
     threading.Thread(target=look_up, daemon=True, name="lookup").start()
     try:
-        addresses = [_unmapped(found) for found in answer.result(_seconds_left(deadline))]
+        return answer.result(_seconds_left(deadline))
     except TimeoutError as error:
         raise httpcore.ConnectTimeout("the name could not be looked up in time") from error
     except (OSError, UnicodeError) as error:
         raise httpcore.ConnectError("the name cannot be found") from error
-    if not kind.ours:
-        for address in addresses:
-            _check_address(address, port, kind)
-    return [str(address) for address in addresses]
 
 
 def _check_address(address: IPAddress, port: int, kind: Kind) -> None:
