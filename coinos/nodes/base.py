@@ -18,10 +18,19 @@ from coinos.errors import CoinosError
 
 
 class NodeRefused(CoinosError):
-    """The node understood and refused: its reason is in the message, nothing was done."""
+    """Raised when the node understood and refused: the reason is in the message, nothing was done.
+
+    `code` tells apart what callers act on: `insufficient_funds`, `amount_too_small`,
+    `invalid_address`, `not_relayed`, `block_unknown`; `node_refused` is everything else.
+    """
 
     code = "node_refused"
     title = "Refused by the node"
+    message = "The node refused this"
+
+    def __init__(self, message: str | None = None, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.code
 
 
 # --- Lightning ---------------------------------------------------------------------------------
@@ -71,11 +80,15 @@ class NodeInvoice:
     pay_index: int | None
     created_index: int
     updated_index: int | None
+    offer_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """A paid invoice of our node. `pay_index` is the cursor after this receipt."""
+    """A paid invoice of our node. `pay_index` is the cursor after this receipt.
+
+    For a paid offer the label is the node's own and `offer_id` says which offer it was.
+    """
 
     label: str
     payment_hash: str
@@ -83,11 +96,16 @@ class Receipt:
     preimage: str
     paid_at_s: int
     pay_index: int
+    offer_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A payment request that somebody gave us. `raw` is the node's answer, for `GET /decode`."""
+    """A payment request that somebody gave us. `raw` is the node's answer, for `GET /decode`.
+
+    `created_at_s + expiry_s` is when it expires, at most the year 9999, which is also what an
+    offer without an end says (an offer has no creation time: 0).
+    """
 
     kind: str  # bolt11 | bolt12 offer | bolt12 invoice
     payment_hash: str | None  # None for offers
@@ -151,9 +169,11 @@ class PaymentRecord:
 class PayReply:
     """What `pay` answered. Advice only: `outcome` of the release rule decides.
 
-    `returned` is true when the node gave an answer of its own to the call (a success or an error
-    reply), false when the connection broke or our deadline passed first.
+    `returned` is true when the answer says that this call sends no more parts: a success, or an
+    error that xpay gives on purpose. It is false when the connection broke, our deadline passed
+    first, or the answer is unreadable or unlisted.
     `never_sent` is true when the answer proves that this call sent nothing (nodes.md 3).
+    `reason` is a sentence for the user, never the node's own text.
     """
 
     returned: bool
@@ -164,11 +184,16 @@ class PayReply:
 
 @dataclass(frozen=True)
 class LightningBalance:
-    """`ours_msat` in all open channels; `spendable_msat` in those that can route now."""
+    """`ours_msat` in all open channels; `spendable_msat` in those that can route now.
+
+    `ours_msat` still counts an outgoing HTLC until both sides have removed it, even after the
+    payment has settled; `outgoing_msat` has those by payment hash, to be subtracted when settled.
+    """
 
     ours_msat: int
     spendable_msat: int
     receivable_msat: int
+    outgoing_msat: dict[str, int] = field(default_factory=dict)
 
 
 class LightningNode(Protocol):
@@ -324,7 +349,9 @@ class BitcoinNode(Protocol):
 
     def transaction(self, txid: str) -> WalletTransaction | None: ...
 
-    def block_is_active(self, block_hash: str) -> bool: ...
+    def block_is_active(self, block_hash: str) -> bool:
+        """Is this block part of the best chain? Raises `NodeRefused` with code `block_unknown`
+        when the node has never seen it: another data directory, not a reorganisation."""
 
     def prepare(
         self,

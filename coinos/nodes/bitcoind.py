@@ -1,0 +1,484 @@
+"""Bitcoin Core, through python-bitcoinrpc: the only file that knows bitcoind's RPC words.
+
+python-bitcoinrpc shares one connection between threads, is dead for good after a timeout, accepts
+any method, encodes `Decimal` through a float and has exceptions that fail when formatted. So every
+call goes through `_call`: a listed method, one new connection that is closed afterwards, amounts
+as strings of eight decimals, a checked reply, and a log line of method, time and code.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from decimal import ROUND_CEILING, Decimal
+from http.client import HTTPConnection, HTTPSConnection
+from typing import Literal, get_args
+from urllib.parse import quote, urlsplit
+
+from bitcoinrpc.authproxy import AuthServiceProxy, JSONRPCException
+
+from coinos.errors import NodeUnavailable
+from coinos.money import MAX_SAT, SAT_PER_BTC, sat_to_btc
+from coinos.nodes.base import (
+    BitcoinBalance,
+    BitcoinInfo,
+    Broadcast,
+    FeeRates,
+    NodeRefused,
+    Output,
+    Receipts,
+    SignedTransaction,
+    WalletTransaction,
+)
+from coinos.nodes.replies import Reply, RpcError, unreadable
+
+logger = logging.getLogger(__name__)
+
+# At DEBUG it logs whole requests.
+logging.getLogger("BitcoinRPC").setLevel(logging.WARNING)
+
+NodeMethod = Literal[
+    "getblockchaininfo",
+    "getnetworkinfo",
+    "getblockheader",
+    "getmempoolinfo",
+    "getmempoolentry",
+    "estimatesmartfee",
+    "validateaddress",
+    "decoderawtransaction",
+    "testmempoolaccept",
+    "sendrawtransaction",
+    "loadwallet",
+    "createwallet",
+]
+WalletMethod = Literal[
+    "getwalletinfo",
+    "getnewaddress",
+    "getaddressinfo",
+    "getbalances",
+    "listsinceblock",
+    "gettransaction",
+    "send",
+    "lockunspent",
+]
+
+CALL_TIMEOUT_S = 30
+
+# chain as Bitcoin Core says it -> our NETWORK. The old testnet has no place in it.
+NETWORKS = {
+    "main": "bitcoin",
+    "testnet4": "testnet4",
+    "signet": "signet",
+    "regtest": "regtest",
+    "test": "testnet",
+}
+ADDRESS_TYPES = {"legacy", "p2sh-segwit", "bech32", "bech32m"}
+
+HEADERS_AHEAD_MAX = 2
+FEE_RATE_MAX_SAT_VB = 500
+# sat/vB in BTC per kvB: what we broadcast at most, above any rate that we choose ourselves
+BROADCAST_FEE_RATE_MAX = "0.01000000"
+BLOCKS_FASTEST, BLOCKS_HALF_HOUR, BLOCKS_HOUR, BLOCKS_ECONOMY = 2, 3, 6, 144
+SAT_VB_PER_BTC_KVB = SAT_PER_BTC // 1000
+
+# bitcoind's error codes (src/rpc/protocol.h)
+WALLET_ERROR = -4
+NOT_FOUND = -5
+INSUFFICIENT_FUNDS = -6
+INVALID_PARAMETER = -8
+WALLET_LOCKED = -13
+WALLET_NOT_FOUND = -18
+MISSING_OR_SPENT = -25
+POLICY = -26
+ALREADY_IN_CHAIN = -27
+WARMING_UP = -28
+ALREADY_LOADED = -35
+NOT_JSON = (-342, -343)  # python-bitcoinrpc's own: 401, 503, an empty body
+
+
+class BitcoinCore:
+    """A `BitcoinNode`: bitcoind at `http://user:password@host:port` with one of its wallets.
+
+    Safe to share by threads. Loads the wallet when bitcoind has it and did not load it, and makes
+    it on regtest when it does not exist.
+    """
+
+    def __init__(self, url: str, *, wallet: str) -> None:
+        parts = urlsplit(url)
+        # python-bitcoinrpc decodes no escapes and knows no default port
+        if not (parts.hostname and parts.port and parts.username and parts.password):
+            raise ValueError("the Bitcoin RPC URL needs user, password, host and port")
+        if "%" in parts.username + parts.password:
+            raise ValueError("the Bitcoin RPC password may hold no characters that need escapes")
+        self._url = url.rstrip("/")
+        self._wallet = wallet
+        self._connection_type = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._host, self._port = parts.hostname, parts.port
+
+    # --- the chain -----------------------------------------------------------------------------
+
+    def info(self) -> BitcoinInfo:
+        chain = Reply(self._node("getblockchaininfo"), "getblockchaininfo")
+        network = Reply(self._node("getnetworkinfo"), "getnetworkinfo")
+        wallet = Reply(self._own_wallet("getwalletinfo"), "getwalletinfo")
+        blocks = chain.integer("blocks")
+        synced = (
+            not chain.boolean("initialblockdownload")
+            and chain.integer("headers") - blocks <= HEADERS_AHEAD_MAX
+            and wallet.raw.get("scanning") is False
+            and wallet.nested("lastprocessedblock").integer("height") >= blocks
+        )
+        return BitcoinInfo(
+            network=NETWORKS[chain.one_of("chain", *NETWORKS)],
+            blocks=blocks,
+            tip_hash=chain.hash32("bestblockhash"),
+            synced=synced,
+            version=network.integer("version"),
+        )
+
+    def block_is_active(self, block_hash: str) -> bool:
+        try:
+            header = Reply(self._call("getblockheader", block_hash), "getblockheader")
+        except RpcError as error:
+            if error.code == NOT_FOUND:
+                raise NodeRefused("The node knows no such block", code="block_unknown") from None
+            raise _refused(error) from None
+        # -1 for a block that is not in the best chain
+        return header.integer("confirmations", minimum=-1) > 0
+
+    def fee_rates(self) -> FeeRates:
+        mempool = Reply(self._node("getmempoolinfo"), "getmempoolinfo")
+        relay_floor = max(mempool.decimal("mempoolminfee"), mempool.decimal("minrelaytxfee"))
+        minimum = _sat_vb(relay_floor, at_least=1)
+        economy = self._fee_rate(BLOCKS_ECONOMY, at_least=minimum)
+        hour = self._fee_rate(BLOCKS_HOUR, at_least=economy)
+        half_hour = self._fee_rate(BLOCKS_HALF_HOUR, at_least=hour)
+        fastest = self._fee_rate(BLOCKS_FASTEST, at_least=half_hour)
+        return FeeRates(fastest, half_hour, hour, economy, minimum)
+
+    def _fee_rate(self, blocks: int, *, at_least: int) -> int:
+        estimate = Reply(self._node("estimatesmartfee", blocks), "estimatesmartfee")
+        # without enough history the answer has only `errors` and `blocks`
+        feerate = estimate.optional(estimate.decimal, "feerate")
+        return at_least if feerate is None else _sat_vb(feerate, at_least=at_least)
+
+    def address_is_valid(self, address: str) -> bool:
+        return Reply(self._node("validateaddress", address), "validateaddress").boolean("isvalid")
+
+    # --- receiving -----------------------------------------------------------------------------
+
+    def new_address(self, *, label: str, address_type: str) -> str:
+        if address_type not in ADDRESS_TYPES:
+            raise ValueError(f"not an address type: {address_type}")
+        address = self._own_wallet("getnewaddress", label, address_type)
+        if not isinstance(address, str) or not address:
+            raise unreadable("getnewaddress")
+        return address
+
+    def address_is_ours(self, address: str) -> bool:
+        try:
+            reply = Reply(self._call_wallet("getaddressinfo", address), "getaddressinfo")
+        except RpcError as error:
+            if error.code == NOT_FOUND:
+                return False
+            raise _refused(error) from None
+        return reply.boolean("ismine")
+
+    def receipts_since(self, block_hash: str | None, *, confirmations: int) -> Receipts:
+        if not 1 <= confirmations <= 1000:
+            raise ValueError(f"confirmations out of range: {confirmations}")
+        try:
+            answer = self._call_wallet(
+                "listsinceblock", block_hash or "", confirmations, False, True
+            )
+        except RpcError as error:
+            if error.code == NOT_FOUND:
+                raise NodeRefused("The node knows no such block", code="block_unknown") from None
+            raise _refused(error) from None
+        reply = Reply(answer, "listsinceblock")
+        return Receipts(
+            outputs=tuple(
+                _output(entry, entry)
+                for entry in reply.nested_list("transactions")
+                if entry.text("category") == "receive"
+            ),
+            removed_txids=tuple(
+                dict.fromkeys(entry.hash32("txid") for entry in reply.nested_list("removed"))
+            ),
+            next_block_hash=reply.hash32("lastblock"),
+        )
+
+    def transaction(self, txid: str) -> WalletTransaction | None:
+        try:
+            reply = Reply(self._call_wallet("gettransaction", txid), "gettransaction")
+        except RpcError as error:
+            if error.code == NOT_FOUND:
+                return None
+            raise _refused(error) from None
+        confirmations = _confirmations(reply)
+        return WalletTransaction(
+            txid=reply.hash32("txid"),
+            confirmations=confirmations,
+            block_hash=reply.optional(reply.hash32, "blockhash"),
+            block_height=reply.optional(reply.integer, "blockheight"),
+            hex=reply.hex_text("hex"),
+            conflicts=reply.hashes("walletconflicts") + reply.hashes("mempoolconflicts"),
+            in_mempool=confirmations == 0 and self._is_in_mempool(txid),
+            outputs=tuple(
+                _output(detail, reply)
+                for detail in reply.nested_list("details")
+                if detail.text("category") == "receive"
+            ),
+        )
+
+    def _is_in_mempool(self, txid: str) -> bool:
+        try:
+            self._call("getmempoolentry", txid)
+        except RpcError as error:
+            if error.code == NOT_FOUND:
+                return False
+            raise _refused(error) from None
+        return True
+
+    def balance(self) -> BitcoinBalance:
+        mine = Reply(self._own_wallet("getbalances"), "getbalances").nested("mine")
+        return BitcoinBalance(mine.btc("trusted"), mine.btc("untrusted_pending"))
+
+    # --- sending -------------------------------------------------------------------------------
+
+    def prepare(
+        self,
+        *,
+        address: str,
+        amount_sat: int,
+        fee_rate_sat_vb: int,
+        subtract_fee: bool,
+        lock_inputs: bool,
+    ) -> SignedTransaction:
+        if not 1 <= amount_sat <= MAX_SAT:
+            raise ValueError(f"amount_sat out of range: {amount_sat}")
+        if not 1 <= fee_rate_sat_vb <= FEE_RATE_MAX_SAT_VB:
+            raise ValueError(f"fee_rate_sat_vb out of range: {fee_rate_sat_vb}")
+        options: dict[str, object] = {
+            "add_to_wallet": False,  # nothing is broadcast, nothing enters the wallet
+            "lock_unspents": lock_inputs,
+            "minconf": 1,
+            "replaceable": True,
+        }
+        if subtract_fee:
+            options["subtract_fee_from_outputs"] = [0]
+        outputs = [{address: sat_to_btc(amount_sat)}]
+        try:
+            answer = self._call_wallet("send", outputs, None, "unset", fee_rate_sat_vb, options)
+        except RpcError as error:
+            raise _cannot_prepare(error) from None
+        reply = Reply(answer, "send")
+        if not reply.boolean("complete"):
+            raise unreadable("send: not completely signed")
+        txid, signed = reply.hash32("txid"), reply.hex_text("hex")
+
+        transaction = Reply(self._node("decoderawtransaction", signed), "decoderawtransaction")
+        inputs = tuple(
+            (entry.hash32("txid"), entry.integer("vout", maximum=0xFFFFFFFF))
+            for entry in transaction.nested_list("vin")
+        )
+        try:
+            fee_sat = self._fee_sat(signed, txid)
+            paid_sat = amount_sat - fee_sat if subtract_fee else amount_sat
+            if not inputs or not _pays(transaction, address, paid_sat):
+                raise unreadable("send: the transaction is not the one that was asked for")
+        except (NodeRefused, NodeUnavailable):
+            if lock_inputs:
+                self._unlock_quietly(inputs)
+            raise
+        return SignedTransaction(
+            txid, signed, inputs, fee_sat, transaction.integer("vsize", minimum=1)
+        )
+
+    def _fee_sat(self, signed: str, txid: str) -> int:
+        """The fee that the mempool would see. Raises `NodeRefused` when it would not take it."""
+        answer = self._node("testmempoolaccept", [signed])
+        if not isinstance(answer, list) or len(answer) != 1:
+            raise unreadable("testmempoolaccept")
+        reply = Reply(answer[0], "testmempoolaccept")
+        reply.one_of("txid", txid)
+        if not reply.boolean("allowed"):
+            raise NodeRefused("The network would not relay this transaction", code="not_relayed")
+        return reply.nested("fees").btc("base")
+
+    def unlock(self, inputs: tuple[tuple[str, int], ...]) -> None:
+        self._set_locks(inputs, unlock=True)
+
+    def lock(self, inputs: tuple[tuple[str, int], ...]) -> None:
+        self._set_locks(inputs, unlock=False)
+
+    def _set_locks(self, inputs: tuple[tuple[str, int], ...], *, unlock: bool) -> None:
+        # One by one, so that one which is spent or locked already does not stop the others; and
+        # always named: without a list, bitcoind releases every lock there is.
+        for txid, vout in inputs:
+            try:
+                persistent = [] if unlock else [True]
+                self._call_wallet(
+                    "lockunspent", unlock, [{"txid": txid, "vout": vout}], *persistent
+                )
+            except RpcError as error:
+                if error.code != INVALID_PARAMETER:
+                    raise _refused(error) from None
+
+    def _unlock_quietly(self, inputs: tuple[tuple[str, int], ...]) -> None:
+        try:
+            self.unlock(inputs)
+        except (NodeRefused, NodeUnavailable):
+            logger.warning("inputs of an abandoned transaction stay locked until a restart")
+
+    def broadcast(self, hex: str) -> Broadcast:
+        try:
+            answer = self._call("sendrawtransaction", hex, BROADCAST_FEE_RATE_MAX)
+        except RpcError as error:
+            if error.code == ALREADY_IN_CHAIN:
+                return Broadcast("accepted")
+            if error.code == MISSING_OR_SPENT:
+                return Broadcast("ambiguous", error.message)
+            if error.code == POLICY:
+                return Broadcast("refused", error.message)
+            raise NodeUnavailable() from None
+        Reply({"txid": answer}, "sendrawtransaction").hash32("txid")
+        return Broadcast("accepted")
+
+    # --- calling -------------------------------------------------------------------------------
+
+    def _node(self, method: NodeMethod, *params: object) -> object:
+        """A call to the node whose every error reply is a refusal."""
+        try:
+            return self._call(method, *params)
+        except RpcError as error:
+            raise _refused(error) from None
+
+    def _own_wallet(self, method: WalletMethod, *params: object) -> object:
+        """A call to our wallet whose every error reply is a refusal."""
+        try:
+            return self._call_wallet(method, *params)
+        except RpcError as error:
+            raise _refused(error) from None
+
+    def _call_wallet(self, method: WalletMethod, *params: object) -> object:
+        """`_call` on our wallet. -18 says that nothing ran because the wallet is not loaded, so
+        this is the one answer after which a call is made again."""
+        path = f"/wallet/{quote(self._wallet, safe='')}"
+        try:
+            return self._call(method, *params, path=path)
+        except RpcError as error:
+            if error.code != WALLET_NOT_FOUND:
+                raise
+        self._load_wallet()
+        return self._call(method, *params, path=path)
+
+    def _load_wallet(self) -> None:
+        load_on_startup = True
+        try:
+            self._call("loadwallet", self._wallet, load_on_startup)
+        except RpcError as error:
+            if error.code == ALREADY_LOADED:
+                return
+            chain = Reply(self._node("getblockchaininfo"), "getblockchaininfo").text("chain")
+            if error.code != WALLET_NOT_FOUND or chain != "regtest":
+                logger.critical("bitcoind cannot load our wallet: code %d", error.code)
+                raise NodeUnavailable() from None
+            self._create_wallet(load_on_startup)
+
+    def _create_wallet(self, load_on_startup: bool) -> None:
+        disable_private_keys = blank = avoid_reuse = False
+        passphrase, descriptors = "", True
+        self._node(
+            "createwallet",
+            self._wallet,
+            disable_private_keys,
+            blank,
+            passphrase,
+            avoid_reuse,
+            descriptors,
+            load_on_startup,
+        )
+
+    def _call(self, method: NodeMethod | WalletMethod, *params: object, path: str = "/") -> object:
+        """The result of one call. Raises `RpcError` for bitcoind's own errors and
+        `NodeUnavailable` for anything that is not an answer."""
+        if method not in get_args(NodeMethod) + get_args(WalletMethod):
+            raise ValueError(f"not a method that we use: {method}")
+        connection = self._connection_type(self._host, self._port, timeout=CALL_TIMEOUT_S)
+        started = time.monotonic()
+        code: int | str = "ok"
+        try:
+            proxy = AuthServiceProxy(
+                self._url + path, method, timeout=CALL_TIMEOUT_S, connection=connection
+            )
+            return proxy(*params)
+        except JSONRPCException as error:
+            code = error.code
+            if isinstance(code, bool) or not isinstance(code, int):
+                code = "unreadable"
+            elif code not in (*NOT_JSON, WARMING_UP):
+                raise RpcError(code, str(error.message)) from None
+            raise NodeUnavailable() from None
+        except Exception as error:  # noqa: BLE001
+            # Sockets and parsers fail in many ways, and their texts may hold the payload.
+            code = type(error).__name__
+            raise NodeUnavailable() from None
+        finally:
+            connection.close()
+            logger.info("bitcoin %s %s %.3f s", method, code, time.monotonic() - started)
+
+
+def _output(entry: Reply, transaction: Reply) -> Output:
+    """One output; `transaction` is where the confirmations are, beside the entry or above it."""
+    return Output(
+        txid=transaction.hash32("txid"),
+        vout=entry.integer("vout", maximum=0xFFFFFFFF),
+        address=entry.text("address"),
+        amount_sat=entry.btc("amount"),
+        confirmations=_confirmations(transaction),
+        block_hash=transaction.optional(transaction.hash32, "blockhash"),
+        block_height=transaction.optional(transaction.integer, "blockheight"),
+    )
+
+
+def _confirmations(reply: Reply) -> int:
+    """Negative for a conflict of that depth. One with a confirmation must name its block."""
+    confirmations = reply.integer("confirmations", minimum=-(2**31), maximum=2**31)
+    if confirmations > 0:
+        reply.hash32("blockhash")
+    return confirmations
+
+
+def _pays(transaction: Reply, address: str, amount_sat: int) -> bool:
+    return any(
+        output.nested("scriptPubKey").raw.get("address") == address
+        and output.btc("value") == amount_sat
+        for output in transaction.nested_list("vout")
+    )
+
+
+def _sat_vb(btc_per_kvb: Decimal, *, at_least: int) -> int:
+    """A fee rate in whole sat/vB, rounded up, within what we are ready to pay."""
+    rate = int((btc_per_kvb * SAT_VB_PER_BTC_KVB).to_integral_value(ROUND_CEILING))
+    return min(max(rate, at_least), FEE_RATE_MAX_SAT_VB)
+
+
+def _cannot_prepare(error: RpcError) -> NodeRefused | NodeUnavailable:
+    """Why `send` could not build a payment. bitcoind uses -4 and -6 for several reasons."""
+    text = error.message.lower()
+    if error.code in (WALLET_ERROR, INSUFFICIENT_FUNDS):
+        if "insufficient funds" in text or "exceeds your balance" in text:
+            return NodeRefused("Not enough confirmed coins", code="insufficient_funds")
+        if "too small" in text or "dust" in text:
+            return NodeRefused("The amount is too small", code="amount_too_small")
+    if error.code == NOT_FOUND:
+        return NodeRefused("This is not an address of our network", code="invalid_address")
+    if error.code == WALLET_LOCKED:
+        logger.critical("the wallet of bitcoind is locked: withdrawals wait")
+        return NodeUnavailable()
+    return _refused(error)
+
+
+def _refused(error: RpcError) -> NodeRefused:
+    return NodeRefused(f"The Bitcoin node refused: {error.message}")

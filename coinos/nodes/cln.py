@@ -1,0 +1,523 @@
+"""Core Lightning, through pyln-client: the only file that knows lightningd's RPC words.
+
+pyln-client has no timeouts, accepts any method and puts payloads (preimages, secrets) into logs
+and exceptions. So every call goes through `_call`: a listed method, one new socket, one deadline
+for all of it, amounts as "<n>msat", a checked reply, and a log line of method, time and code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+from pyln.client.lightning import UnixDomainSocketRpc, UnixSocket
+
+from coinos.errors import NodeUnavailable
+from coinos.nodes.base import (
+    CreatedInvoice,
+    Decoded,
+    LightningBalance,
+    LightningInfo,
+    NodeInvoice,
+    NodeRefused,
+    PaymentRecord,
+    PayReply,
+    Receipt,
+)
+from coinos.nodes.replies import MAX_INDEX, MAX_MSAT, MAX_TIME_S, Reply, RpcError, unreadable
+
+logger = logging.getLogger(__name__)
+
+Method = Literal[
+    "getinfo",
+    "invoice",
+    "listinvoices",
+    "delinvoice",
+    "waitanyinvoice",
+    "decode",
+    "xpay",
+    "listpays",
+    "listsendpays",
+    "fetchinvoice",
+    "offer",
+    "listpeerchannels",
+]
+
+CALL_TIMEOUT_S = 30
+WAIT_MARGIN_S = 15
+PAY_MARGIN_S = 15
+FETCH_INVOICE_TIMEOUT_S = 15
+
+# At most a week of blocks of possible lock-up in one payment; lightningd's default is two.
+MAX_DELAY_BLOCKS = 1008
+MAX_EXPIRY_S = 31_536_000
+MAX_REQUEST_CHARS = 8_192
+
+BAD_PARAMETERS = -32602
+LABEL_EXISTS = 900
+WAIT_TIMED_OUT = 904
+LABEL_UNKNOWN = 905
+STATUS_DIFFERS = 906
+
+# What xpay's own errors mean for the payer (nodes.md 3). A code that is not here is unknown.
+PAY_ERRORS = {
+    BAD_PARAMETERS: "The invoice cannot be paid as it is",
+    203: "The recipient refused the payment",
+    205: "No route to the recipient for this amount",
+    206: "No route to the recipient within the fee limit",
+    207: "The invoice has expired",
+    209: "The payment failed on the way",
+    210: "The payment failed on the way, after several attempts",
+}
+NEVER_SENT = {BAD_PARAMETERS, 207}
+
+OPEN_STATES = {
+    "CHANNELD_NORMAL",
+    "CHANNELD_AWAITING_SPLICE",
+    "CHANNELD_SHUTTING_DOWN",
+    "CLOSINGD_SIGEXCHANGE",
+}
+SPENDABLE_STATES = {"CHANNELD_NORMAL", "CHANNELD_AWAITING_SPLICE"}
+
+# BOLT12 names its network by genesis block (in wire order), BOLT11 by the prefix we use for both.
+BITCOIN_CHAIN = "6fe28c0ab6f1b372c1a6a246ae63f74f931e8365e15a089c68d6190000000000"
+CURRENCY_OF_CHAIN = {
+    BITCOIN_CHAIN: "bc",
+    "43f08bdab050e35b567c864b91f47f50ae725ae2de53bcfbbaf284da00000000": "tb",
+    "f61eee3b63a380a477a063af32b2bbc97c9ff9f01f2c4225e973988108000000": "tbs",
+    "06226e46111a0b59caaf126043eb5bbf28c34f3a5e332a1fc7b2b73cf188910f": "bcrt",
+}
+
+
+class CoreLightning:
+    """A `LightningNode` at the `lightning-rpc` socket of lightningd. Safe to share by threads."""
+
+    def __init__(self, rpc_path: str | os.PathLike[str]) -> None:
+        self._path = os.fspath(rpc_path)
+
+    def info(self) -> LightningInfo:
+        reply = Reply(self._call("getinfo"), "getinfo")
+        behind = reply.raw.keys() & {"warning_bitcoind_sync", "warning_lightningd_sync"}
+        features = reply.optional(reply.nested, "our_features")
+        return LightningInfo(
+            id=reply.text("id"),
+            alias=reply.optional(reply.text, "alias") or "",
+            color=reply.text("color"),
+            network=reply.text("network"),
+            version=reply.text("version"),
+            blockheight=reply.integer("blockheight"),
+            synced=not behind,
+            num_peers=reply.integer("num_peers"),
+            num_active_channels=reply.integer("num_active_channels"),
+            num_inactive_channels=reply.integer("num_inactive_channels"),
+            num_pending_channels=reply.integer("num_pending_channels"),
+            fees_collected_msat=reply.msat("fees_collected_msat"),
+            addresses=tuple(address.raw for address in reply.nested_list("address")),
+            features={key: features.text(key) for key in features.raw} if features else {},
+        )
+
+    # --- receiving -----------------------------------------------------------------------------
+
+    def create_invoice(
+        self,
+        *,
+        label: str,
+        amount_msat: int | None,
+        description: str,
+        expiry_s: int,
+        description_is_hashed: bool = False,
+    ) -> CreatedInvoice:
+        # lightningd aborts on an expiry of 2^63 (F20)
+        if not 1 <= expiry_s <= MAX_EXPIRY_S:
+            raise ValueError(f"expiry_s out of range: {expiry_s}")
+        params: dict[str, object] = {
+            "amount_msat": "any" if amount_msat is None else _msat(amount_msat),
+            "label": label,
+            "description": description,
+            "expiry": expiry_s,
+        }
+        if description_is_hashed:
+            params["deschashonly"] = True
+        try:
+            reply = Reply(self._call("invoice", params), "invoice")
+        except RpcError as error:
+            if error.code == LABEL_EXISTS:
+                return self._created_before(label, amount_msat)
+            raise _refused(error) from None
+        return CreatedInvoice(
+            bolt11=reply.text("bolt11"),
+            payment_hash=reply.hash32("payment_hash"),
+            expires_at_s=reply.time_s("expires_at"),
+        )
+
+    def _created_before(self, label: str, amount_msat: int | None) -> CreatedInvoice:
+        invoice = self.invoice_by_label(label)
+        if invoice is None or invoice.bolt11 is None or invoice.amount_msat != amount_msat:
+            raise NodeRefused("Another invoice has this label")
+        return CreatedInvoice(invoice.bolt11, invoice.payment_hash, invoice.expires_at_s)
+
+    def invoice_by_label(self, label: str) -> NodeInvoice | None:
+        reply = Reply(self._read("listinvoices", {"label": label}), "listinvoices")
+        invoices = [_node_invoice(invoice) for invoice in reply.nested_list("invoices")]
+        if len(invoices) > 1 or any(invoice.label != label for invoice in invoices):
+            raise unreadable("listinvoices by label")
+        return invoices[0] if invoices else None
+
+    def delete_unpaid_invoice(self, label: str) -> bool:
+        try:
+            self._call("delinvoice", {"label": label, "status": "unpaid"})
+        except RpcError as error:
+            if error.code in (LABEL_UNKNOWN, STATUS_DIFFERS):
+                return False
+            raise _refused(error) from None
+        return True
+
+    def next_receipt(self, *, after_pay_index: int, timeout_s: int) -> Receipt | None:
+        params = {"lastpay_index": _index(after_pay_index), "timeout": timeout_s}
+        try:
+            # lightningd's own timeout ends the wait; ours is for a socket that died silently (A03)
+            answer = self._call("waitanyinvoice", params, timeout_s=timeout_s + WAIT_MARGIN_S)
+        except RpcError as error:
+            if error.code == WAIT_TIMED_OUT:
+                return None
+            raise _refused(error) from None
+        reply = Reply(answer, "waitanyinvoice")
+        reply.one_of("status", "paid")
+        return Receipt(
+            label=reply.text("label"),
+            payment_hash=reply.hash32("payment_hash"),
+            received_msat=reply.positive_msat("amount_received_msat"),
+            preimage=_preimage(reply, "payment_preimage"),
+            paid_at_s=reply.time_s("paid_at"),
+            pay_index=reply.integer("pay_index", minimum=after_pay_index + 1),
+            offer_id=reply.optional(reply.hash32, "local_offer_id"),
+        )
+
+    def invoices_updated_since(self, *, updated_index: int, limit: int) -> list[NodeInvoice]:
+        params = {"index": "updated", "start": _index(updated_index), "limit": limit}
+        reply = Reply(self._read("listinvoices", params), "listinvoices")
+        return [_node_invoice(invoice) for invoice in reply.nested_list("invoices")]
+
+    def create_offer(self, *, amount_msat: int | None, description: str, label: str) -> str:
+        """A BOLT12 offer. Not idempotent: the same arguments make another offer (nodes.md 6)."""
+        amount = "any" if amount_msat is None else _msat(amount_msat)
+        params = {"amount": amount, "description": description, "label": label}
+        return Reply(self._read("offer", params), "offer").text("bolt12")
+
+    # --- paying --------------------------------------------------------------------------------
+
+    def decode(self, payment_request: str) -> Decoded:
+        if len(payment_request) > MAX_REQUEST_CHARS or not payment_request.isascii():
+            raise NodeRefused("This is not a Lightning invoice or offer")
+        try:
+            reply = Reply(self._call("decode", {"string": payment_request}), "decode")
+        except RpcError as error:
+            if error.code == BAD_PARAMETERS:
+                raise NodeRefused("This is not a Lightning invoice or offer") from None
+            raise _refused(error) from None
+        if not reply.boolean("valid"):
+            raise NodeRefused("This Lightning invoice or offer is not valid")
+        match reply.text("type"):
+            case "bolt11 invoice":
+                return _decoded_bolt11(reply)
+            case "bolt12 offer":
+                return _decoded_offer(reply)
+            case "bolt12 invoice":
+                return _decoded_bolt12_invoice(reply)
+        raise NodeRefused("This is not a Lightning invoice or offer")
+
+    def fetch_invoice(self, *, offer: str, amount_msat: int | None) -> str:
+        params: dict[str, object] = {"offer": offer, "timeout": FETCH_INVOICE_TIMEOUT_S}
+        if amount_msat is not None:
+            params["amount_msat"] = _msat(amount_msat)
+        reply = Reply(self._read("fetchinvoice", params), "fetchinvoice")
+        changes = reply.optional(reply.nested, "changes")
+        if changes is not None and "amount_msat" in changes.raw:
+            raise NodeRefused("The recipient asks for another amount than the offer says")
+        return reply.text("invoice")
+
+    def pay(
+        self,
+        *,
+        payment_request: str,
+        amount_msat: int | None,
+        max_fee_msat: int,
+        retry_for_s: int,
+        label: str,
+    ) -> PayReply:
+        params: dict[str, object] = {
+            "invstring": payment_request,
+            "maxfee": _msat(max_fee_msat),
+            "retry_for": retry_for_s,
+            "maxdelay": MAX_DELAY_BLOCKS,
+            "label": label,
+        }
+        if amount_msat is not None:
+            params["amount_msat"] = _msat(amount_msat)
+        try:
+            reply = Reply(self._call("xpay", params, timeout_s=retry_for_s + PAY_MARGIN_S), "xpay")
+            preimage = reply.hash32("payment_preimage")
+        except RpcError as error:
+            return PayReply(
+                returned=error.code in PAY_ERRORS,
+                never_sent=error.code in NEVER_SENT,
+                preimage=None,
+                reason=PAY_ERRORS.get(error.code),
+            )
+        except NodeUnavailable:
+            return PayReply(returned=False, never_sent=False, preimage=None, reason=None)
+        return PayReply(returned=True, never_sent=False, preimage=preimage, reason=None)
+
+    def payment_record(self, payment_hash: str) -> PaymentRecord:
+        # The summary first: it says "pending" while an attempt may still send parts, so parts
+        # read after a summary that is not pending are all there will be.
+        params = {"payment_hash": payment_hash}
+        pays = _rows(self._read("listpays", params), "listpays", "pays", payment_hash)
+        parts = _rows(self._read("listsendpays", params), "listsendpays", "payments", payment_hash)
+
+        complete = [part for part in parts if part.text("status") == "complete"]
+        preimages = {_preimage(part, "payment_preimage") for part in complete}
+        return PaymentRecord(
+            complete=len(complete),
+            pending=sum(part.text("status") == "pending" for part in parts),
+            failed=sum(part.text("status") == "failed" for part in parts),
+            sent_msat=sum(part.positive_msat("amount_sent_msat") for part in complete),
+            delivered_msat=sum(part.positive_msat("amount_msat") for part in complete),
+            preimage=min(preimages, default=None),
+            in_progress=any(pay.text("status") == "pending" for pay in pays)
+            or bool(pays) != bool(parts),
+        )
+
+    def balance(self) -> LightningBalance:
+        reply = Reply(self._read("listpeerchannels", {}), "listpeerchannels")
+        ours_msat = spendable_msat = receivable_msat = 0
+        outgoing_msat: dict[str, int] = {}
+        for channel in reply.nested_list("channels"):
+            state = channel.text("state")
+            if state not in OPEN_STATES:
+                continue
+            ours_msat += channel.msat("to_us_msat")
+            if state in SPENDABLE_STATES:
+                spendable_msat += channel.msat("spendable_msat")
+                receivable_msat += channel.msat("receivable_msat")
+            for htlc in channel.nested_list("htlcs"):
+                if htlc.one_of("direction", "in", "out") == "out":
+                    payment_hash = htlc.hash32("payment_hash")
+                    amount_msat = htlc.msat("amount_msat")
+                    outgoing_msat[payment_hash] = outgoing_msat.get(payment_hash, 0) + amount_msat
+        return LightningBalance(ours_msat, spendable_msat, receivable_msat, outgoing_msat)
+
+    # --- calling -------------------------------------------------------------------------------
+
+    def _read(self, method: Method, params: Mapping[str, object]) -> object:
+        """A call whose every error reply is a refusal."""
+        try:
+            return self._call(method, params)
+        except RpcError as error:
+            raise _refused(error) from None
+
+    def _call(
+        self,
+        method: Method,
+        params: Mapping[str, object] | None = None,
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> object:
+        """The result of one call. Raises `RpcError` for lightningd's own errors and
+        `NodeUnavailable` for anything that is not an answer. Never tries twice."""
+        if method not in get_args(Method):
+            raise ValueError(f"not a method that we use: {method}")
+        started = time.monotonic()
+        code: int | str = "ok"
+        try:
+            return _Rpc(self._path, caller_name="coinos").ask(method, params or {}, timeout_s)
+        except RpcError as error:
+            code = error.code
+            raise
+        except Exception as error:  # noqa: BLE001
+            # Sockets and parsers fail in many ways, and their texts may hold the payload.
+            code = type(error).__name__
+            raise NodeUnavailable() from None
+        finally:
+            logger.info("lightning %s %s %.3f s", method, code, time.monotonic() - started)
+
+
+class _Rpc(UnixDomainSocketRpc):
+    """pyln-client's framing, with a deadline and without its logging of payloads."""
+
+    def ask(self, method: str, params: Mapping[str, object], timeout_s: float) -> object:
+        call_id = self.get_json_id(method, None)
+        request = {"jsonrpc": "2.0", "method": method, "params": dict(params), "id": call_id}
+        sock = _DeadlineSocket(self.socket_path, timeout_s)
+        try:
+            self._writeobj(sock, request)
+            answer, _ = self._readobj(sock)
+        finally:
+            sock.close()
+        # A closed connection reads as {"error": "<text>"} without an id.
+        if not isinstance(answer, dict) or answer.get("id") != call_id:
+            raise ConnectionError
+        if "error" in answer:
+            error = answer["error"]
+            code, message = error["code"], error.get("message", "")
+            if isinstance(code, bool) or not isinstance(code, int):
+                raise ConnectionError
+            raise RpcError(code, str(message))
+        return answer["result"]
+
+
+class _DeadlineSocket(UnixSocket):
+    """A unix socket with one deadline over connecting, sending and all reading."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        self._deadline = time.monotonic() + timeout_s
+        super().__init__(path)
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._arm()
+        if len(os.fsencode(self.path)) < 108:
+            self.sock.connect(self.path)
+            return
+        # A socket address holds 107 bytes; a longer path is reached through its open directory.
+        directory, name = os.path.split(self.path)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self.sock.connect(f"/proc/self/fd/{descriptor}/{name}")
+        finally:
+            os.close(descriptor)
+
+    def sendall(self, b: bytes) -> None:
+        self._arm()
+        super().sendall(b)
+
+    def recv(self, length: int) -> bytes:
+        self._arm()
+        return super().recv(length)
+
+    def _arm(self) -> None:
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self.sock.settimeout(left_s)
+
+
+def _msat(amount_msat: int) -> str:
+    """An amount as lightningd takes it without doubt about the unit (F07)."""
+    if isinstance(amount_msat, bool) or not isinstance(amount_msat, int):
+        raise TypeError("an amount is an integer of msat")
+    if not 0 <= amount_msat <= MAX_MSAT:
+        raise ValueError(f"amount_msat out of range: {amount_msat}")
+    return f"{amount_msat}msat"
+
+
+def _index(value: int) -> int:
+    if not 0 <= value <= MAX_INDEX:
+        raise ValueError(f"index out of range: {value}")
+    return value
+
+
+def _refused(error: RpcError) -> NodeRefused:
+    return NodeRefused(f"The Lightning node refused: {error.message}")
+
+
+def _preimage(reply: Reply, key: str) -> str:
+    """A preimage that proves the payment of the reply's payment hash."""
+    preimage = reply.hash32(key)
+    if hashlib.sha256(bytes.fromhex(preimage)).hexdigest() != reply.hash32("payment_hash"):
+        raise unreadable("a preimage does not match its payment hash")
+    return preimage
+
+
+def _rows(answer: object, where: str, key: str, payment_hash: str) -> list[Reply]:
+    rows = list(Reply(answer, where).nested_list(key))
+    for row in rows:
+        row.one_of("status", "pending", "complete", "failed")
+        row.one_of("payment_hash", payment_hash)
+    return rows
+
+
+def _node_invoice(invoice: Reply) -> NodeInvoice:
+    status = invoice.one_of("status", "unpaid", "paid", "expired")
+    paid = status == "paid"
+    return NodeInvoice(
+        label=invoice.text("label"),
+        payment_hash=invoice.hash32("payment_hash"),
+        status=status,
+        bolt11=invoice.optional(invoice.text, "bolt11"),
+        description=invoice.optional(invoice.text, "description"),
+        expires_at_s=invoice.time_s("expires_at"),
+        amount_msat=invoice.optional(invoice.positive_msat, "amount_msat"),
+        received_msat=invoice.positive_msat("amount_received_msat") if paid else None,
+        paid_at_s=invoice.time_s("paid_at") if paid else None,
+        preimage=_preimage(invoice, "payment_preimage") if paid else None,
+        pay_index=invoice.integer("pay_index", minimum=1) if paid else None,
+        created_index=invoice.integer("created_index", minimum=1),
+        updated_index=invoice.optional(invoice.integer, "updated_index"),
+        offer_id=invoice.optional(invoice.hash32, "local_offer_id"),
+    )
+
+
+def _decoded_bolt11(reply: Reply) -> Decoded:
+    created_at_s = reply.time_s("created_at")
+    return Decoded(
+        kind="bolt11",
+        payment_hash=reply.hash32("payment_hash"),
+        payee=reply.text("payee"),
+        amount_msat=reply.optional(reply.positive_msat, "amount_msat"),
+        description=reply.optional(reply.text, "description"),
+        description_hash=reply.optional(reply.hash32, "description_hash"),
+        created_at_s=created_at_s,
+        expiry_s=min(reply.integer("expiry"), MAX_TIME_S - created_at_s),
+        currency=reply.text("currency"),
+        raw=reply.raw,
+    )
+
+
+def _decoded_offer(reply: Reply) -> Decoded:
+    if "offer_currency" in reply.raw:
+        raise NodeRefused("Offers priced in another currency than bitcoin cannot be paid")
+    chains = reply.hashes("offer_chains") if "offer_chains" in reply.raw else (BITCOIN_CHAIN,)
+    return Decoded(
+        kind="bolt12 offer",
+        payment_hash=None,
+        payee=reply.optional(reply.text, "offer_issuer_id"),
+        amount_msat=reply.optional(reply.positive_msat, "offer_amount_msat"),
+        description=reply.optional(reply.text, "offer_description"),
+        description_hash=None,
+        created_at_s=0,
+        expiry_s=reply.optional(reply.time_s, "offer_absolute_expiry") or MAX_TIME_S,
+        currency=_currency(chains),
+        raw=reply.raw,
+    )
+
+
+def _decoded_bolt12_invoice(reply: Reply) -> Decoded:
+    created_at_s = reply.time_s("invoice_created_at")
+    expiry_s = reply.optional(reply.integer, "invoice_relative_expiry")
+    chain = reply.optional(reply.hash32, "invreq_chain") or BITCOIN_CHAIN
+    return Decoded(
+        kind="bolt12 invoice",
+        payment_hash=reply.hash32("invoice_payment_hash"),
+        payee=reply.text("invoice_node_id"),
+        amount_msat=reply.positive_msat("invoice_amount_msat"),
+        description=reply.optional(reply.text, "offer_description"),
+        description_hash=None,
+        created_at_s=created_at_s,
+        # BOLT12: two hours when the field is absent
+        expiry_s=min(7200 if expiry_s is None else expiry_s, MAX_TIME_S - created_at_s),
+        currency=_currency((chain,)),
+        raw=reply.raw,
+    )
+
+
+def _currency(chains: tuple[str, ...]) -> str:
+    known = [CURRENCY_OF_CHAIN[chain] for chain in chains if chain in CURRENCY_OF_CHAIN]
+    if not known:
+        raise NodeRefused("This offer is for another network")
+    return known[0]

@@ -1,0 +1,49 @@
+"""The release rule: the only way in which an outgoing Lightning payment comes to an end.
+
+The request that pays and the resolver both ask `outcome`; nothing else settles or releases a
+hold. It looks at the node's own record of the payment hash, never at what a call answered.
+"""
+
+from __future__ import annotations
+
+from coinos.nodes.base import Failed, Outcome, PaymentRecord, Settled, Unknown
+
+
+def outcome(
+    record: PaymentRecord,
+    *,
+    call_returned: bool,
+    deadline_passed: bool,
+    same_node_and_synced: bool,
+    reason: str = "The payment did not arrive; nothing was paid",
+) -> Outcome:
+    """What became of a payment, by the node's record of its payment hash.
+
+    | parts in the record   | outcome                                                         |
+    |-----------------------|-----------------------------------------------------------------|
+    | any complete          | `Settled`; the fee is final once no part is pending             |
+    | any pending           | `Unknown`                                                       |
+    | all failed            | `Failed` if no more parts can follow, else `Unknown`            |
+    | none                  | `Failed` if no more parts can follow, and the record comes from |
+    |                       | the node that was asked to pay, synced; else `Unknown`          |
+
+    No more parts can follow when our call returned or `deadline_passed` (attempted + retry_for +
+    margin), and the node no longer reports an attempt in progress. A call that broke has not
+    returned: lightningd goes on without us. The fee in msat is what the complete parts sent minus
+    what they delivered. A record that contradicts itself is `Unknown`. `reason` is the sentence
+    for a `Failed`. Source: nodes.md 4; Core Lightning `listsendpays`, `listpays`.
+    """
+    if record.complete:
+        fee_msat = record.sent_msat - record.delivered_msat
+        if record.preimage is None or fee_msat < 0:
+            return Unknown("the node's record of a complete payment contradicts itself")
+        return Settled(fee_msat, record.preimage, fee_final=record.pending == 0)
+    if record.pending:
+        return Unknown("parts are in flight")
+    if record.in_progress:
+        return Unknown("the node is still trying")
+    if not (call_returned or deadline_passed):
+        return Unknown("more parts may follow")
+    if record.parts == 0 and not same_node_and_synced:
+        return Unknown("the node that was asked to pay cannot be asked")
+    return Failed(reason)
