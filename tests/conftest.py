@@ -1,0 +1,14 @@
+"""What every test may use."""
+
+import django
+
+from tests.database import (  # noqa: F401
+    cloned_db,
+    django_db_setup,
+    prepare_environment,
+    pytest_configure,
+    redis,
+)
+
+prepare_environment()
+django.setup()
