@@ -23,9 +23,11 @@ Kinds on the wire, for both nodes:
 Kinds inside an outgoing Lightning payment (method `xpay` or `pay`):
 
 * hold             the receiver keeps the HTLC until the control socket releases it
-* partial_mpp      sent in three parts; `how`: fail (two complete, one fails, answered as paid),
-                   pending (two complete, one stays, answered as paid), lost (all parts complete
-                   although the answer is error 209, as in ElementsProject/lightning #9096)
+* partial_mpp      sent in three parts, and `how`:
+                   fail: one part fails and is sent again; answered as paid, `failed_parts` 1
+                   pending: the payee has all, one part stays pending here; answered as paid
+                   lost: every part completes, yet the answer is error 209
+                   in_flight: error 209 while every part is still pending, until released
 """
 
 from __future__ import annotations
@@ -42,13 +44,21 @@ from typing import Any
 Reply = dict[str, Any]
 
 WIRE_KINDS = frozenset(
-    "drop_before exec_then_drop exec_then_error delay duplicate_reply garbage wrong_type".split()
+    {
+        "drop_before",
+        "exec_then_drop",
+        "exec_then_error",
+        "delay",
+        "duplicate_reply",
+        "garbage",
+        "wrong_type",
+    }
 )
 PAYMENT_KINDS = frozenset({"hold", "partial_mpp"})
 HOW = {
     "garbage": ("text", "truncated", "empty", "http_401", "http_503"),
     "wrong_type": ("missing", "string", "float", "nan", "negative"),
-    "partial_mpp": ("fail", "pending", "lost"),
+    "partial_mpp": ("fail", "pending", "lost", "in_flight"),
 }
 
 

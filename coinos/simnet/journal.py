@@ -48,7 +48,8 @@ class Journal:
         """Replace the whole journal by `records`, atomically. Meant for the start."""
         self.close()
         fresh = self.path.with_suffix(self.path.suffix + ".new")
-        with fresh.open("wb") as file:
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             for record in records:
                 file.write(json.dumps(record, separators=(",", ":")).encode() + b"\n")
         fresh.replace(self.path)

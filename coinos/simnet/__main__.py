@@ -1,0 +1,3 @@
+from coinos.simnet.server import main
+
+main()

@@ -1,0 +1,153 @@
+"""The simnet process: both nodes, the outside world and the control socket, in one directory.
+
+    DIR/lightning-rpc     our Lightning node, as lightningd
+    DIR/bitcoin-port      where our bitcoin node listens on 127.0.0.1, as bitcoind
+    DIR/control           the world; see control.py
+    DIR/*.jsonl           what both remember
+
+`python -m coinos.simnet --dir DIR` runs it without Django, `manage.py simnet run` within the data
+directory of this installation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from coinos.simnet.bitcoin import BitcoinServer
+from coinos.simnet.control import ControlMethod, ControlServer
+from coinos.simnet.faults import Faults
+from coinos.simnet.lightning import Lightning
+from coinos.simnet.network import Network, Timing
+from coinos.simnet.payments import Payments
+from coinos.simnet.records import Store
+from coinos.simnet.rpc import RpcServer
+
+CAPACITY_MSAT = 1_600_000_000_000  # 16 BTC; half of it is ours at the start
+
+
+class AlreadyRunning(Exception):
+    """Another simnet process uses this directory."""
+
+
+class Simnet:
+    """One simulated network with its state in `directory`."""
+
+    def __init__(
+        self, directory: Path, *, bitcoin_port: int = 0, timing: Timing | None = None
+    ) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(directory / "lock")
+        self.faults = Faults()
+        self.bitcoin = BitcoinServer(directory, bitcoin_port, self.faults)
+        self.store = Store(directory / "lightning.jsonl", capacity_msat=CAPACITY_MSAT)
+        self.network = Network(self.store, timing=timing, height=self.height)
+        self.payments = Payments(self.network, self.faults)
+        lightning = Lightning(self.network, self.payments, str(directory))
+        self.rpc = RpcServer(directory / "lightning-rpc", lightning.methods, self.faults)
+        self.control = ControlServer(directory / "control", self.control_methods())
+        self._expiry: asyncio.Task[None] | None = None
+
+    def height(self) -> int:
+        return self.bitcoin.height
+
+    async def start(self) -> None:
+        """Listen on everything; the control socket last, so that it means ready."""
+        await self.bitcoin.start()
+        self.payments.start()
+        self._expiry = asyncio.create_task(self.network.expire_invoices())
+        await self.rpc.start()
+        await self.control.start()
+
+    async def stop(self) -> None:
+        await self.control.stop()
+        await self.rpc.stop()
+        await self.bitcoin.stop()
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self.store.close()
+        os.close(self._lock)
+
+    async def restart(self, down_s: float) -> None:
+        """Both nodes die and come back; what they had in memory only is gone."""
+        await self.rpc.stop()
+        await self.bitcoin.stop()
+        self.payments.forget_attempts()
+        await asyncio.sleep(down_s)
+        await self.bitcoin.start()
+        await self.rpc.start()
+
+    async def mine_on_timer(self, seconds: float) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            self.bitcoin.control_methods["mine"]({"n": 1})
+
+    def control_methods(self) -> dict[str, ControlMethod]:
+        network, payments, faults = self.network, self.payments, self.faults
+
+        def truth(_: dict[str, Any]) -> dict[str, Any]:
+            return network.truth()
+
+        return self.bitcoin.control_methods | {
+            "pay": lambda p: network.pay_from_outside(p["bolt11"], p["amount_msat"], p["payer"]),
+            "invoice": lambda p: network.outside_invoice(**p),
+            "offer": lambda p: network.outside_offer(**p),
+            "payment": lambda p: network.payment(p["payment_hash"]),
+            "truth": truth,
+            "hold": lambda p: payments.hold(p["payment_hash"]),
+            "release": lambda p: payments.release(p["payment_hash"], settle=p["settle"]),
+            "set_faults": lambda p: faults.set(p["rules"], p["seed"]),
+            "clear_faults": lambda p: faults.clear(),
+            "fault_counts": lambda p: dict(faults.counts),
+            "restart": lambda p: self.restart(p["down_s"]),
+        }
+
+
+def _lock(path: Path) -> int:
+    """Two processes on one journal would ruin it. The lock dies with the process."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise AlreadyRunning(f"another simnet process uses {path.parent}") from None
+    return handle
+
+
+async def serve(directory: Path, *, bitcoin_port: int = 0, block_interval_s: float = 0) -> None:
+    """Run until SIGTERM or SIGINT. `block_interval_s` 0: blocks only on command."""
+    simnet = Simnet(directory, bitcoin_port=bitcoin_port)
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await simnet.start()
+    miner = (
+        asyncio.create_task(simnet.mine_on_timer(block_interval_s)) if block_interval_s else None
+    )
+    await stopped.wait()
+    if miner is not None:
+        miner.cancel()
+    await simnet.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m coinos.simnet")
+    parser.add_argument("--dir", type=Path, required=True, help="where its state and sockets live")
+    parser.add_argument("--bitcoin-port", type=int, default=0, help="0: any free port")
+    parser.add_argument(
+        "--block-interval", type=float, default=0, help="seconds between blocks; 0: on command"
+    )
+    given = parser.parse_args()
+    try:
+        asyncio.run(
+            serve(given.dir, bitcoin_port=given.bitcoin_port, block_interval_s=given.block_interval)
+        )
+    except AlreadyRunning as error:
+        parser.exit(1, f"{error}\n")
