@@ -131,7 +131,11 @@ class BitcoinNode:
         for block in blocks:
             previous = block["previous"] or hashes[-1]
             added = self.chain.add_block(
-                previous, block["time_s"], block["txids"], bytes.fromhex(block["to"]), block["extra"]
+                previous,
+                block["time_s"],
+                block["txids"],
+                bytes.fromhex(block["to"]),
+                block["extra"],
             )
             hashes.append(added.hash)
         for txid in self.chain.activate(tip or hashes[-1], forget):
@@ -380,9 +384,7 @@ class BitcoinNode:
         if not self.fee_estimates:
             return None
         targets = [t for t in self.fee_estimates if t <= target_blocks] or [min(self.fee_estimates)]
-        return max(
-            round(self.fee_estimates[max(targets)] * 1000), self.chain.mempool_floor_sat_kvb
-        )
+        return max(round(self.fee_estimates[max(targets)] * 1000), self.chain.mempool_floor_sat_kvb)
 
     def _extend(
         self,

@@ -20,6 +20,7 @@ from coinos.simnet.transactions import (
     coinbase,
     double_sha256,
     dust_sat,
+    fee_at,
     merkle_root,
 )
 
@@ -171,16 +172,16 @@ class Chain:
             (RELAY_FLOOR_SAT_KVB, "min relay fee not met"),
             (self.mempool_floor_sat_kvb, "mempool min fee not met"),
         ):
-            needed_sat = -(-tx.vsize * floor // 1000)
+            needed_sat = fee_at(floor, tx.vsize)
             if fee_sat < needed_sat:
                 raise Rejected(-26, f"{name}, {fee_sat} < {needed_sat}")
         self._check_replacement(tx, fee_sat)
         return fee_sat
 
     def _check_maturity(self, outpoint: Outpoint) -> None:
-        if self.transactions[outpoint.txid].is_coinbase:
-            if self.confirmations(outpoint.txid) < COINBASE_MATURITY_BLOCKS:
-                raise Rejected(-26, "bad-txns-premature-spend-of-coinbase")
+        is_deep = self.confirmations(outpoint.txid) >= COINBASE_MATURITY_BLOCKS
+        if self.transactions[outpoint.txid].is_coinbase and not is_deep:
+            raise Rejected(-26, "bad-txns-premature-spend-of-coinbase")
 
     def _check_replacement(self, tx: Transaction, fee_sat: int) -> None:
         """Full replacement by fee: pay more in all, and at a higher rate than each rival."""
@@ -191,7 +192,7 @@ class Chain:
         if any(outpoint.txid in evicted for outpoint in tx.inputs):
             raise Rejected(-26, "bad-txns-spends-conflicting-tx")
         evicted_fee_sat = sum(self.mempool[txid].fee_sat for txid in evicted)
-        relay_sat = -(-tx.vsize * RELAY_FLOOR_SAT_KVB // 1000)
+        relay_sat = fee_at(RELAY_FLOOR_SAT_KVB, tx.vsize)
         pays_less = fee_sat < evicted_fee_sat + relay_sat
         is_slower = any(
             fee_sat * self.transactions[txid].vsize <= self.mempool[txid].fee_sat * tx.vsize

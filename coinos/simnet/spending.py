@@ -21,8 +21,10 @@ from coinos.simnet.transactions import (
     Output,
     Transaction,
     dust_sat,
+    fee_at,
     parse_embit,
     unsigned,
+    vsize_of,
 )
 from coinos.simnet.wallet import KEY_KINDS, Key, Wallet
 
@@ -93,7 +95,7 @@ def fund(wallet: Wallet, recipients: Sequence[Recipient], funding: Funding) -> D
 
     def fee_sat(chosen: Sequence[tuple[Outpoint, Output]], extra_weight: int = 0) -> int:
         weight = fixed_weight + extra_weight + sum(_input_weight(wallet, o) for _, o in chosen)
-        return max(funding.min_fee_sat, -(-(-(-weight // 4)) * rate // 1000))
+        return max(funding.min_fee_sat, fee_at(rate, vsize_of(weight)))
 
     def covers(chosen: Sequence[tuple[Outpoint, Output]]) -> bool:
         needed_sat = target_sat if is_subtracting else target_sat + fee_sat(chosen)
@@ -125,9 +127,7 @@ def fund(wallet: Wallet, recipients: Sequence[Recipient], funding: Funding) -> D
         change_position = int(chosen[0][0].txid[-2:], 16) % (len(outputs) + 1)
         outputs.insert(change_position, Output(change_sat, funding.change()))
     if final_fee_sat > MAX_FEE_SAT:
-        raise CannotSpend(
-            "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)"
-        )
+        raise CannotSpend("Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)")
     sequence = REPLACEABLE if funding.replaceable else FINAL
     tx = unsigned([point for point, _ in chosen], outputs, wallet.chain.height, sequence)
     return Draft(tx, final_fee_sat, change_position)
@@ -171,9 +171,7 @@ def _choose(
     return None
 
 
-def _subtract(
-    outputs: list[Output], recipients: Sequence[Recipient], fee_sat: int
-) -> list[Output]:
+def _subtract(outputs: list[Output], recipients: Sequence[Recipient], fee_sat: int) -> list[Output]:
     payers = [i for i, recipient in enumerate(recipients) if recipient.pays_fee]
     share_sat, odd_sat = divmod(fee_sat, len(payers))
     for i in payers:

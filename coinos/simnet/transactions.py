@@ -55,7 +55,7 @@ class Transaction:
 
     @property
     def vsize(self) -> int:
-        return -(-self.weight // 4)
+        return vsize_of(self.weight)
 
     @property
     def amount_out_sat(self) -> int:
@@ -126,6 +126,15 @@ def _push_number(number: int) -> bytes:
     return bytes([len(data)]) + data
 
 
+def vsize_of(weight: int) -> int:
+    return -(-weight // 4)
+
+
+def fee_at(rate_sat_kvb: int, vsize: int) -> int:
+    """Fees are rounded up to a whole satoshi."""
+    return -(-rate_sat_kvb * vsize // 1000)
+
+
 def double_sha256(data: bytes) -> bytes:
     return hashlib.sha256(hashlib.sha256(data).digest()).digest()
 
@@ -143,7 +152,7 @@ def script_of(address: str) -> bytes | None:
     try:
         found = script.address_to_scriptpubkey(address)
         again = found.address(REGTEST)
-    except Exception:  # embit raises whatever it stumbles over
+    except Exception:  # noqa: BLE001 - embit raises whatever it stumbles over
         return None
     # embit takes addresses of every network; ours encodes back to itself.
     known = address if again and again[0] in "mn2" else address.lower()

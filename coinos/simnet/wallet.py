@@ -102,9 +102,7 @@ class Wallet:
             "bech32m": script.p2tr,
         }
         script_pubkey = scripts[kind](public).data
-        key = Key(
-            kind, self._next[branch], is_change, label, time_s, private, bytes(script_pubkey)
-        )
+        key = Key(kind, self._next[branch], is_change, label, time_s, private, bytes(script_pubkey))
         self._next[branch] += 1
         self.keys[key.script] = key
         return key

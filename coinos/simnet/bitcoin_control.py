@@ -1,0 +1,138 @@
+"""What tests, the simnet page and the miner's timer may do to the bitcoin network from outside.
+
+Each method takes its parameters as a dict (JSON from the control socket) and returns JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from coinos.simnet.bitcoin_node import OUR_WALLET, BitcoinNode
+from coinos.simnet.transactions import address_of
+
+Params = dict[str, Any]
+
+
+class BitcoinControl:
+    def __init__(self, node: BitcoinNode) -> None:
+        self._node = node
+
+    def methods(self) -> dict[str, Callable[[Params], Any]]:
+        return {
+            "deposit": self.deposit,
+            "mine": self.mine,
+            "address": self.address,
+            "reorg": self.reorg,
+            "replace": self.replace,
+            "conflict": self.conflict,
+            "stuck": self.stuck,
+            "min_fee": self.min_fee,
+            "fee_estimates": self.fee_estimates,
+            "chain_truth": self.chain_truth,
+            "unload_wallet": self.unload_wallet,
+        }
+
+    def deposit(self, params: Params) -> str:
+        """`address`, `amount_sat` or `outputs` {address: amount_sat}; `fee_rate` sat/vB.
+        The outside wallet pays, in one transaction; returns its txid."""
+        outputs = params.get("outputs") or {params["address"]: params["amount_sat"]}
+        return self._node.pay_from_outside(outputs, params.get("fee_rate", 2))
+
+    def mine(self, params: Params) -> list[str]:
+        """`n` blocks (1); the first confirms the mempool. Returns their hashes."""
+        return self._node.mine(int(params.get("n", 1)))
+
+    def address(self, params: Params) -> str:
+        """A new address of the outside wallet; `type` as in getnewaddress (bech32)."""
+        return self._node.outside_address(params.get("type", "bech32"))
+
+    def reorg(self, params: Params) -> list[str]:
+        """`depth` blocks are left for `blocks` new ones (depth + 1). `drop` and `keep` are lists
+        of txids, `remine` (true) whether lost transactions are mined again."""
+        return self._node.reorg(
+            int(params["depth"]),
+            blocks=params.get("blocks"),
+            drop=params.get("drop", ()),
+            keep=params.get("keep", ()),
+            remine=params.get("remine", True),
+        )
+
+    def replace(self, params: Params) -> str:
+        """`txid` in the mempool is replaced from outside; `fee_rate` sat/vB. Returns the rival."""
+        return self._node.replace(params["txid"], params.get("fee_rate"))
+
+    def conflict(self, params: Params) -> str:
+        """A rival of `txid` is mined, if need be by a reorg. Returns the rival."""
+        return self._node.conflict(params["txid"])
+
+    def stuck(self, params: Params) -> None:
+        """`on` (true): blocks stay empty, the mempool is not mined."""
+        self._node.set_stuck(bool(params.get("on", True)))
+
+    def min_fee(self, params: Params) -> None:
+        """`sat_vb`: the mempool takes nothing below it from now on."""
+        self._node.set_min_fee(float(params["sat_vb"]))
+
+    def fee_estimates(self, params: Params) -> None:
+        """`sat_vb` {target in blocks: sat/vB} for estimatesmartfee; null: no data."""
+        self._node.set_fee_estimates(params.get("sat_vb"))
+
+    def unload_wallet(self, params: Params) -> None:
+        """`wallet` (coinos) is unloaded, as by an operator; `loadwallet` brings it back."""
+        self._node.set_loaded(params.get("wallet", OUR_WALLET), False)
+
+    def chain_truth(self, params: Params) -> dict[str, Any]:
+        """What the wallet really received and sent, for comparison with a ledger.
+
+        `received`: one entry an output that others paid to us. `sent`: one entry a transaction
+        of ours. Confirmations are negative once a rival has confirmed.
+        """
+        node = self._node
+        wallet = node.wallets[params.get("wallet", OUR_WALLET)]
+        received, sent = [], []
+        for txid, entry in wallet.history.items():
+            tx = node.chain.transactions[txid]
+            block = node.chain.block_of.get(txid)
+            state = {
+                "txid": txid,
+                "confirmations": wallet.depth(txid),
+                "in_mempool": txid in node.chain.mempool,
+                "block_hash": block.hash if block else None,
+                "block_height": block.height if block else None,
+            }
+            is_ours = wallet.debit_sat(tx) > 0
+            outputs = [
+                {
+                    "outpoint": f"{txid}:{vout}",
+                    "vout": vout,
+                    "address": address_of(output.script),
+                    "amount_sat": output.amount_sat,
+                    "label": wallet.label(output.script),
+                    "is_ours": wallet.is_mine(output),
+                }
+                for vout, output in enumerate(tx.outputs)
+                if not (is_ours and wallet.is_change(output))
+            ]
+            received += [output | state for output in outputs if output["is_ours"]]
+            if is_ours:
+                fee_sat = node.chain.fee_sat(tx)
+                sent.append(
+                    state
+                    | {
+                        "fee_sat": fee_sat,
+                        "amount_sat": sum(o["amount_sat"] for o in outputs if not o["is_ours"]),
+                        "outputs": outputs,
+                        "inputs": [f"{o.txid}:{o.vout}" for o in tx.inputs],
+                        "replaced_by": entry.replaced_by,
+                    }
+                )
+        return {
+            "height": node.chain.height,
+            "tip": node.chain.tip.hash,
+            "balances_sat": wallet.balances_sat(),
+            "balance_sat": wallet.balances_sat()["trusted"],
+            "received": received,
+            "sent": sent,
+            "mempool": list(node.chain.mempool),
+        }
