@@ -143,11 +143,11 @@ class Control:
         """The nodes die and come back: connections drop, calls are lost, HTLCs stay."""
         self.call("restart", down_s=down_s)
 
-    # --- the chain: see coinos/simnet/bitcoin.py ---------------------------------------------
+    # --- the chain: coinos/simnet/bitcoin_control.py has every parameter ---------------------
 
-    def deposit(self, address: str, amount_sat: int) -> str:
+    def deposit(self, address: str, amount_sat: int, **options: Any) -> str:
         """The outside wallet sends coins to an address of ours, unconfirmed; returns the txid."""
-        return str(self.call("deposit", address=address, amount_sat=amount_sat))
+        return str(self.call("deposit", address=address, amount_sat=amount_sat, **options))
 
     def mine(self, n: int = 1) -> list[str]:
         """Mine n blocks with all that is in the mempool; returns their hashes."""
@@ -157,17 +157,33 @@ class Control:
         """A new address of the outside wallet, to send coins to."""
         return str(self.call("address"))
 
-    def reorg(self, depth: int) -> Any:
-        """Disconnect `depth` blocks and mine a longer chain without their transactions."""
-        return self.call("reorg", depth=depth)
+    def reorg(self, depth: int, **options: Any) -> list[str]:
+        """Replace the last `depth` blocks by a longer chain; returns the hashes of its blocks."""
+        return list(self.call("reorg", depth=depth, **options))
 
-    def replace(self, txid: str) -> Any:
-        """Replace an unconfirmed deposit by a rival that does not pay us."""
-        return self.call("replace", txid=txid)
+    def replace(self, txid: str, **options: Any) -> str:
+        """Replace an unconfirmed transaction from outside; returns the txid of the rival."""
+        return str(self.call("replace", txid=txid, **options))
 
-    def conflict(self, txid: str) -> Any:
-        """Confirm a rival of this transaction."""
-        return self.call("conflict", txid=txid)
+    def conflict(self, txid: str) -> str:
+        """Mine a rival of this transaction; returns the txid of the rival."""
+        return str(self.call("conflict", txid=txid))
+
+    def stuck(self, on: bool = True) -> None:
+        """Blocks stay empty: what is in the mempool is not mined."""
+        self.call("stuck", on=on)
+
+    def min_fee(self, sat_vb: float) -> None:
+        """The mempool takes nothing below this rate from now on."""
+        self.call("min_fee", sat_vb=sat_vb)
+
+    def fee_estimates(self, sat_vb: dict[int, float] | None) -> None:
+        """What estimatesmartfee says, by target in blocks; None: it has no data."""
+        self.call("fee_estimates", sat_vb=sat_vb)
+
+    def unload_wallet(self) -> None:
+        """The bitcoin node's wallet is not loaded any more, as after a restart."""
+        self.call("unload_wallet")
 
     def chain_truth(self) -> dict[str, Any]:
         """What the chain really says about our deposits and withdrawals."""
@@ -215,5 +231,5 @@ class ControlServer:
             return {"result": await result if inspect.isawaitable(result) else result}
         except WorldError as error:
             return {"error": {"code": error.code, "message": error.message}}
-        except (ValueError, KeyError, TypeError, LookupError) as error:
+        except Exception as error:  # whatever was wrong with the request, its sender is told
             return {"error": {"code": "bad_request", "message": f"{type(error).__name__}: {error}"}}

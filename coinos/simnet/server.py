@@ -55,7 +55,7 @@ class Simnet:
         self._expiry: asyncio.Task[None] | None = None
 
     def height(self) -> int:
-        return self.bitcoin.height
+        return self.bitcoin.node.chain.height
 
     async def start(self) -> None:
         """Listen on everything; the control socket last, so that it means ready."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from argparse import ArgumentParser
-from typing import Any, ClassVar
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -16,7 +16,7 @@ from coinos.simnet.server import AlreadyRunning, serve
 
 class Command(BaseCommand):
     help = "Run the simulated Lightning and bitcoin network, or act as its outside world."
-    requires_system_checks: ClassVar[list[str]] = []  # it needs no database
+    requires_system_checks = ()  # it needs no database
 
     def add_arguments(self, parser: CommandParser) -> None:
         words = parser.add_subparsers(dest="word", required=True)
