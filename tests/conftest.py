@@ -10,5 +10,7 @@ from tests.database import (  # noqa: F401
     redis,
 )
 
+pytest_plugins = ["tests.simnet_fixtures"]
+
 prepare_environment()
 django.setup()
