@@ -103,7 +103,7 @@ class BitcoinCore:
     it on regtest when it does not exist.
     """
 
-    def __init__(self, url: str, *, wallet: str) -> None:
+    def __init__(self, url: str, *, wallet: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
         parts = urlsplit(url)
         # python-bitcoinrpc decodes no escapes and knows no default port
         if not (parts.hostname and parts.port and parts.username and parts.password):
@@ -112,6 +112,7 @@ class BitcoinCore:
             raise ValueError("the Bitcoin RPC password may hold no characters that need escapes")
         self._url = url.rstrip("/")
         self._wallet = wallet
+        self._timeout_s = timeout_s
         self._connection_type = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._host, self._port = parts.hostname, parts.port
 
@@ -405,12 +406,12 @@ class BitcoinCore:
         `NodeUnavailable` for anything that is not an answer."""
         if method not in get_args(NodeMethod) + get_args(WalletMethod):
             raise ValueError(f"not a method that we use: {method}")
-        connection = self._connection_type(self._host, self._port, timeout=CALL_TIMEOUT_S)
+        connection = self._connection_type(self._host, self._port, timeout=self._timeout_s)
         started = time.monotonic()
         code: int | str = "ok"
         try:
             proxy = AuthServiceProxy(
-                self._url + path, method, timeout=CALL_TIMEOUT_S, connection=connection
+                self._url + path, method, timeout=self._timeout_s, connection=connection
             )
             return proxy(*params)
         except JSONRPCException as error:
@@ -426,7 +427,7 @@ class BitcoinCore:
             raise NodeUnavailable() from None
         finally:
             connection.close()
-            logger.info("bitcoin %s %s %.3f s", method, code, time.monotonic() - started)
+            logger.debug("bitcoin %s %s %.3f s", method, code, time.monotonic() - started)
 
 
 def _output(entry: Reply, transaction: Reply) -> Output:

@@ -49,8 +49,8 @@ Method = Literal[
 ]
 
 CALL_TIMEOUT_S = 30
-WAIT_MARGIN_S = 15
-PAY_MARGIN_S = 15
+# How much longer than lightningd's own timeout we wait for the answer of a call that has one.
+MARGIN_S = 15
 FETCH_INVOICE_TIMEOUT_S = 15
 
 # At most a week of blocks of possible lock-up in one payment; lightningd's default is two.
@@ -97,8 +97,16 @@ CURRENCY_OF_CHAIN = {
 class CoreLightning:
     """A `LightningNode` at the `lightning-rpc` socket of lightningd. Safe to share by threads."""
 
-    def __init__(self, rpc_path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        rpc_path: str | os.PathLike[str],
+        *,
+        timeout_s: float = CALL_TIMEOUT_S,
+        margin_s: float = MARGIN_S,
+    ) -> None:
         self._path = os.fspath(rpc_path)
+        self._timeout_s = timeout_s
+        self._margin_s = margin_s
 
     def info(self) -> LightningInfo:
         reply = Reply(self._call("getinfo"), "getinfo")
@@ -181,7 +189,7 @@ class CoreLightning:
         params = {"lastpay_index": _index(after_pay_index), "timeout": timeout_s}
         try:
             # lightningd's own timeout ends the wait; ours is for a socket that died silently (A03)
-            answer = self._call("waitanyinvoice", params, timeout_s=timeout_s + WAIT_MARGIN_S)
+            answer = self._call("waitanyinvoice", params, timeout_s=timeout_s + self._margin_s)
         except RpcError as error:
             if error.code == WAIT_TIMED_OUT:
                 return None
@@ -260,7 +268,9 @@ class CoreLightning:
         if amount_msat is not None:
             params["amount_msat"] = _msat(amount_msat)
         try:
-            reply = Reply(self._call("xpay", params, timeout_s=retry_for_s + PAY_MARGIN_S), "xpay")
+            reply = Reply(
+                self._call("xpay", params, timeout_s=retry_for_s + self._margin_s), "xpay"
+            )
             preimage = reply.hash32("payment_preimage")
         except RpcError as error:
             return PayReply(
@@ -326,7 +336,7 @@ class CoreLightning:
         method: Method,
         params: Mapping[str, object] | None = None,
         *,
-        timeout_s: float = CALL_TIMEOUT_S,
+        timeout_s: float | None = None,
     ) -> object:
         """The result of one call. Raises `RpcError` for lightningd's own errors and
         `NodeUnavailable` for anything that is not an answer. Never tries twice."""
@@ -335,7 +345,8 @@ class CoreLightning:
         started = time.monotonic()
         code: int | str = "ok"
         try:
-            return _Rpc(self._path, caller_name="coinos").ask(method, params or {}, timeout_s)
+            rpc = _Rpc(self._path, caller_name="coinos")
+            return rpc.ask(method, params or {}, timeout_s or self._timeout_s)
         except RpcError as error:
             code = error.code
             raise
@@ -344,7 +355,7 @@ class CoreLightning:
             code = type(error).__name__
             raise NodeUnavailable() from None
         finally:
-            logger.info("lightning %s %s %.3f s", method, code, time.monotonic() - started)
+            logger.debug("lightning %s %s %.3f s", method, code, time.monotonic() - started)
 
 
 class _Rpc(UnixDomainSocketRpc):
