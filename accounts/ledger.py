@@ -92,12 +92,19 @@ def receive_lightning(
     )
 
 
-def receive_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause) -> bool:
+def receive_onchain(
+    *, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause
+) -> bool:
     """Credit a confirmed deposit. `outpoint` is `txid:vout`, with `:n` for the n-th time that it
     confirmed after a reorg took it back."""
     external_id = f"onchain:{outpoint}"
     account = account_of(user_id)
-    return _receive(House.ONCHAIN, account, amount_msat, "receive.onchain", external_id, cause) is not None
+    return (
+        _receive(
+            House.ONCHAIN, account, amount_msat, "receive.onchain", external_id, cause
+        )
+        is not None
+    )
 
 
 def reverse_onchain(
@@ -117,32 +124,48 @@ def reverse_onchain(
     )
 
 
-def receive_unmatched(*, source: House, external_id: str, amount_msat: int, cause: Cause) -> bool:
+def receive_unmatched(
+    *, source: House, external_id: str, amount_msat: int, cause: Cause
+) -> bool:
     """Book money that arrived and matches nobody to `suspense`, where an operator finds it."""
-    return _post(source, House.SUSPENSE, amount_msat, "receive.unmatched", external_id, cause)
+    return _post(
+        source, House.SUSPENSE, amount_msat, "receive.unmatched", external_id, cause
+    )
 
 
 # --- Money between users ---------------------------------------------------------------------------
 
 
 def move_internal(
-    *, from_user_id: UUID, to_user_id: UUID, amount_msat: int, external_id: str, cause: Cause
+    *,
+    from_user_id: UUID,
+    to_user_id: UUID,
+    amount_msat: int,
+    external_id: str,
+    cause: Cause,
 ) -> bool:
     """Move money between two users: one row, so what one pays is what the other gets."""
     accounts = dict(
-        LedgerAccount.objects.filter(user_id__in=[from_user_id, to_user_id]).values_list(
-            "user_id", "id"
-        )
+        LedgerAccount.objects.filter(
+            user_id__in=[from_user_id, to_user_id]
+        ).values_list("user_id", "id")
     )
     return _post(
-        accounts[from_user_id], accounts[to_user_id], amount_msat, "internal", external_id, cause
+        accounts[from_user_id],
+        accounts[to_user_id],
+        amount_msat,
+        "internal",
+        external_id,
+        cause,
     )
 
 
 # --- Money going out -------------------------------------------------------------------------------
 
 
-def hold_for_payment(*, user_id: UUID, through: House, amount_msat: int, payment_id: UUID) -> int:
+def hold_for_payment(
+    *, user_id: UUID, through: House, amount_msat: int, payment_id: UUID
+) -> int:
     """Hold amount + maximum fee + platform fee of an outgoing payment; returns the hold's id."""
     return int(
         _call(
@@ -202,7 +225,9 @@ def return_withdrawal(*, user_id: UUID, amount_msat: int, payment_id: UUID) -> b
 # --- Corrections by the operator -------------------------------------------------------------------
 
 
-def fund_from_equity(*, user_id: UUID, amount_msat: int, external_id: str, reason: str) -> bool:
+def fund_from_equity(
+    *, user_id: UUID, amount_msat: int, external_id: str, reason: str
+) -> bool:
     """Give a user money of the operator's: a correction, or a start balance on simnet."""
     return _post(
         House.EQUITY,
@@ -241,16 +266,35 @@ def _post(
     debit: int, credit: int, amount_msat: int, kind: str, external_id: str, cause: Cause
 ) -> bool:
     row = _call(
-        "ledger_post", debit, credit, amount_msat, kind, external_id, cause.kind, cause.id
+        "ledger_post",
+        debit,
+        credit,
+        amount_msat,
+        kind,
+        external_id,
+        cause.kind,
+        cause.id,
     )
     return row is not None
 
 
 def _receive(
-    source: House, account: int, amount_msat: int, kind: str, external_id: str, cause: Cause
+    source: House,
+    account: int,
+    amount_msat: int,
+    kind: str,
+    external_id: str,
+    cause: Cause,
 ) -> int | None:
     return _call(
-        "ledger_receive", source, account, amount_msat, kind, external_id, cause.kind, cause.id
+        "ledger_receive",
+        source,
+        account,
+        amount_msat,
+        kind,
+        external_id,
+        cause.kind,
+        cause.id,
     )
 
 
@@ -258,7 +302,10 @@ def _call(function: str, *args: Any) -> Any:
     """Run one SQL function of the ledger inside the caller's transaction."""
     if not connection.in_atomic_block:
         raise RuntimeError("the ledger moves money only inside a transaction")
-    arguments = [int(argument) if isinstance(argument, IntEnum) else argument for argument in args]
+    arguments = [
+        int(argument) if isinstance(argument, IntEnum) else argument
+        for argument in args
+    ]
     placeholders = ", ".join(["%s"] * len(arguments))
     try:
         with connection.cursor() as cursor:
@@ -268,7 +315,9 @@ def _call(function: str, *args: Any) -> Any:
         cause = error.__cause__
         code = getattr(cause, "sqlstate", None)
         if code == "CO001" and isinstance(cause, psycopg.Error):
-            available_msat, needed_msat = map(int, (cause.diag.message_detail or "").split())
+            available_msat, needed_msat = map(
+                int, (cause.diag.message_detail or "").split()
+            )
             raise InsufficientFunds.of_msat(available_msat, needed_msat) from error
         if code == "CO002":
             raise HoldExceeded(str(cause)) from error

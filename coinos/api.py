@@ -1,208 +1,21 @@
-"""The edge kit of the JSON API: strict parsing, one error shape, scopes, fields, CORS.
-
-Nothing here knows about money. Bodies are JSON objects and nothing stranger; errors are RFC 9457
-problems that repeat their sentence in `message` and `error`, which older clients read.
-"""
+"""The edge kit of the JSON API: scopes, typed fields, views, CORS. Knows nothing about money."""
 
 from __future__ import annotations
 
-import json
-import logging
-import uuid
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
-import orjson
-from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
-from rest_framework import exceptions as drf
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from rest_framework import serializers
-from rest_framework.parsers import BaseParser
 from rest_framework.permissions import BasePermission
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from coinos import errors
+from coinos.drf import problem_response
 from coinos.money import MAX_SAT, parse_decimal, parse_sat
-
-logger = logging.getLogger(__name__)
-
-MAX_DEPTH = 20
-MAX_BODY_BYTES = 64 * 1024
-
-# --- JSON in and out -------------------------------------------------------------------------------
-
-
-def parse_json(body: bytes) -> dict[str, Any]:
-    """A JSON object, or `InvalidJSON`: no duplicate keys, no NaN, at most `MAX_DEPTH` deep, no NUL
-    and no lone surrogates (F09, F10). Numbers with a fraction or exponent become Decimal. An empty
-    body and `null` count as {}."""
-    if not body.strip():
-        return {}
-    try:
-        value = json.loads(
-            body.decode("utf-8"),
-            object_pairs_hook=_object_without_duplicates,
-            parse_constant=_refuse_constant,
-            parse_float=Decimal,
-        )
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        raise errors.InvalidJSON() from error
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise errors.InvalidJSON()
-    _refuse_strange(value, MAX_DEPTH)
-    return value
-
-
-def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("duplicate key")
-    return found
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _refuse_strange(value: object, depth_left: int) -> None:
-    if isinstance(value, str):
-        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-            raise errors.InvalidJSON("Text may not contain NUL characters or lone surrogates")
-    elif isinstance(value, dict | list):
-        if not depth_left:
-            raise errors.InvalidJSON(f"The body may be at most {MAX_DEPTH} levels deep")
-        for item in value.values() if isinstance(value, dict) else value:
-            _refuse_strange(item, depth_left - 1)
-        if isinstance(value, dict):
-            for key in value:
-                _refuse_strange(key, depth_left)
-
-
-class StrictJSONParser(BaseParser):
-    media_type = "application/json"
-
-    def parse(
-        self,
-        stream: IO[Any],
-        media_type: str | None = None,
-        parser_context: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        body = stream.read(MAX_BODY_BYTES + 1)
-        if len(body) > MAX_BODY_BYTES:
-            raise errors.TooLarge()
-        return parse_json(body)
-
-
-def to_json(value: Any) -> bytes:
-    return orjson.dumps(value, default=_plain)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Decimal):
-        return float(value)  # rates and fiat values only: amounts are integers
-    raise TypeError(f"not JSON: {type(value)}")
-
-
-class JSONRenderer(BaseRenderer):
-    media_type = "application/json"
-    format = "json"
-    charset = None
-
-    def render(
-        self,
-        data: Any,
-        accepted_media_type: str | None = None,
-        renderer_context: Mapping[str, Any] | None = None,
-    ) -> bytes:
-        return to_json(data)
-
-
-# --- Errors ----------------------------------------------------------------------------------------
-
-
-def problem(error: errors.CoinosError) -> dict[str, Any]:
-    """The body of an error answer (RFC 9457)."""
-    body: dict[str, Any] = {
-        "type": f"{settings.PUBLIC_URL}/docs/errors#{error.code}",
-        "title": error.title,
-        "status": error.status,
-        "detail": error.message,
-        "code": error.code,
-        "message": error.message,
-        "error": error.message,
-    }
-    if error.field:
-        body["errors"] = [{"pointer": f"#{error.field}", "detail": error.message}]
-    return body
-
-
-def problem_response(error: errors.CoinosError, **extra: Any) -> HttpResponse:
-    response = HttpResponse(
-        to_json(problem(error) | extra), status=error.status, content_type="application/problem+json"
-    )
-    if error.status == 401:
-        response["WWW-Authenticate"] = "Bearer"
-    if error.retry_after_s is not None:
-        response["Retry-After"] = str(error.retry_after_s)
-    return response
-
-
-def exception_handler(exception: Exception, context: dict[str, Any]) -> HttpResponseBase:
-    """Every exception of an API view becomes a problem; what is not ours is a logged 500."""
-    error = as_coinos_error(exception)
-    if error:
-        return problem_response(error)
-    reference = str(uuid.uuid4())
-    logger.exception("internal error %s", reference, exc_info=exception)
-    return problem_response(InternalError(), instance=reference)
-
-
-class InternalError(errors.CoinosError):
-    status = 500
-    code = "internal_error"
-    title = "Internal error"
-    message = "Something went wrong on our side. Quote the instance number to the operator"
-
-
-def as_coinos_error(exception: Exception) -> errors.CoinosError | None:
-    """Translate what Django and DRF raise; None for a bug of ours."""
-    match exception:
-        case errors.CoinosError():
-            return exception
-        case drf.Throttled():
-            return errors.RateLimited(retry_after_s=int(exception.wait or 1) + 1)
-        case drf.NotAuthenticated() | drf.AuthenticationFailed():
-            return errors.Unauthorized()
-        case drf.PermissionDenied() | PermissionDenied():
-            return errors.Forbidden()
-        case drf.NotFound() | Http404():
-            return errors.NotFound()
-        case drf.MethodNotAllowed():
-            return errors.MethodNotAllowed()
-        case drf.UnsupportedMediaType():
-            return errors.UnsupportedMediaType()
-        case drf.ParseError():
-            return errors.InvalidJSON()
-        case RequestDataTooBig():
-            return errors.TooLarge()
-        case drf.ValidationError():
-            return errors.InvalidRequest(str(exception.detail))
-        case drf.NotAcceptable():
-            return errors.InvalidRequest("Answers are application/json only")
-    return None
-
-
-def not_found(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-    """The answer of every unknown path under /api."""
-    return problem_response(errors.NotFound())
-
 
 # --- Fields ----------------------------------------------------------------------------------------
 
@@ -316,7 +129,9 @@ def read(
 
 def _first_sentence(detail: Any) -> str:
     while isinstance(detail, Mapping | list) and detail:
-        detail = next(iter(detail.values())) if isinstance(detail, Mapping) else detail[0]
+        detail = (
+            next(iter(detail.values())) if isinstance(detail, Mapping) else detail[0]
+        )
     return str(detail)
 
 
@@ -336,7 +151,9 @@ class HasScope(BasePermission):
             if view.optional_auth:
                 return True
             raise errors.Unauthorized()
-        request.auth.require(view.required_scope, read_only_allowed=view.read_only_token)
+        request.auth.require(
+            view.required_scope, read_only_allowed=view.read_only_token
+        )
         return True
 
 
@@ -385,6 +202,11 @@ def api_middleware(
         return response
 
     return middleware
+
+
+def not_found(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    """The answer of every unknown path under /api."""
+    return problem_response(errors.NotFound())
 
 
 def milliseconds(moment: Any) -> int:

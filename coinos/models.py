@@ -1,4 +1,4 @@
-"""The one table of the kit: the history of fiat rates."""
+"""The tables of the kit: the history of fiat rates, and when each periodic job last worked."""
 
 from __future__ import annotations
 
@@ -17,3 +17,18 @@ class Rate(models.Model):
 
     def __str__(self) -> str:
         return f"rates of {self.minute:%Y-%m-%d %H:%M}"
+
+
+class Heartbeat(models.Model):
+    """When a periodic job last succeeded, and how it has failed since."""
+
+    job = models.CharField(max_length=40, primary_key=True)
+    silence_max_s = models.PositiveIntegerField(help_text="Older than this is stale")
+    succeeded_at = models.DateTimeField(null=True)
+    failures = models.PositiveIntegerField(
+        default=0, help_text="Since the last success"
+    )
+    reason = models.CharField(max_length=200, blank=True)
+
+    def __str__(self) -> str:
+        return self.job

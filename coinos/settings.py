@@ -8,7 +8,6 @@ any variable the server runs on loopback with its own PostgreSQL, Redis and simu
 import datetime as dt
 import ipaddress
 import os
-import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -147,6 +146,9 @@ PUBLIC_IS_HTTPS = public.scheme == "https"
 DOMAIN = public.netloc
 """What stands behind the @ of a Lightning Address."""
 
+NOSTR_RELAY = text("NOSTR_RELAY", f"ws{'s' if PUBLIC_IS_HTTPS else ''}://{DOMAIN}/relay")
+"""Named in the URIs of wallet connections."""
+
 TRUSTED_PROXIES = number("TRUSTED_PROXIES", 0, maximum=5)
 """How many proxies in front of us overwrite X-Forwarded-For and X-Forwarded-Proto."""
 if MAINNET and not PUBLIC_IS_HTTPS and not public.hostname.endswith(".onion"):
@@ -161,6 +163,11 @@ ALLOWED_HOSTS = list(
     dict.fromkeys([public.hostname, *names("ALLOWED_HOSTS"), "127.0.0.1", "localhost", "[::1]"])
 )
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+
+# Processes and threads of `manage.py up`.
+WEB_PROCESSES = number("WEB_PROCESSES", 1, minimum=1, maximum=64)
+WORKER_THREADS = number("WORKER_THREADS", 4, minimum=1, maximum=64)
+WEBHOOK_THREADS = number("WEBHOOK_THREADS", 8, minimum=1, maximum=64)
 
 ADMIN_ENABLED = flag("ADMIN_ENABLED", SIMNET)
 
@@ -310,10 +317,12 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "coinos.api.api_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.authentication.web_session_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -377,10 +386,10 @@ SIMPLE_JWT = {
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PARSER_CLASSES": ["coinos.api.StrictJSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["coinos.api.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["coinos.drf.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["coinos.drf.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "coinos.api.exception_handler",
+    "EXCEPTION_HANDLER": "coinos.drf.exception_handler",
     "NUM_PROXIES": TRUSTED_PROXIES,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }

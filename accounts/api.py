@@ -1,0 +1,227 @@
+"""The account endpoints of the JSON API (api.md 4 and 5). Translate, call a service, answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import connections, credentials, ledger, selectors, services
+from accounts.authentication import TOKEN_COOKIE
+from accounts.models import Session, User
+from accounts.serializers import (
+    ConnectionChanges,
+    Login,
+    ProfileChanges,
+    Registration,
+    SecurityChanges,
+    connection_json,
+    public_profile,
+    user_json,
+)
+from coinos.api import ApiView, ok, read
+from coinos.errors import InvalidRequest
+from coinos.throttling import client_address, throttle
+
+COOKIE_AGE_S = 5 * 24 * 3600
+
+ANY_OBJECT = OpenApiResponse(OpenApiTypes.OBJECT)
+
+
+def sign_in(request: Request, user: User) -> str:
+    """Start a login session for this request's caller and return its token."""
+    session = credentials.start_session(
+        user,
+        kind=Session.Kind.LOGIN,
+        address=client_address(request),
+        user_agent=request.headers.get("User-Agent", ""),
+    )
+    return credentials.token_of(session)
+
+
+class RegisterView(ApiView):
+    authentication_classes = ()
+    optional_auth = True
+    throttle_classes = (throttle("register", limit=60, window_s=3600),)
+
+    @extend_schema(request=Registration, responses=ANY_OBJECT, auth=[])
+    def post(self, request: Request) -> Response:
+        """Open an account. Answers with its token and, once only, its Nostr secret key `sk`."""
+        body, at = request.data, ""
+        if "user" in body:
+            body, at = body["user"], "/user"
+        elif not body:
+            raise InvalidRequest("no user object provided", field="/user")
+        if isinstance(body, dict) and not body.get("username"):
+            raise InvalidRequest("Username required", field=f"{at}/username")
+        fields = read(Registration, body, at=at)
+        user, secret_key = services.register(
+            username=fields["username"],
+            password=fields.get("password") or "",
+            pubkey=fields.get("pubkey"),
+            picture=fields.get("picture", ""),
+        )
+        answer = user_json(user) | {"token": sign_in(request, user)}
+        if secret_key:
+            answer["sk"] = secret_key
+        return ok(answer)
+
+
+class LoginView(ApiView):
+    authentication_classes = ()
+    optional_auth = True
+    throttle_classes = (throttle("login", limit=10, window_s=5),)
+
+    @extend_schema(request=Login, responses=ANY_OBJECT, auth=[])
+    def post(self, request: Request) -> Response:
+        """Sign in with name and password. The token also comes as a cookie for our own pages."""
+        fields = read(Login, request.data)
+        user = services.authenticate(
+            username=fields["username"],
+            password=fields["password"],
+            address=client_address(request),
+        )
+        token = sign_in(request, user)
+        response = ok({"user": user_json(user), "token": token})
+        response.set_cookie(
+            TOKEN_COOKIE,
+            token,
+            max_age=COOKIE_AGE_S,
+            httponly=True,
+            secure=settings.PUBLIC_IS_HTTPS,
+            samesite="Lax",
+        )
+        return response
+
+
+class LogoutView(ApiView):
+    required_scope = "read"
+
+    @extend_schema(request=None, responses=ANY_OBJECT)
+    def post(self, request: Request) -> Response:
+        """End the session of this token."""
+        if request.auth.session:
+            credentials.revoke_session(request.user, request.auth.session.id)
+        response = ok({})
+        response.delete_cookie(TOKEN_COOKIE)
+        return response
+
+
+class MeView(ApiView):
+    required_scope = "read"
+
+    @extend_schema(responses=ANY_OBJECT)
+    def get(self, request: Request) -> Response:
+        """The account and what it can spend, in sats."""
+        return ok(user_json(request.user, ledger.balance_of(request.user.id)))
+
+
+class UserView(ApiView):
+    @extend_schema(request=ProfileChanges, responses=ANY_OBJECT)
+    def post(self, request: Request) -> Response:
+        """Change profile and settings; password and PIN need the current ones."""
+        user = request.user
+        security = read(SecurityChanges, request.data)
+        changes = read(ProfileChanges, request.data)
+        if security.get("password"):
+            if security.get("confirm") not in (None, security["password"]):
+                raise InvalidRequest("the passwords do not match", field="/confirm")
+            services.change_password(
+                user,
+                current=security.get("current_password") or "",
+                new=security["password"],
+                keep=request.auth.session,
+                address=client_address(request),
+            )
+        if security.get("newpin"):
+            services.set_pin(
+                user,
+                new=security["newpin"],
+                current=security.get("pin"),
+                address=client_address(request),
+            )
+        return ok({"user": user_json(services.update_profile(user, changes))})
+
+
+class UserProfileView(ApiView):
+    optional_auth = True
+    required_scope = "read"
+    throttle_classes = (throttle("users", limit=60, window_s=10),)
+
+    @extend_schema(responses=ANY_OBJECT, auth=[])
+    def get(self, request: Request, key: str) -> Response:
+        """The public profile of a name, id, pubkey, npub or nprofile."""
+        return ok(public_profile(selectors.user_by_key(key)))
+
+
+class ReadOnlyTokenView(ApiView):
+    @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR})
+    def get(self, request: Request) -> HttpResponse:
+        """The account's read-only token, as plain text."""
+        token = credentials.read_only_token(request.user)
+        return HttpResponse(token, content_type="text/plain")
+
+
+class ContactsView(ApiView):
+    required_scope = "read"
+
+    @extend_schema(responses=ANY_OBJECT)
+    def get(self, request: Request, limit: int | None = None) -> Response:
+        """Users with whom the account exchanged internal payments, most recent first."""
+        return ok(
+            [
+                {
+                    "id": str(row.contact.id),
+                    "username": row.contact.username,
+                    "picture": row.contact.picture or None,
+                    **({"pinned": True} if row.pinned else {}),
+                    **({"trusted": True} if row.trusted else {}),
+                }
+                for row in selectors.contacts(request.user, limit)
+            ]
+        )
+
+
+class ConnectionsView(ApiView):
+    @extend_schema(responses=ANY_OBJECT)
+    def get(self, request: Request) -> Response:
+        """The account's wallet connections, with their URIs."""
+        rows = request.user.connections.select_related("user").order_by("created")
+        return ok([connection_json(row) | {"spent": 0} for row in rows])
+
+
+class ConnectionView(ApiView):
+    @extend_schema(responses=ANY_OBJECT, operation_id="app_retrieve")
+    def get(self, request: Request, pubkey: str) -> Response:
+        """One wallet connection and its payments. 404 until it has been created."""
+        # No relay is served yet, so no connection has paid anything.
+        return ok(
+            connection_json(connections.get(request.user, pubkey)) | {"payments": []}
+        )
+
+
+class SaveConnectionView(ApiView):
+    @extend_schema(
+        request=ConnectionChanges, responses=ANY_OBJECT, operation_id="app_save"
+    )
+    def post(self, request: Request) -> Response:
+        """Create or update a wallet connection."""
+        fields: dict[str, Any] = read(ConnectionChanges, request.data)
+        connections.save(request.user, **fields)
+        return ok({})
+
+
+class DeleteConnectionView(ApiView):
+    @extend_schema(request=None, responses=ANY_OBJECT)
+    def post(self, request: Request) -> Response:
+        """Delete a wallet connection."""
+        pubkey = request.data.get("pubkey")
+        if not isinstance(pubkey, str):
+            raise InvalidRequest("pubkey is required", field="/pubkey")
+        connections.delete(request.user, pubkey)
+        return ok({})

@@ -1,0 +1,48 @@
+"""Count failed guesses at passwords and PINs in the database, atomically (P18).
+
+A counter covers one window of time and then starts again; parallel guesses are each counted, and
+none beyond the limit is evaluated.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import connection
+from django.utils import timezone
+
+from accounts.models import Attempts
+from coinos.errors import RateLimited
+
+
+def count_or_refuse(key: str, *, limit: int, window_s: int) -> None:
+    """Count one try before it is evaluated; `RateLimited` when the window's tries are used up.
+
+    Call `forgive` after a success, so that only failures add up.
+    """
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO accounts_attempts AS tries (key, window_start, count) VALUES (%s, %s, 1)
+            ON CONFLICT (key) DO UPDATE SET
+                count = CASE WHEN tries.window_start < %s THEN 1 ELSE tries.count + 1 END,
+                window_start = CASE WHEN tries.window_start < %s
+                               THEN excluded.window_start ELSE tries.window_start END
+            RETURNING count, window_start
+            """,
+            [key[:120], now, *[now - timedelta(seconds=window_s)] * 2],
+        )
+        count, window_start = cursor.fetchone()
+    if count > limit:
+        wait_s = (
+            int((window_start + timedelta(seconds=window_s) - now).total_seconds()) + 1
+        )
+        raise RateLimited(
+            f"Too many tries; wait {wait_s} seconds and try again", retry_after_s=wait_s
+        )
+
+
+def forgive(key: str) -> None:
+    """The try that was counted last was right: forget the failures before it."""
+    Attempts.objects.filter(key=key[:120]).delete()

@@ -1,0 +1,98 @@
+"""Nostr Wallet Connect connections (NIP-47): kept and listed with their URI.
+
+Nothing listens on a relay yet; clients read `/apps` right after registering and expect one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from django.conf import settings
+
+from accounts.models import Connection, User
+from coinos import crypto, nostr
+from coinos.errors import InvalidRequest, NotFound
+
+DEFAULT_BUDGET_SAT = 1_000_000
+
+
+class ConnectionNotFound(NotFound):
+    message = "Connection not found"
+
+
+def create_default(user: User) -> Connection:
+    """The connection that every account starts with: a million sats a week."""
+    return save(
+        user,
+        name=user.username,
+        max_amount_sat=DEFAULT_BUDGET_SAT,
+        budget_renewal=Connection.Renewal.WEEKLY,
+    )
+
+
+def save(
+    user: User, *, secret: str | None = None, pubkey: str | None = None, **fields: Any
+) -> Connection:
+    """Create or update the connection of a client key. With `secret` the pubkey is derived from
+    it; with neither a new key is made. Another user's pubkey is `ConnectionNotFound`."""
+    if secret or not pubkey:
+        pair = _pair_of(secret) if secret else nostr.generate_keypair()
+        secret, pubkey = pair.secret, pair.pubkey
+    elif not nostr.is_pubkey(pubkey.lower()):
+        raise InvalidRequest(
+            "pubkey must be a Nostr public key in hex", field="/pubkey"
+        )
+    pubkey = pubkey.lower()
+    connection = Connection.objects.filter(pubkey=pubkey).first()
+    if connection is None:
+        wallet = nostr.generate_keypair()
+        connection = Connection(user=user, pubkey=pubkey, wallet_pubkey=wallet.pubkey)
+        connection.wallet_secret = crypto.seal(
+            wallet.secret, place=f"wallet:{connection.id}"
+        )
+    elif connection.user_id != user.id:
+        raise ConnectionNotFound()
+    if secret:
+        connection.secret = crypto.seal(secret, place=f"connection:{connection.id}")
+    for name, value in fields.items():
+        setattr(connection, name, value)
+    connection.save()
+    return connection
+
+
+def get(user: User, pubkey: str) -> Connection:
+    connection = Connection.objects.filter(user=user, pubkey=pubkey.lower()).first()
+    if connection is None:
+        raise ConnectionNotFound()
+    return connection
+
+
+def delete(user: User, pubkey: str) -> None:
+    get(user, pubkey).delete()
+
+
+def secret_of(connection: Connection) -> str | None:
+    """The client's secret key in hex, None when the client kept it to itself."""
+    if not connection.secret:
+        return None
+    return crypto.unseal(connection.secret, place=f"connection:{connection.id}")
+
+
+def uri_of(connection: Connection) -> str:
+    """`nostr+walletconnect://…` as NIP-47 writes it, with the owner's Lightning Address."""
+    parts = [f"relay={quote(settings.NOSTR_RELAY, safe='')}"]
+    secret = secret_of(connection)
+    if secret:
+        parts.append(f"secret={secret}")
+    parts.append(f"lud16={connection.user.username}@{settings.DOMAIN}")
+    return f"nostr+walletconnect://{connection.wallet_pubkey}?{'&'.join(parts)}"
+
+
+def _pair_of(secret: str) -> nostr.KeyPair:
+    try:
+        return nostr.keypair_of(secret)
+    except ValueError as error:
+        raise InvalidRequest(
+            "secret must be a key of 64 hex digits", field="/secret"
+        ) from error

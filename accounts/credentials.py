@@ -1,0 +1,215 @@
+"""Who is calling: sessions with their tokens, API keys, and what each may do.
+
+A login token is a JWT that names its session row, and the row decides: whoever revokes the row
+ends the token. API keys are opaque; only their SHA-256 is stored. Both come in the same header
+and are told apart by form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+from rest_framework_simplejwt.exceptions import TokenBackendError
+from rest_framework_simplejwt.settings import api_settings as jwt_settings
+from rest_framework_simplejwt.state import token_backend
+
+from accounts.errors import ReadOnlyToken
+from accounts.models import ApiKey, Session, User
+from coinos.errors import Forbidden, InvalidRequest, Unauthorized
+
+API_KEY_PREFIX = "coinos_"
+TOKEN_TYPES = {Session.Kind.LOGIN: "access", Session.Kind.READ_ONLY: "ro"}
+SCOPES_OF_KEY = {
+    ApiKey.Scope.READ: {"read"},
+    ApiKey.Scope.RECEIVE: {"read", "receive"},
+    ApiKey.Scope.SPEND: {"read", "receive", "spend"},
+}
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a request was authenticated with: a session (login, web, ro) or an API key."""
+
+    user: User
+    session: Session | None = None
+    api_key: ApiKey | None = None
+
+    @property
+    def id(self) -> str:
+        """Stable name of the credential, for rate limits."""
+        return str(
+            self.session.id if self.session else self.api_key and self.api_key.id
+        )
+
+    @property
+    def is_read_only(self) -> bool:
+        return self.session is not None and self.session.kind == Session.Kind.READ_ONLY
+
+    def require(self, scope: str, *, read_only_allowed: bool = False) -> None:
+        """Raise unless this credential may do what needs `scope`: read, receive, spend, full."""
+        if self.is_read_only:
+            if not read_only_allowed:
+                raise ReadOnlyToken()
+        elif (
+            self.api_key
+            and scope not in SCOPES_OF_KEY[ApiKey.Scope(self.api_key.scope)]
+        ):
+            raise Forbidden(
+                f"This API key may not do this: it has the scope {self.api_key.scope}"
+            )
+
+
+# --- Sessions and their tokens ---------------------------------------------------------------------
+
+
+def start_session(
+    user: User, *, kind: str, address: str | None = None, user_agent: str = ""
+) -> Session:
+    """Write the row of a new sign-in."""
+    return Session.objects.create(
+        user=user,
+        kind=kind,
+        address=address if address != "unknown" else None,
+        user_agent=user_agent[:200],
+        expires=timezone.now() + timedelta(days=settings.TOKEN_LIFETIME_DAYS),
+    )
+
+
+def token_of(session: Session) -> str:
+    """The JWT that names this session; the same text for the same row."""
+    return token_backend.encode(
+        {
+            "token_type": TOKEN_TYPES[Session.Kind(session.kind)],
+            "jti": session.id.hex,
+            "iat": int(session.created.timestamp()),
+            "exp": int(session.expires.timestamp()),
+            jwt_settings.USER_ID_CLAIM: str(session.user_id),
+        }
+    )
+
+
+def read_only_token(user: User) -> str:
+    """The account's one read-only token, the same at each call until it is revoked."""
+    live = Q(user=user, kind=Session.Kind.READ_ONLY, revoked_at=None)
+    session = Session.objects.filter(live).first()
+    if session and session.expires <= timezone.now():
+        revoke_session(user, session.id)
+        session = None
+    if session is None:
+        try:
+            with transaction.atomic():
+                session = start_session(user, kind=Session.Kind.READ_ONLY)
+        except IntegrityError:  # another request was faster
+            session = Session.objects.get(live)
+    return token_of(session)
+
+
+def credential_of(token: str) -> Credential:
+    """Check a bearer token of either form. Raises `Unauthorized`, for every reason alike."""
+    if token.startswith(API_KEY_PREFIX):
+        return _credential_of_api_key(token)
+    try:
+        claims = token_backend.decode(token, verify=True)
+        session_id = UUID(claims["jti"])
+    except (TokenBackendError, KeyError, ValueError, TypeError) as error:
+        raise Unauthorized() from error
+    session = live_session(session_id)
+    if session is None or claims.get("token_type") != TOKEN_TYPES.get(
+        Session.Kind(session.kind)
+    ):
+        raise Unauthorized()
+    return Credential(session.user, session=session)
+
+
+def live_session(session_id: UUID | str) -> Session | None:
+    """The session with its user, when it is neither revoked nor over and the user is active."""
+    session = Session.objects.select_related("user").filter(id=session_id).first()
+    if session is None or not session.is_live or not session.user.is_active:
+        return None
+    now = timezone.now()
+    if now - session.last_used > timedelta(minutes=1):
+        Session.objects.filter(id=session.id).update(last_used=now)
+    return session
+
+
+def revoke_session(user: User, session_id: UUID | str) -> None:
+    """End one sign-in of this user; the next request with it is refused."""
+    Session.objects.filter(user=user, id=session_id, revoked_at=None).update(
+        revoked_at=timezone.now()
+    )
+
+
+def revoke_all(
+    user: User, *, keep: Session | None = None, api_keys: bool = False
+) -> None:
+    """Log out everywhere: all sessions but `keep`, and the API keys when asked."""
+    now = timezone.now()
+    sessions = Session.objects.filter(user=user, revoked_at=None)
+    if keep:
+        sessions = sessions.exclude(id=keep.id)
+    sessions.update(revoked_at=now)
+    if api_keys:
+        ApiKey.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
+
+
+# --- API keys --------------------------------------------------------------------------------------
+
+
+def create_api_key(
+    user: User,
+    *,
+    name: str,
+    scope: str,
+    budget_sat: int | None = None,
+    expires_days: int | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key; returns the row and the key itself, which cannot be shown again."""
+    if scope not in ApiKey.Scope.values:
+        raise InvalidRequest("scope must be read, receive or spend", field="/scope")
+    key = API_KEY_PREFIX + secrets.token_urlsafe(32)
+    row = ApiKey.objects.create(
+        user=user,
+        name=name[:60] or "API key",
+        key_sha256=_sha256(key),
+        hint=key[:12],
+        scope=scope,
+        budget_sat=budget_sat,
+        expires=timezone.now() + timedelta(days=expires_days) if expires_days else None,
+    )
+    return row, key
+
+
+def revoke_api_key(user: User, key_id: UUID | str) -> None:
+    ApiKey.objects.filter(user=user, id=key_id, revoked_at=None).update(
+        revoked_at=timezone.now()
+    )
+
+
+def _credential_of_api_key(key: str) -> Credential:
+    now = timezone.now()
+    row = (
+        ApiKey.objects.select_related("user")
+        .filter(
+            Q(expires=None) | Q(expires__gt=now),
+            key_sha256=_sha256(key),
+            revoked_at=None,
+        )
+        .first()
+    )
+    if row is None or not row.user.is_active:
+        raise Unauthorized()
+    if row.last_used is None or now - row.last_used > timedelta(minutes=1):
+        ApiKey.objects.filter(id=row.id).update(last_used=now)
+    return Credential(row.user, api_key=row)
+
+
+def _sha256(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()

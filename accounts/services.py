@@ -1,0 +1,301 @@
+"""Accounts: register, sign in, change, freeze. The API, the pages and the admin call these."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import threading
+from typing import Any
+
+from django.contrib.auth.hashers import check_password, make_password
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts import connections, ledger, names
+from accounts.attempts import count_or_refuse, forgive
+from accounts.credentials import revoke_all
+from accounts.errors import (
+    AccountFrozen,
+    InvalidCredentials,
+    InvalidPin,
+    KeyInUse,
+    UsernameTaken,
+)
+from accounts.models import AuditEvent, LedgerAccount, Session, User
+from coinos import nostr, rates
+from coinos.errors import CoinosError, InvalidRequest
+
+LOGIN_FAILURES, LOGIN_WINDOW_S = 20, 600
+PIN_FAILURES, PIN_WINDOW_S = 5, 600
+PASSWORD_MIN_BYTES, PASSWORD_MAX_BYTES = 6, 1024
+
+# One argon2 hash takes 100 MiB: two at a time, or ten logins would take a gigabyte.
+_hashing = threading.BoundedSemaphore(2)
+
+
+# --- Registration and sign-in ----------------------------------------------------------------------
+
+
+def register(
+    *, username: str, password: str, pubkey: str | None = None, picture: str = ""
+) -> tuple[User, str | None]:
+    """Open an account with a ledger account, a Nostr key and a default connection.
+
+    Returns the user and the new Nostr secret key in hex, which is not kept (None when the caller
+    brought a `pubkey`). Raises `InvalidUsername`, `UsernameTaken`, `KeyInUse`, `InvalidRequest`.
+    """
+    name = names.check_new(username)
+    _check_new_password(password)
+    secret_key = None
+    if pubkey:
+        pubkey = pubkey.lower()
+        if not nostr.is_pubkey(pubkey):
+            raise InvalidRequest(
+                "pubkey must be a Nostr public key in hex", field="/pubkey"
+            )
+    else:
+        pair = nostr.generate_keypair()
+        secret_key, pubkey = pair.secret, pair.pubkey
+    if User.objects.filter(username=name).exists():
+        raise UsernameTaken(name)  # before the expensive hash; the constraint decides
+    user = User(username=name, pubkey=pubkey, picture=picture[:500])
+    user.password = _hash(password)
+    try:
+        with transaction.atomic():
+            user.save(force_insert=True)
+            ledger.open_account(user)
+            connections.create_default(user)
+    except IntegrityError as error:
+        if User.objects.filter(username=name).exists():
+            raise UsernameTaken(name) from error
+        raise KeyInUse(field="/pubkey") from error
+    return user, secret_key
+
+
+def authenticate(*, username: str, password: str, address: str) -> User:
+    """The user whose name and password these are. An unknown name takes as long and answers the
+    same as a wrong password. Raises `InvalidCredentials`, `RateLimited`."""
+    name = names.normalise(username)
+    tries = [f"login:name:{name}", f"login:address:{address}"]
+    for key in tries:
+        count_or_refuse(key, limit=LOGIN_FAILURES, window_s=LOGIN_WINDOW_S)
+    user = User.objects.filter(username=name).first()
+    right = _verify(password, user)
+    if user is None or not right or not user.is_active:
+        raise InvalidCredentials()
+    for key in tries:
+        forgive(key)
+    return user
+
+
+def _verify(password: str, user: User | None) -> bool:
+    with _hashing:
+        if user is None:
+            make_password(password)  # as long as checking one
+            return False
+        return user.check_password(password)
+
+
+def _hash(password: str) -> str:
+    with _hashing:
+        return make_password(password)
+
+
+def _check_new_password(password: str, field: str = "/password") -> None:
+    if not PASSWORD_MIN_BYTES <= len(password.encode()) <= PASSWORD_MAX_BYTES:
+        raise InvalidRequest(
+            f"password must have {PASSWORD_MIN_BYTES} to {PASSWORD_MAX_BYTES} characters",
+            field=field,
+        )
+
+
+# --- Profile and settings --------------------------------------------------------------------------
+
+PROFILE_FIELDS = frozenset(
+    """
+    display about picture banner email currency currencies fiat language theme prompt tip
+    memo_prompt hidepay notify push autowithdraw threshold_sat reserve_sat destination locktime_s
+    """.split()
+)
+
+
+def update_profile(user: User, changes: dict[str, Any]) -> User:
+    """Change settings that need no second factor; anything not in `PROFILE_FIELDS` is ignored,
+    but `username`, which renames the account. Raises what the fields' rules raise."""
+    allowed = {name: value for name, value in changes.items() if name in PROFILE_FIELDS}
+    for name in ("currency", "currencies"):
+        _check_currencies(name, allowed.get(name))
+    if "language" in allowed and not re.fullmatch(r"[a-z]{2}", allowed["language"]):
+        raise InvalidRequest("language must be two letters", field="/language")
+    for name, value in allowed.items():
+        setattr(user, name, value)
+    if "username" in changes:
+        user.username = names.check_new(changes["username"])
+        allowed["username"] = user.username
+    if allowed:
+        try:
+            with transaction.atomic():
+                user.save(update_fields=list(allowed))
+        except IntegrityError as error:
+            raise UsernameTaken(user.username) from error
+    return user
+
+
+def _check_currencies(field: str, value: str | list[str] | None) -> None:
+    if value is None:
+        return
+    wanted = [value] if isinstance(value, str) else value
+    known = rates.known_currencies()
+    for code in wanted:
+        if code not in known:
+            raise InvalidRequest(f"no rate for the currency {code}", field=f"/{field}")
+
+
+def change_password(
+    user: User,
+    *,
+    current: str,
+    new: str,
+    keep: Session | None,
+    address: str | None = None,
+) -> None:
+    """Set a new password and end every other sign-in. API keys live on. Raises
+    `InvalidCredentials` when `current` is wrong."""
+    _check_new_password(new)
+    key = f"password:{user.id}"
+    count_or_refuse(key, limit=LOGIN_FAILURES, window_s=LOGIN_WINDOW_S)
+    if not _verify(current, user):
+        raise InvalidCredentials(
+            "The current password is wrong", field="/current_password"
+        )
+    forgive(key)
+    user.password = _hash(new)
+    with transaction.atomic():
+        user.save(update_fields=["password"])
+        revoke_all(user, keep=keep)
+        audit(user, "password.changed", address=address)
+
+
+# --- PIN -------------------------------------------------------------------------------------------
+
+
+def set_pin(
+    user: User, *, new: str, current: str | None, address: str | None = None
+) -> None:
+    """Set a six-digit PIN, or remove it with `new="delete"`. Changing one needs the old one."""
+    if user.has_pin:
+        require_pin(user, current)
+    if new == "delete":
+        user.pin_hash = ""
+    elif re.fullmatch(r"[0-9]{6}", new, re.ASCII):
+        user.pin_hash = _hash(new)
+    else:
+        raise InvalidRequest("newpin must be six digits", field="/newpin")
+    with transaction.atomic():
+        user.save(update_fields=["pin_hash"])
+        audit(user, "pin.removed" if new == "delete" else "pin.set", address=address)
+
+
+def require_pin(user: User, pin: object) -> None:
+    """Raise `InvalidPin` unless the account has no PIN or this is it; five tries in ten minutes."""
+    if not user.has_pin:
+        return
+    if not isinstance(pin, str) or not pin:
+        raise InvalidPin(field="/pin")
+    key = f"pin:{user.id}"
+    count_or_refuse(key, limit=PIN_FAILURES, window_s=PIN_WINDOW_S)
+    with _hashing:
+        right = check_password(pin, user.pin_hash)
+    if not right:
+        raise InvalidPin(field="/pin")
+    forgive(key)
+
+
+# --- Sanctions and closing -------------------------------------------------------------------------
+
+
+def require_may_spend(user: User) -> None:
+    if user.frozen_at is not None:
+        raise AccountFrozen()
+
+
+def freeze(user: User, *, actor: str, reason: str) -> None:
+    """Stop the account from spending; it still receives. By id: renaming changes nothing (P20)."""
+    with transaction.atomic():
+        User.objects.filter(id=user.id, frozen_at=None).update(frozen_at=timezone.now())
+        audit(user, "account.frozen", actor=actor, detail={"reason": reason})
+
+
+def unfreeze(user: User, *, actor: str) -> None:
+    with transaction.atomic():
+        User.objects.filter(id=user.id).update(frozen_at=None)
+        audit(user, "account.unfrozen", actor=actor)
+
+
+def evict(user: User, *, actor: str) -> None:
+    """Close every door to the account: no password, token, session or key works any more."""
+    with transaction.atomic():
+        User.objects.filter(id=user.id).update(is_active=False)
+        revoke_all(user, api_keys=True)
+        audit(user, "account.evicted", actor=actor)
+
+
+class BalanceLeft(CoinosError):
+    status = 409
+    code = "balance_left"
+    title = "Balance left"
+    message = "Send all sats away before closing the account"
+
+
+def close_account(user: User, *, password: str) -> None:
+    """Close an account that holds nothing. Its history and books stay, its name is not reused.
+
+    Raises `BalanceLeft` while any sat is posted or held (A05)."""
+    if not _verify(password, user):
+        raise InvalidCredentials("The password is wrong", field="/password")
+    with transaction.atomic():
+        account = LedgerAccount.objects.get(user=user)
+        if account.posted_msat or account.held_msat:
+            raise BalanceLeft()
+        User.objects.filter(id=user.id).update(is_active=False)
+        revoke_all(user, api_keys=True)
+        audit(user, "account.closed")
+
+
+def audit(
+    user: User | None,
+    action: str,
+    *,
+    actor: str = "user",
+    object: str = "",
+    address: str | None = None,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    """Append to the audit log, in the transaction of what is logged."""
+    AuditEvent.objects.create(
+        user=user,
+        actor=actor[:60],
+        action=action,
+        object=object[:100],
+        address=address if address != "unknown" else None,
+        detail=detail or {},
+    )
+
+
+# --- Suggested names -------------------------------------------------------------------------------
+
+
+def suggest_username() -> str:
+    """A free, friendly name for the registration form."""
+    animals = (
+        "otter heron lynx robin fox badger whale finch hare swift wren seal".split()
+    )
+    colours = (
+        "amber blue coral green indigo ivory jade lilac mint ruby silver teal".split()
+    )
+    for digits in (2, 3, 4, 6):
+        name = f"{secrets.choice(colours)}{secrets.choice(animals)}{secrets.randbelow(10**digits)}"
+        if not User.objects.filter(Q(username=name)).exists():
+            return name
+    return secrets.token_hex(8)

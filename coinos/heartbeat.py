@@ -1,0 +1,96 @@
+"""Periodic jobs say when they worked, so that a silent one is seen (O04)."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+from django.db.models import F
+from django.utils import timezone
+
+from coinos.errors import CoinosError
+from coinos.models import Heartbeat
+
+logger = logging.getLogger(__name__)
+
+
+def periodic(
+    job: str, *, silence_max_s: int
+) -> Callable[[Callable[[], Any]], Callable[[], None]]:
+    """Decorate the body of a periodic task: success and failure are recorded, and a failure never
+    stops the schedule. A job silent for longer than `silence_max_s` makes the server unhealthy."""
+
+    def decorate(function: Callable[[], Any]) -> Callable[[], None]:
+        @functools.wraps(function)
+        def run() -> None:
+            try:
+                function()
+            except Exception as error:
+                # A node that is away is an ordinary condition: one line, no traceback.
+                expected = isinstance(error, CoinosError)
+                logger.error(
+                    "%s failed: %s", job, error, exc_info=None if expected else error
+                )
+                _record(job, silence_max_s, failure=type(error).__name__)
+            else:
+                _record(job, silence_max_s, failure=None)
+
+        return run
+
+    return decorate
+
+
+def _record(job: str, silence_max_s: int, failure: str | None) -> None:
+    Heartbeat.objects.get_or_create(
+        job=job,
+        defaults={"silence_max_s": silence_max_s, "succeeded_at": timezone.now()},
+    )
+    row = Heartbeat.objects.filter(job=job)
+    if failure is None:
+        row.update(
+            succeeded_at=timezone.now(),
+            failures=0,
+            reason="",
+            silence_max_s=silence_max_s,
+        )
+    else:
+        row.update(failures=F("failures") + 1, reason=failure)
+
+
+@dataclass(frozen=True)
+class Health:
+    healthy: bool
+    consecutive_failures: int
+    last_success_ms: int
+    reason: str
+    stalled: bool
+
+
+def health() -> Health:
+    """Whether the database answers and no periodic job is overdue. Jobs that have never run yet
+    do not count: a server that has just started is ready."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    now = timezone.now()
+    beats = list(Heartbeat.objects.all())
+    overdue = [
+        beat
+        for beat in beats
+        if beat.succeeded_at
+        and (now - beat.succeeded_at).total_seconds() > beat.silence_max_s
+    ]
+    failing = [beat for beat in beats if beat.failures]
+    last_success = min((b.succeeded_at for b in beats if b.succeeded_at), default=now)
+    return Health(
+        healthy=not overdue,
+        consecutive_failures=max((beat.failures for beat in beats), default=0),
+        last_success_ms=int(last_success.timestamp() * 1000),
+        reason="; ".join(
+            f"{beat.job}: {beat.reason or 'silent'}" for beat in overdue or failing
+        ),
+        stalled=bool(overdue),
+    )
