@@ -67,17 +67,29 @@ class BitcoinServer:
     ) -> None:
         self.port = port
         self._directory = Path(directory)
+        self._treasury_sat = treasury_sat
         self._faults = faults or Faults()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self.node = BitcoinNode(self._directory / "bitcoin.jsonl", treasury_sat)
-        self._control = BitcoinControl(self.node)
+        self._node: BitcoinNode | None = None
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
     @property
+    def node(self) -> BitcoinNode:
+        """The node's state, read from the journal at the first use after a start."""
+        if self._node is None:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._node = BitcoinNode(self._directory / "bitcoin.jsonl", self._treasury_sat)
+        return self._node
+
+    @property
+    def height(self) -> int:
+        return self.node.chain.height
+
+    @property
     def control_methods(self) -> dict[str, Callable[[dict[str, Any]], Any]]:
-        """What the outside world can do, by name; each takes its parameters as a dict."""
-        return self._control.methods()
+        """What the outside world can do, by name; each takes its parameters as a dict. They
+        stay good across `stop` and `start`."""
+        return BitcoinControl(lambda: self.node).methods()
 
     @property
     def url(self) -> str:
@@ -85,6 +97,7 @@ class BitcoinServer:
 
     async def start(self) -> None:
         """Listen. Raises OSError when a port that was asked for is taken."""
+        self.node.broadcast_own()
         port_file = self._directory / "bitcoin-port"
         last_port = int(port_file.read_text()) if port_file.exists() else 0
         try:
@@ -97,12 +110,15 @@ class BitcoinServer:
         port_file.write_text(f"{self.port}\n")
 
     async def stop(self) -> None:
+        """Drop every connection and forget what is in memory only, as a restart does."""
         if self._server:
             self._server.close()
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        self.node.close()
+        if self._node is not None:
+            self._node.close()
+            self._node = None
 
     async def _listen(self, port: int) -> asyncio.Server:
         return await asyncio.start_server(self._serve, "127.0.0.1", port)

@@ -6,32 +6,64 @@ Each method takes its parameters as a dict (JSON from the control socket) and re
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from coinos.simnet.bitcoin_node import OUR_WALLET, BitcoinNode
-from coinos.simnet.transactions import address_of
+from coinos.simnet.chain import Rejected
+from coinos.simnet.network import WorldError
+from coinos.simnet.spending import CannotSpend
+from coinos.simnet.transactions import Transaction, address_of
+from coinos.simnet.wallet import Wallet
 
 Params = dict[str, Any]
+ControlMethod = Callable[[Params], Any]
+
+
+def told(method: ControlMethod) -> ControlMethod:
+    """Tell the caller in one word and one sentence why the world could not do it."""
+
+    @wraps(method)
+    def call(params: Params) -> Any:
+        try:
+            return method(params)
+        except KeyError as error:
+            raise WorldError("unknown", f"missing or unknown: {error.args[0]}") from error
+        except ValueError as error:
+            raise WorldError("bad_request", str(error)) from error
+        except CannotSpend as error:
+            raise WorldError("insufficient_funds", str(error)) from error
+        except Rejected as error:
+            raise WorldError("rejected", error.reason) from error
+
+    return call
 
 
 class BitcoinControl:
-    def __init__(self, node: BitcoinNode) -> None:
-        self._node = node
+    """`node` gives the node as it is now: after a restart it is another object."""
 
-    def methods(self) -> dict[str, Callable[[Params], Any]]:
-        return {
-            "deposit": self.deposit,
-            "mine": self.mine,
-            "address": self.address,
-            "reorg": self.reorg,
-            "replace": self.replace,
-            "conflict": self.conflict,
-            "stuck": self.stuck,
-            "min_fee": self.min_fee,
-            "fee_estimates": self.fee_estimates,
-            "chain_truth": self.chain_truth,
-            "unload_wallet": self.unload_wallet,
-        }
+    def __init__(self, node: Callable[[], BitcoinNode]) -> None:
+        self._get_node = node
+
+    @property
+    def _node(self) -> BitcoinNode:
+        return self._get_node()
+
+    def methods(self) -> dict[str, ControlMethod]:
+        verbs: list[ControlMethod] = [
+            self.deposit,
+            self.mine,
+            self.address,
+            self.reorg,
+            self.replace,
+            self.conflict,
+            self.stuck,
+            self.min_fee,
+            self.fee_estimates,
+            self.unload_wallet,
+            self.chain_truth,
+        ]
+        return {verb.__name__: told(verb) for verb in verbs}
 
     def deposit(self, params: Params) -> str:
         """`address`, `amount_sat` or `outputs` {address: amount_sat}; `fee_rate` sat/vB.
@@ -91,48 +123,57 @@ class BitcoinControl:
         node = self._node
         wallet = node.wallets[params.get("wallet", OUR_WALLET)]
         received, sent = [], []
-        for txid, entry in wallet.history.items():
+        for txid in wallet.history:
             tx = node.chain.transactions[txid]
-            block = node.chain.block_of.get(txid)
-            state = {
-                "txid": txid,
-                "confirmations": wallet.depth(txid),
-                "in_mempool": txid in node.chain.mempool,
-                "block_hash": block.hash if block else None,
-                "block_height": block.height if block else None,
-            }
-            is_ours = wallet.debit_sat(tx) > 0
-            outputs = [
-                {
-                    "outpoint": f"{txid}:{vout}",
-                    "vout": vout,
-                    "address": address_of(output.script),
-                    "amount_sat": output.amount_sat,
-                    "label": wallet.label(output.script),
-                    "is_ours": wallet.is_mine(output),
-                }
-                for vout, output in enumerate(tx.outputs)
-                if not (is_ours and wallet.is_change(output))
-            ]
+            state = self._state(wallet, txid)
+            outputs = _outputs(wallet, tx)
             received += [output | state for output in outputs if output["is_ours"]]
-            if is_ours:
-                fee_sat = node.chain.fee_sat(tx)
+            if wallet.debit_sat(tx):
                 sent.append(
                     state
                     | {
-                        "fee_sat": fee_sat,
+                        "fee_sat": node.chain.fee_sat(tx),
                         "amount_sat": sum(o["amount_sat"] for o in outputs if not o["is_ours"]),
                         "outputs": outputs,
                         "inputs": [f"{o.txid}:{o.vout}" for o in tx.inputs],
-                        "replaced_by": entry.replaced_by,
+                        "replaced_by": wallet.history[txid].replaced_by,
                     }
                 )
+        balances_sat = wallet.balances_sat()
         return {
             "height": node.chain.height,
             "tip": node.chain.tip.hash,
-            "balances_sat": wallet.balances_sat(),
-            "balance_sat": wallet.balances_sat()["trusted"],
+            "balance_sat": balances_sat["trusted"],
+            "balances_sat": balances_sat,
             "received": received,
             "sent": sent,
             "mempool": list(node.chain.mempool),
         }
+
+    def _state(self, wallet: Wallet, txid: str) -> dict[str, Any]:
+        chain = self._node.chain
+        block = chain.block_of.get(txid)
+        return {
+            "txid": txid,
+            "confirmations": wallet.depth(txid),
+            "in_mempool": txid in chain.mempool,
+            "block_hash": block.hash if block else None,
+            "block_height": block.height if block else None,
+        }
+
+
+def _outputs(wallet: Wallet, tx: Transaction) -> list[dict[str, Any]]:
+    """All outputs except the change of a transaction of ours."""
+    is_ours = wallet.debit_sat(tx) > 0
+    return [
+        {
+            "outpoint": f"{tx.txid}:{vout}",
+            "vout": vout,
+            "address": address_of(output.script),
+            "amount_sat": output.amount_sat,
+            "label": wallet.label(output.script),
+            "is_ours": wallet.is_mine(output),
+        }
+        for vout, output in enumerate(tx.outputs)
+        if not (is_ours and wallet.is_change(output))
+    ]

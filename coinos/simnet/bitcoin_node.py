@@ -52,7 +52,6 @@ class BitcoinNode:
             self._apply(record)
         if self.wallets:
             self._journal.compact(self._snapshot())
-            self.broadcast_own()
         else:
             self._begin(treasury_sat)
 

@@ -194,8 +194,11 @@ def json_kind(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return "bool"
-    names = {str: "string", list: "array", dict: "object"}
-    return names.get(type(value), "number")
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, dict):
+        return "object"
+    return "array" if isinstance(value, list) else "number"
 
 
 def hash_argument(value: str, name: str) -> str:

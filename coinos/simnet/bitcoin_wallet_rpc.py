@@ -71,7 +71,7 @@ def loadwallet(node: BitcoinNode, filename: str, load_on_startup: bool | None) -
 
 @rpc("wallet_name:string? load_on_startup:bool?")
 def unloadwallet(node: BitcoinNode, wallet_name: str | None, load_on_startup: bool | None) -> Entry:
-    if wallet_name not in listwallets(node):
+    if wallet_name is None or wallet_name not in listwallets(node):
         raise RpcError(WALLET_NOT_FOUND, "Requested wallet does not exist or is not loaded")
     node.set_loaded(wallet_name, False)
     return {}
@@ -333,7 +333,7 @@ def listsinceblock(
     target = 1 if target_confirmations is None else target_confirmations
     if target < 1:
         raise RpcError(INVALID_PARAMETER, "Invalid parameter")
-    options = {"include_change": bool(include_change), "label": label}
+    options: Entry = {"include_change": bool(include_change), "label": label}
     txids: Iterable[str] = list(wallet.history)
     if blockhash:
         block = chain.blocks.get(hash_argument(blockhash, "blockhash"))

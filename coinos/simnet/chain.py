@@ -120,7 +120,7 @@ class Chain:
         return paid_in - tx.amount_out_sat
 
     def median_time_s(self, block: Block) -> int:
-        times = []
+        times: list[int] = []
         while len(times) < 11 and block.hash in self.blocks:
             times.append(block.time_s)
             block = self.blocks.get(block.previous, GENESIS_END)
@@ -278,7 +278,7 @@ class Chain:
         while self.height > block.height:
             returned = [*self.tip.txids[1:], *returned]
             self._disconnect_tip()
-        connected = []
+        connected: list[str] = []
         for block in reversed(branch):
             self._connect(block)
             connected += block.txids
