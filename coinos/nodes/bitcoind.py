@@ -201,7 +201,7 @@ class BitcoinCore:
             outputs=tuple(
                 _output(entry, entry)
                 for entry in reply.nested_list("transactions")
-                if entry.text("category") == "receive"
+                if _is_receipt(entry)
             ),
             removed_txids=tuple(
                 dict.fromkeys(entry.hash32("txid") for entry in reply.nested_list("removed"))
@@ -228,7 +228,7 @@ class BitcoinCore:
             outputs=tuple(
                 _output(detail, reply)
                 for detail in reply.nested_list("details")
-                if detail.text("category") == "receive"
+                if _is_receipt(detail)
             ),
         )
 
@@ -428,6 +428,12 @@ class BitcoinCore:
         finally:
             connection.close()
             logger.debug("bitcoin %s %s %.3f s", method, code, time.monotonic() - started)
+
+
+def _is_receipt(entry: Reply) -> bool:
+    """Is this a payment to us? Not one of ours, and not the coins of a block that we mined."""
+    categories = ("receive", "send", "immature", "generate", "orphan")
+    return entry.one_of("category", *categories) == "receive"
 
 
 def _output(entry: Reply, transaction: Reply) -> Output:

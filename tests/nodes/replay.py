@@ -194,7 +194,8 @@ class ScriptedBitcoin(Script):
         self._server.server_close()
 
 
-SPOILS = {"missing": None, "string": "7", "float": 7.5, "nan": float("nan"), "negative": -7}
+# the float is no number of sats either, when a bitcoin amount is read from it
+SPOILS = {"missing": None, "string": "7", "float": 0.123456789, "nan": float("nan"), "negative": -7}
 
 
 def spoiled(value: Any, path: tuple[Any, ...], how: str) -> Any:
