@@ -239,6 +239,74 @@ def fund_from_equity(
     )
 
 
+# --- Does it add up? -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An account whose kept balance is not the sum of its transfers."""
+
+    account: int
+    posted_msat: int
+    computed_posted_msat: int
+    held_msat: int
+    computed_held_msat: int
+
+
+def differences() -> list[Difference]:
+    """Compare every user's kept balance with the sum of his transfers, in one snapshot."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            WITH moved AS (
+                SELECT credit_id AS account, amount_msat AS posted, 0 AS held
+                    FROM ledger_transfer WHERE phase IN ('posted', 'post')
+                UNION ALL
+                SELECT debit_id, -amount_msat, 0
+                    FROM ledger_transfer WHERE phase IN ('posted', 'post')
+                UNION ALL
+                SELECT debit_id, 0, amount_msat FROM ledger_transfer WHERE phase = 'pending'
+                UNION ALL
+                SELECT debit_id, 0, -pending_amount_msat
+                    FROM ledger_transfer WHERE phase IN ('post', 'void')
+            ), computed AS (
+                SELECT account, sum(posted)::bigint AS posted, sum(held)::bigint AS held
+                    FROM moved GROUP BY account
+            )
+            SELECT id, posted_msat, coalesce(posted, 0), held_msat, coalesce(held, 0)
+                FROM ledger_account LEFT JOIN computed ON computed.account = id
+                WHERE user_id IS NOT NULL
+                    AND (posted_msat, held_msat) <> (coalesce(posted, 0), coalesce(held, 0))
+                ORDER BY id
+            """
+        )
+        return [Difference(*row) for row in cursor.fetchall()]
+
+
+def house_balance_msat(account: House) -> int:
+    """Credits minus debits of a system account, computed: it keeps no balance."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT coalesce(sum(CASE WHEN credit_id = %(id)s THEN amount_msat
+                                     ELSE -amount_msat END), 0)::bigint
+            FROM ledger_transfer
+            WHERE %(id)s IN (credit_id, debit_id) AND phase IN ('posted', 'post')
+            """,
+            {"id": int(account)},
+        )
+        return int(cursor.fetchone()[0])
+
+
+def owed_msat() -> int:
+    """What the house owes its users: the sum of all their posted balances."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(sum(posted_msat), 0)::bigint FROM ledger_account"
+        )
+        return int(cursor.fetchone()[0])
+
+
 # --- The one way to the database -------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from tests.database import (  # noqa: F401
     redis,
 )
 
-pytest_plugins = ["tests.simnet_fixtures"]
+pytest_plugins = ["tests.simnet_fixtures", "tests.cast"]
 
 prepare_environment()
 django.setup()

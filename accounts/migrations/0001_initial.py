@@ -12,271 +12,684 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='LedgerAccount',
+            name="LedgerAccount",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=20, null=True, unique=True)),
-                ('posted_msat', models.BigIntegerField(default=0)),
-                ('held_msat', models.BigIntegerField(default=0)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("name", models.CharField(max_length=20, null=True, unique=True)),
+                ("posted_msat", models.BigIntegerField(default=0)),
+                ("held_msat", models.BigIntegerField(default=0)),
             ],
             options={
-                'db_table': 'ledger_account',
-                'managed': False,
+                "db_table": "ledger_account",
+                "managed": False,
             },
         ),
         migrations.CreateModel(
-            name='Transfer',
+            name="Transfer",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('amount_msat', models.BigIntegerField()),
-                ('kind', models.CharField(max_length=40)),
-                ('external_id', models.CharField(max_length=200)),
-                ('phase', models.CharField(choices=[('posted', 'Posted'), ('pending', 'Pending'), ('post', 'Post'), ('void', 'Void')], max_length=7)),
-                ('pending_amount_msat', models.BigIntegerField(null=True)),
-                ('cause_kind', models.CharField(max_length=20)),
-                ('cause_id', models.CharField(max_length=100)),
-                ('created', models.DateTimeField()),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("amount_msat", models.BigIntegerField()),
+                ("kind", models.CharField(max_length=40)),
+                ("external_id", models.CharField(max_length=200)),
+                (
+                    "phase",
+                    models.CharField(
+                        choices=[
+                            ("posted", "Posted"),
+                            ("pending", "Pending"),
+                            ("post", "Post"),
+                            ("void", "Void"),
+                        ],
+                        max_length=7,
+                    ),
+                ),
+                ("pending_amount_msat", models.BigIntegerField(null=True)),
+                ("cause_kind", models.CharField(max_length=20)),
+                ("cause_id", models.CharField(max_length=100)),
+                ("created", models.DateTimeField()),
             ],
             options={
-                'db_table': 'ledger_transfer',
-                'managed': False,
+                "db_table": "ledger_transfer",
+                "managed": False,
             },
         ),
         migrations.CreateModel(
-            name='Attempts',
+            name="Attempts",
             fields=[
-                ('key', models.CharField(max_length=120, primary_key=True, serialize=False)),
-                ('window_start', models.DateTimeField()),
-                ('count', models.PositiveIntegerField(default=0)),
+                (
+                    "key",
+                    models.CharField(max_length=120, primary_key=True, serialize=False),
+                ),
+                ("window_start", models.DateTimeField()),
+                ("count", models.PositiveIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(
-            name='User',
+            name="User",
             fields=[
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('username', models.CharField(max_length=24, unique=True)),
-                ('display', models.CharField(blank=True, max_length=100)),
-                ('about', models.TextField(blank=True, max_length=2000)),
-                ('picture', models.CharField(blank=True, max_length=500)),
-                ('banner', models.CharField(blank=True, max_length=500)),
-                ('email', models.EmailField(blank=True, max_length=254)),
-                ('currency', models.CharField(default='USD', max_length=3)),
-                ('currencies', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(max_length=3), default=accounts.models.default_currencies, size=None)),
-                ('fiat', models.BooleanField(default=False, help_text='Show amounts in currency first')),
-                ('language', models.CharField(blank=True, max_length=2)),
-                ('theme', models.CharField(blank=True, max_length=10)),
-                ('prompt', models.BooleanField(default=False, help_text='Ask payers for a tip')),
-                ('tip', models.PositiveSmallIntegerField(blank=True, help_text='Default tip, percent', null=True)),
-                ('memo_prompt', models.BooleanField(default=False)),
-                ('hidepay', models.BooleanField(default=False, help_text='Hide the public pay page')),
-                ('notify', models.BooleanField(default=False)),
-                ('push', models.BooleanField(default=False)),
-                ('autowithdraw', models.BooleanField(default=False)),
-                ('threshold_sat', models.BigIntegerField(blank=True, null=True)),
-                ('reserve_sat', models.BigIntegerField(blank=True, null=True)),
-                ('destination', models.CharField(blank=True, max_length=500)),
-                ('pin_hash', models.CharField(blank=True, max_length=128)),
-                ('locktime_s', models.PositiveIntegerField(default=300, help_text='PIN asked again after this')),
-                ('pubkey', models.CharField(blank=True, max_length=64, null=True, unique=True)),
-                ('webhook_signing_secret', models.TextField(blank=True, help_text='Encrypted')),
-                ('is_active', models.BooleanField(default=True, help_text='False: evicted, no token works')),
-                ('is_staff', models.BooleanField(default=False)),
-                ('frozen_at', models.DateTimeField(blank=True, help_text='Set: may not spend', null=True)),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
-                ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                (
+                    "last_login",
+                    models.DateTimeField(
+                        blank=True, null=True, verbose_name="last login"
+                    ),
+                ),
+                (
+                    "is_superuser",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates that this user has all permissions without explicitly assigning them.",
+                        verbose_name="superuser status",
+                    ),
+                ),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("username", models.CharField(max_length=24, unique=True)),
+                ("display", models.CharField(blank=True, max_length=100)),
+                ("about", models.TextField(blank=True, max_length=2000)),
+                ("picture", models.CharField(blank=True, max_length=500)),
+                ("banner", models.CharField(blank=True, max_length=500)),
+                ("email", models.EmailField(blank=True, max_length=254)),
+                ("currency", models.CharField(default="USD", max_length=3)),
+                (
+                    "currencies",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(max_length=3),
+                        default=accounts.models.default_currencies,
+                        size=None,
+                    ),
+                ),
+                (
+                    "fiat",
+                    models.BooleanField(
+                        default=False, help_text="Show amounts in currency first"
+                    ),
+                ),
+                ("language", models.CharField(blank=True, max_length=2)),
+                ("theme", models.CharField(blank=True, max_length=10)),
+                (
+                    "prompt",
+                    models.BooleanField(
+                        default=False, help_text="Ask payers for a tip"
+                    ),
+                ),
+                (
+                    "tip",
+                    models.PositiveSmallIntegerField(
+                        blank=True, help_text="Default tip, percent", null=True
+                    ),
+                ),
+                ("memo_prompt", models.BooleanField(default=False)),
+                (
+                    "hidepay",
+                    models.BooleanField(
+                        default=False, help_text="Hide the public pay page"
+                    ),
+                ),
+                ("notify", models.BooleanField(default=False)),
+                ("push", models.BooleanField(default=False)),
+                ("autowithdraw", models.BooleanField(default=False)),
+                ("threshold_sat", models.BigIntegerField(blank=True, null=True)),
+                ("reserve_sat", models.BigIntegerField(blank=True, null=True)),
+                ("destination", models.CharField(blank=True, max_length=500)),
+                ("pin_hash", models.CharField(blank=True, max_length=128)),
+                (
+                    "locktime_s",
+                    models.PositiveIntegerField(
+                        default=300, help_text="PIN asked again after this"
+                    ),
+                ),
+                (
+                    "pubkey",
+                    models.CharField(blank=True, max_length=64, null=True, unique=True),
+                ),
+                (
+                    "webhook_signing_secret",
+                    models.TextField(blank=True, help_text="Encrypted"),
+                ),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True, help_text="False: evicted, no token works"
+                    ),
+                ),
+                ("is_staff", models.BooleanField(default=False)),
+                (
+                    "frozen_at",
+                    models.DateTimeField(
+                        blank=True, help_text="Set: may not spend", null=True
+                    ),
+                ),
+                (
+                    "created",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False
+                    ),
+                ),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.group",
+                        verbose_name="groups",
+                    ),
+                ),
+                (
+                    "user_permissions",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Specific permissions for this user.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.permission",
+                        verbose_name="user permissions",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Activity',
+            name="Activity",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('type', models.CharField(choices=[('lightning', 'Lightning'), ('bitcoin', 'Bitcoin'), ('internal', 'Internal')], max_length=9)),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('settled', 'Settled'), ('failed', 'Failed')], max_length=7)),
-                ('amount_sat', models.BigIntegerField()),
-                ('tip_sat', models.BigIntegerField(null=True)),
-                ('fee_sat', models.BigIntegerField(help_text='Network fee; the reserve while pending', null=True)),
-                ('platform_fee_sat', models.BigIntegerField(null=True)),
-                ('hash', models.TextField(help_text='bolt11, address or txid')),
-                ('ref', models.TextField(help_text="Preimage, txid:vout or the other side's id", null=True)),
-                ('payment_hash', models.CharField(max_length=64, null=True)),
-                ('invoice_id', models.UUIDField(null=True)),
-                ('memo', models.TextField(blank=True)),
-                ('reason', models.TextField(blank=True, help_text='Why it failed or was reversed')),
-                ('rate', models.DecimalField(decimal_places=8, max_digits=24, null=True)),
-                ('currency', models.CharField(max_length=3)),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('settled_at', models.DateTimeField(null=True)),
-                ('counterparty', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='activities', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "type",
+                    models.CharField(
+                        choices=[
+                            ("lightning", "Lightning"),
+                            ("bitcoin", "Bitcoin"),
+                            ("internal", "Internal"),
+                        ],
+                        max_length=9,
+                    ),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("settled", "Settled"),
+                            ("failed", "Failed"),
+                        ],
+                        max_length=7,
+                    ),
+                ),
+                ("amount_sat", models.BigIntegerField()),
+                ("tip_sat", models.BigIntegerField(null=True)),
+                (
+                    "fee_sat",
+                    models.BigIntegerField(
+                        help_text="Network fee; the reserve while pending", null=True
+                    ),
+                ),
+                ("platform_fee_sat", models.BigIntegerField(null=True)),
+                ("hash", models.TextField(help_text="bolt11, address or txid")),
+                (
+                    "ref",
+                    models.TextField(
+                        help_text="Preimage, txid:vout or the other side's id",
+                        null=True,
+                    ),
+                ),
+                ("payment_hash", models.CharField(max_length=64, null=True)),
+                ("invoice_id", models.UUIDField(null=True)),
+                ("memo", models.TextField(blank=True)),
+                (
+                    "reason",
+                    models.TextField(
+                        blank=True, help_text="Why it failed or was reversed"
+                    ),
+                ),
+                (
+                    "rate",
+                    models.DecimalField(decimal_places=8, max_digits=24, null=True),
+                ),
+                ("currency", models.CharField(max_length=3)),
+                (
+                    "created",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False
+                    ),
+                ),
+                ("settled_at", models.DateTimeField(null=True)),
+                (
+                    "counterparty",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="activities",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'activities',
+                "verbose_name_plural": "activities",
             },
         ),
         migrations.CreateModel(
-            name='ApiKey',
+            name="ApiKey",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=60)),
-                ('key_sha256', models.CharField(max_length=64, unique=True)),
-                ('hint', models.CharField(help_text='First characters, to tell keys apart', max_length=12)),
-                ('scope', models.CharField(choices=[('read', 'Read'), ('receive', 'Receive'), ('spend', 'Spend')], max_length=7)),
-                ('budget_sat', models.BigIntegerField(blank=True, help_text='Most sats a day', null=True)),
-                ('spent_day', models.DateField(blank=True, null=True)),
-                ('spent_sat', models.BigIntegerField(default=0, help_text='On spent_day, fees included')),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('last_used', models.DateTimeField(blank=True, null=True)),
-                ('expires', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='api_keys', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("name", models.CharField(max_length=60)),
+                ("key_sha256", models.CharField(max_length=64, unique=True)),
+                (
+                    "hint",
+                    models.CharField(
+                        help_text="First characters, to tell keys apart", max_length=12
+                    ),
+                ),
+                (
+                    "scope",
+                    models.CharField(
+                        choices=[
+                            ("read", "Read"),
+                            ("receive", "Receive"),
+                            ("spend", "Spend"),
+                        ],
+                        max_length=7,
+                    ),
+                ),
+                (
+                    "budget_sat",
+                    models.BigIntegerField(
+                        blank=True, help_text="Most sats a day", null=True
+                    ),
+                ),
+                ("spent_day", models.DateField(blank=True, null=True)),
+                (
+                    "spent_sat",
+                    models.BigIntegerField(
+                        default=0, help_text="On spent_day, fees included"
+                    ),
+                ),
+                (
+                    "created",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False
+                    ),
+                ),
+                ("last_used", models.DateTimeField(blank=True, null=True)),
+                ("expires", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="api_keys",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='AuditEvent',
+            name="AuditEvent",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('actor', models.CharField(help_text='user, operator name or system', max_length=60)),
-                ('action', models.CharField(max_length=40)),
-                ('object', models.CharField(blank=True, max_length=100)),
-                ('address', models.GenericIPAddressField(null=True)),
-                ('detail', models.JSONField(default=dict)),
-                ('created', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('user', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "actor",
+                    models.CharField(
+                        help_text="user, operator name or system", max_length=60
+                    ),
+                ),
+                ("action", models.CharField(max_length=40)),
+                ("object", models.CharField(blank=True, max_length=100)),
+                ("address", models.GenericIPAddressField(null=True)),
+                ("detail", models.JSONField(default=dict)),
+                (
+                    "created",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Connection',
+            name="Connection",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('pubkey', models.CharField(help_text='Of the client', max_length=64, unique=True)),
-                ('secret', models.TextField(blank=True, help_text="Encrypted; the client's key")),
-                ('wallet_pubkey', models.CharField(max_length=64)),
-                ('wallet_secret', models.TextField(help_text='Encrypted; one wallet key per connection')),
-                ('name', models.CharField(max_length=60)),
-                ('max_amount_sat', models.BigIntegerField(blank=True, help_text='Budget a period', null=True)),
-                ('max_fee_sat', models.BigIntegerField(blank=True, null=True)),
-                ('budget_renewal', models.CharField(choices=[('never', 'Never'), ('daily', 'Daily'), ('weekly', 'Weekly'), ('monthly', 'Monthly'), ('yearly', 'Yearly')], default='never', max_length=7)),
-                ('notify', models.BooleanField(default=False)),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='connections', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "pubkey",
+                    models.CharField(
+                        help_text="Of the client", max_length=64, unique=True
+                    ),
+                ),
+                (
+                    "secret",
+                    models.TextField(
+                        blank=True, help_text="Encrypted; the client's key"
+                    ),
+                ),
+                ("wallet_pubkey", models.CharField(max_length=64)),
+                (
+                    "wallet_secret",
+                    models.TextField(
+                        help_text="Encrypted; one wallet key per connection"
+                    ),
+                ),
+                ("name", models.CharField(max_length=60)),
+                (
+                    "max_amount_sat",
+                    models.BigIntegerField(
+                        blank=True, help_text="Budget a period", null=True
+                    ),
+                ),
+                ("max_fee_sat", models.BigIntegerField(blank=True, null=True)),
+                (
+                    "budget_renewal",
+                    models.CharField(
+                        choices=[
+                            ("never", "Never"),
+                            ("daily", "Daily"),
+                            ("weekly", "Weekly"),
+                            ("monthly", "Monthly"),
+                            ("yearly", "Yearly"),
+                        ],
+                        default="never",
+                        max_length=7,
+                    ),
+                ),
+                ("notify", models.BooleanField(default=False)),
+                (
+                    "created",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="connections",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Contact',
+            name="Contact",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('pinned', models.BooleanField(default=False)),
-                ('trusted', models.BooleanField(default=False)),
-                ('last_paid', models.DateTimeField(default=django.utils.timezone.now)),
-                ('contact', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='contacts', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("pinned", models.BooleanField(default=False)),
+                ("trusted", models.BooleanField(default=False)),
+                ("last_paid", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "contact",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="contacts",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='DailyTotal',
+            name="DailyTotal",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('day', models.DateField(help_text='UTC')),
-                ('incoming', models.BooleanField()),
-                ('currency', models.CharField(max_length=3)),
-                ('count', models.BigIntegerField(default=0)),
-                ('sats', models.BigIntegerField(default=0)),
-                ('tips_sat', models.BigIntegerField(default=0)),
-                ('fees_sat', models.BigIntegerField(default=0)),
-                ('fiat', models.DecimalField(decimal_places=2, default=0, max_digits=24)),
-                ('fiat_tips', models.DecimalField(decimal_places=2, default=0, max_digits=24)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("day", models.DateField(help_text="UTC")),
+                ("incoming", models.BooleanField()),
+                ("currency", models.CharField(max_length=3)),
+                ("count", models.BigIntegerField(default=0)),
+                ("sats", models.BigIntegerField(default=0)),
+                ("tips_sat", models.BigIntegerField(default=0)),
+                ("fees_sat", models.BigIntegerField(default=0)),
+                (
+                    "fiat",
+                    models.DecimalField(decimal_places=2, default=0, max_digits=24),
+                ),
+                (
+                    "fiat_tips",
+                    models.DecimalField(decimal_places=2, default=0, max_digits=24),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('transaction_id', models.BigIntegerField(db_default=accounts.models.CurrentTransaction(), editable=False)),
-                ('kind', models.CharField(max_length=30)),
-                ('invoice_id', models.UUIDField(null=True)),
-                ('created', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False)),
-                ('activity', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='accounts.activity')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "transaction_id",
+                    models.BigIntegerField(
+                        db_default=accounts.models.CurrentTransaction(), editable=False
+                    ),
+                ),
+                ("kind", models.CharField(max_length=30)),
+                ("invoice_id", models.UUIDField(null=True)),
+                (
+                    "created",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        editable=False,
+                    ),
+                ),
+                (
+                    "activity",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="accounts.activity",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Session',
+            name="Session",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('login', 'API token'), ('web', 'Browser'), ('ro', 'Read-only token')], max_length=5)),
-                ('address', models.GenericIPAddressField(blank=True, null=True)),
-                ('user_agent', models.CharField(blank=True, max_length=200)),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('last_used', models.DateTimeField(default=django.utils.timezone.now)),
-                ('expires', models.DateTimeField()),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='sessions', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("login", "API token"),
+                            ("web", "Browser"),
+                            ("ro", "Read-only token"),
+                        ],
+                        max_length=5,
+                    ),
+                ),
+                ("address", models.GenericIPAddressField(blank=True, null=True)),
+                ("user_agent", models.CharField(blank=True, max_length=200)),
+                (
+                    "created",
+                    models.DateTimeField(
+                        default=django.utils.timezone.now, editable=False
+                    ),
+                ),
+                ("last_used", models.DateTimeField(default=django.utils.timezone.now)),
+                ("expires", models.DateTimeField()),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="sessions",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='user',
-            constraint=models.CheckConstraint(condition=models.Q(('username__regex', '^[a-z0-9]{2,24}$')), name='username_is_plain'),
+            model_name="user",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("username__regex", "^[a-z0-9]{2,24}$")),
+                name="username_is_plain",
+            ),
         ),
         migrations.AddIndex(
-            model_name='activity',
-            index=models.Index(fields=['user', '-created', '-id'], name='activity_statement'),
+            model_name="activity",
+            index=models.Index(
+                fields=["user", "-created", "-id"], name="activity_statement"
+            ),
         ),
         migrations.AddIndex(
-            model_name='activity',
-            index=django.contrib.postgres.indexes.HashIndex(fields=['hash'], name='activity_hash'),
+            model_name="activity",
+            index=django.contrib.postgres.indexes.HashIndex(
+                fields=["hash"], name="activity_hash"
+            ),
         ),
         migrations.AddIndex(
-            model_name='activity',
-            index=models.Index(condition=models.Q(('payment_hash', None), _negated=True), fields=['payment_hash'], name='activity_payment_hash'),
+            model_name="activity",
+            index=models.Index(
+                condition=models.Q(("payment_hash", None), _negated=True),
+                fields=["payment_hash"],
+                name="activity_payment_hash",
+            ),
         ),
         migrations.AddIndex(
-            model_name='activity',
-            index=models.Index(condition=models.Q(('status', 'settled'), _negated=True), fields=['user', 'status', '-created'], name='activity_unsettled'),
+            model_name="activity",
+            index=models.Index(
+                condition=models.Q(("status", "settled"), _negated=True),
+                fields=["user", "status", "-created"],
+                name="activity_unsettled",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='apikey',
-            constraint=models.CheckConstraint(condition=models.Q(('budget_sat__gt', 0)), name='budget_is_positive'),
+            model_name="apikey",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("budget_sat__gt", 0)), name="budget_is_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='apikey',
-            constraint=models.CheckConstraint(condition=models.Q(('budget_sat', None), ('spent_sat__lte', models.F('budget_sat')), _connector='OR'), name='spent_within_budget'),
+            model_name="apikey",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("budget_sat", None),
+                    ("spent_sat__lte", models.F("budget_sat")),
+                    _connector="OR",
+                ),
+                name="spent_within_budget",
+            ),
         ),
         migrations.AddIndex(
-            model_name='contact',
-            index=models.Index(fields=['user', '-pinned', '-last_paid'], name='contacts_recent'),
+            model_name="contact",
+            index=models.Index(
+                fields=["user", "-pinned", "-last_paid"], name="contacts_recent"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='contact',
-            constraint=models.UniqueConstraint(fields=('user', 'contact'), name='one_contact'),
+            model_name="contact",
+            constraint=models.UniqueConstraint(
+                fields=("user", "contact"), name="one_contact"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='dailytotal',
-            constraint=models.UniqueConstraint(fields=('user', 'day', 'incoming', 'currency'), name='one_daily_total'),
+            model_name="dailytotal",
+            constraint=models.UniqueConstraint(
+                fields=("user", "day", "incoming", "currency"), name="one_daily_total"
+            ),
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['user', 'id'], name='event_stream'),
+            model_name="event",
+            index=models.Index(
+                fields=["user", "transaction_id", "id"], name="event_stream"
+            ),
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(condition=models.Q(('invoice_id', None), _negated=True), fields=['invoice_id', 'id'], name='event_invoice'),
+            model_name="event",
+            index=models.Index(
+                condition=models.Q(("invoice_id", None), _negated=True),
+                fields=["invoice_id", "id"],
+                name="event_invoice",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='session',
-            constraint=models.UniqueConstraint(condition=models.Q(('kind', 'ro'), ('revoked_at', None)), fields=('user',), name='one_live_read_only_session'),
+            model_name="session",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("kind", "ro"), ("revoked_at", None)),
+                fields=("user",),
+                name="one_live_read_only_session",
+            ),
         ),
     ]

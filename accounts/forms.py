@@ -1,0 +1,158 @@
+"""What people type about their account. Rules live in the services; forms only read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from babel.numbers import get_currency_name
+from django import forms
+
+from accounts.models import ApiKey
+from coinos import rates
+
+PASSWORD_ADVICE = (
+    "12 characters or more, or a few words. There is no way to recover it for you."
+)
+
+
+class SignInForm(forms.Form):
+    username = forms.CharField(
+        max_length=200,
+        label="Username",
+        widget=forms.TextInput(
+            attrs={
+                "autocomplete": "username",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+            }
+        ),
+    )
+    password = forms.CharField(
+        max_length=4096,
+        strip=False,
+        label="Password",
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+
+class RegisterForm(forms.Form):
+    username = forms.CharField(
+        max_length=100,
+        label="Username",
+        help_text="Small letters and digits. It is also your Lightning Address.",
+        widget=forms.TextInput(
+            attrs={
+                "autocomplete": "username",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+            }
+        ),
+    )
+    password = forms.CharField(
+        max_length=4096,
+        strip=False,
+        label="Password",
+        help_text=PASSWORD_ADVICE,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+
+class ProfileForm(forms.Form):
+    username = forms.CharField(max_length=100, label="Username")
+    display = forms.CharField(
+        max_length=100, required=False, label="Name shown to others"
+    )
+    about = forms.CharField(
+        max_length=2000,
+        required=False,
+        label="About you",
+        widget=forms.Textarea(attrs={"rows": 3, "class": "short"}),
+    )
+    hidepay = forms.BooleanField(required=False, label="Hide my public page")
+
+
+class PreferencesForm(forms.Form):
+    currency = forms.ChoiceField(label="Currency")
+    fiat = forms.BooleanField(
+        required=False, label="Show the currency first, then sats"
+    )
+    language = forms.ChoiceField(
+        label="Language of numbers",
+        choices=[
+            ("en", "English: 1,234.50"),
+            ("de", "Deutsch: 1.234,50"),
+            ("es", "Español: 1234,50"),
+            ("fr", "Français: 1 234,50"),
+            ("ja", "日本語: 1,234.50"),
+            ("pt", "Português: 1.234,50"),
+        ],
+    )
+    theme = forms.ChoiceField(
+        label="Theme",
+        choices=[("system", "System"), ("light", "Light"), ("dark", "Dark")],
+        widget=forms.RadioSelect,
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        chosen = self.initial.get("currency", "USD")
+        codes = sorted({*rates.known_currencies(), chosen})
+        self.fields["currency"].choices = [  # type: ignore[attr-defined]
+            (code, f"{code} · {get_currency_name(code, locale='en')}") for code in codes
+        ]
+
+
+class PasswordForm(forms.Form):
+    current_password = forms.CharField(
+        max_length=4096,
+        strip=False,
+        label="Current password",
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+    password = forms.CharField(
+        max_length=4096,
+        strip=False,
+        label="New password",
+        help_text=PASSWORD_ADVICE,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+
+
+def pin_input(autocomplete: str = "off") -> forms.PasswordInput:
+    return forms.PasswordInput(
+        attrs={"inputmode": "numeric", "maxlength": 6, "autocomplete": autocomplete}
+    )
+
+
+class PinForm(forms.Form):
+    pin = forms.CharField(required=False, label="Current PIN", widget=pin_input())
+    newpin = forms.CharField(
+        required=False,
+        label="New PIN, six digits",
+        help_text="Asked before every payment. Leave empty to remove the PIN.",
+        widget=pin_input(),
+    )
+
+
+class ApiKeyForm(forms.Form):
+    name = forms.CharField(
+        max_length=60, label="Name", help_text="What will use this key?"
+    )
+    scope = forms.ChoiceField(
+        label="It may",
+        initial=ApiKey.Scope.RECEIVE,
+        widget=forms.RadioSelect,
+        choices=[
+            (ApiKey.Scope.READ, "Read"),
+            (ApiKey.Scope.RECEIVE, "Read and receive"),
+            (ApiKey.Scope.SPEND, "Read, receive and spend"),
+        ],
+    )
+    budget_sat = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=2_100_000_000_000_000,
+        label="Most sats a day",
+        help_text="Only for keys that spend. Empty: no limit but your balance.",
+        widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
+    )

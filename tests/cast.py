@@ -1,0 +1,115 @@
+"""The cast: Alice owns, Bob may, Charlie must see nothing. And how tests call the API."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.test import Client
+
+from accounts import credentials, ledger
+from accounts.models import Session, User
+
+PASSWORD = "correct horse"
+_numbers = itertools.count(1)
+
+
+class Api:
+    """A client of the JSON API, with or without a token."""
+
+    def __init__(self, token: str | None = None, base: str = "/api") -> None:
+        self.token = token
+        self.base = base
+        self._client = Client(raise_request_exception=False)
+
+    def get(self, path: str, **headers: str) -> Any:
+        return self._answer(
+            self._client.get(self.base + path, headers=self._headers(headers))
+        )
+
+    def post(self, path: str, body: Any = None, **headers: str) -> Any:
+        return self._answer(
+            self._client.post(
+                self.base + path,
+                data={} if body is None else body,
+                content_type="application/json",
+                headers=self._headers(headers),
+            )
+        )
+
+    def _headers(self, more: dict[str, str]) -> dict[str, str]:
+        token = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return token | {name.replace("_", "-"): value for name, value in more.items()}
+
+    def _answer(self, response: Any) -> Any:
+        response.body = (
+            response.json()
+            if "json" in response.headers.get("Content-Type", "")
+            else None
+        )
+        return response
+
+
+def make_user(name: str, **fields: Any) -> User:
+    """A registered user, without the cost of hashing a password."""
+    user = User(username=name, pubkey=f"{next(_numbers):064x}", **fields)
+    user.set_unusable_password()
+    user.save(force_insert=True)
+    ledger.open_account(user)
+    return user
+
+
+def token_of(user: User) -> str:
+    return credentials.token_of(
+        credentials.start_session(user, kind=Session.Kind.LOGIN)
+    )
+
+
+def fund(user: User, sats: int) -> None:
+    """Give the user money of the operator's."""
+    with transaction.atomic():
+        ledger.fund_from_equity(
+            user_id=user.id,
+            amount_msat=sats * 1000,
+            external_id=f"test:{next(_numbers)}:{user.id}",
+            reason="start balance of a test",
+        )
+
+
+def available_sat(user: User) -> int:
+    return ledger.balance_of(user.id).available_sat
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return _cast("alice")
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    return _cast("bob")
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    return _cast("charlie")
+
+
+def _cast(name: str) -> User:
+    with transaction.atomic():
+        return make_user(name)
+
+
+@pytest.fixture
+def anyone() -> Api:
+    """A caller without a token."""
+    return Api()
+
+
+def api_of(user: User) -> Api:
+    return Api(token_of(user))
+
+
+__all__ = ["PASSWORD", "Api", "alice", "anyone", "api_of", "bob", "charlie"]
