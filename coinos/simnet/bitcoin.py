@@ -19,7 +19,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from coinos.simnet import bitcoin_spend_rpc, bitcoin_wallet_rpc
+from coinos.simnet import (
+    bitcoin_chain_rpc,
+    bitcoin_history_rpc,
+    bitcoin_spend_rpc,
+    bitcoin_wallet_rpc,
+)
 from coinos.simnet.bitcoin_control import BitcoinControl
 from coinos.simnet.bitcoin_node import BitcoinNode
 from coinos.simnet.bitcoin_rpc import AMOUNT_MARK, METHOD_NOT_FOUND, MISC_ERROR, RpcError, call
@@ -36,7 +41,7 @@ PARSE_ERROR = -32700
 STATUS_OF_CODE = {INVALID_REQUEST: 400, METHOD_NOT_FOUND: 404}
 _MARKED_AMOUNT = re.compile(json.dumps(AMOUNT_MARK)[:-1].replace("\\", "\\\\") + r'(-?\d+\.\d{8})"')
 # Importing them registers their methods.
-RPC_MODULES = (bitcoin_wallet_rpc, bitcoin_spend_rpc)
+RPC_MODULES = (bitcoin_chain_rpc, bitcoin_history_rpc, bitcoin_spend_rpc, bitcoin_wallet_rpc)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -264,15 +265,15 @@ class BitcoinNode:
     def broadcast_own(self) -> None:
         """Wallets give the mempool again what it once refused or forgot."""
         for wallet in self.wallets.values():
+            if wallet is self.outside:
+                continue
             for txid in wallet.history:
+                if txid in self.chain.block_of or txid in self.chain.mempool:
+                    continue
                 tx = self.chain.transactions[txid]
-                is_ours = wallet is not self.outside and wallet.debit_sat(tx) > 0
-                is_waiting = txid not in self.chain.mempool and wallet.depth(txid) == 0
-                if is_ours and is_waiting and not self.chain.rivals(tx):
-                    try:
+                if wallet.debit_sat(tx) and not self.chain.rivals(tx):
+                    with suppress(Rejected):
                         self.broadcast(tx)
-                    except Rejected:
-                        continue
 
     # --- the world outside -----------------------------------------------------------------
 

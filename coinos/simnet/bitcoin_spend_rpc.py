@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from coinos.simnet.bitcoin_history_rpc import wallet_transaction
 from coinos.simnet.bitcoin_node import BitcoinNode
 from coinos.simnet.bitcoin_rpc import (
+    DESERIALIZATION_ERROR,
     INSUFFICIENT_FUNDS,
     INVALID_ADDRESS,
     INVALID_PARAMETER,
@@ -15,10 +17,9 @@ from coinos.simnet.bitcoin_rpc import (
     amount_sat,
     btc,
     json_kind,
-    psbt_argument,
     rpc,
 )
-from coinos.simnet.bitcoin_wallet_rpc import outpoint_argument, wallet_transaction
+from coinos.simnet.bitcoin_wallet_rpc import outpoint_argument
 from coinos.simnet.chain import RELAY_FLOOR_SAT_KVB
 from coinos.simnet.spending import (
     CannotSpend,
@@ -28,6 +29,7 @@ from coinos.simnet.spending import (
     from_psbt,
     fund,
     is_signed,
+    parse_psbt,
     sign,
     signed,
     to_psbt,
@@ -182,6 +184,21 @@ def walletprocesspsbt(
         sign(tx, wallet.chain, [wallet])
     answer: Options = {"psbt": to_psbt(tx, wallet).to_base64(), "complete": is_signed(tx)}
     return answer | {"hex": Transaction.of(tx).hex} if is_signed(tx) else answer
+
+
+@rpc("psbt:string extract:bool?")
+def finalizepsbt(node: BitcoinNode, psbt: str, extract: bool | None) -> dict[str, Any]:
+    tx = from_psbt(psbt_argument(psbt))
+    if not is_signed(tx) or extract is False:
+        return {"psbt": psbt, "complete": is_signed(tx)}
+    return {"hex": Transaction.of(tx).hex, "complete": True}
+
+
+def psbt_argument(text: str) -> Any:
+    try:
+        return parse_psbt(text)
+    except ValueError:
+        raise RpcError(DESERIALIZATION_ERROR, "TX decode failed invalid base64") from None
 
 
 # --- fee bumps -----------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ class MempoolEntry:
     fee_sat: int
     time_s: int
     height: int
+    chain_length: int = 1  # itself and the longest line of unconfirmed parents
 
 
 @dataclass
@@ -135,10 +136,17 @@ class Chain:
     def descendants(self, txids: Iterable[str]) -> set[str]:
         """The given transactions and everything in the mempool that spends them."""
         family = set(txids)
+        if not family:
+            return family
         for txid in self.mempool:
             if any(o.txid in family for o in self.transactions[txid].inputs):
                 family.add(txid)
         return family
+
+    def chain_length(self, txid: str) -> int:
+        """How many unconfirmed transactions end in this one, along the longest line."""
+        entry = self.mempool.get(txid)
+        return entry.chain_length if entry else 0
 
     def rivals(self, tx: Transaction) -> set[str]:
         """Mempool transactions that spend one of the same inputs."""
@@ -222,9 +230,9 @@ class Chain:
                 self._enter_mempool(tx, old.get(txid))
 
     def _enter_mempool(self, tx: Transaction, entry: MempoolEntry | None = None) -> None:
-        self.mempool[tx.txid] = entry or MempoolEntry(
-            self.fee_sat(tx), self.seen_s[tx.txid], self.height
-        )
+        entry = entry or MempoolEntry(self.fee_sat(tx), self.seen_s[tx.txid], self.height)
+        entry.chain_length = 1 + max(self.chain_length(o.txid) for o in tx.inputs)
+        self.mempool[tx.txid] = entry
         for outpoint in tx.inputs:
             self.mempool_spender[outpoint] = tx.txid
 

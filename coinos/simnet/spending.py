@@ -29,6 +29,7 @@ from coinos.simnet.transactions import (
 from coinos.simnet.wallet import KEY_KINDS, Key, Wallet
 
 MAX_FEE_SAT = 10_000_000  # -maxtxfee
+LONGEST_CHAIN = 24  # of unconfirmed transactions that a wallet builds upon
 FINAL = 0xFFFFFFFE
 
 
@@ -71,16 +72,17 @@ class Draft:
 
 
 def spendable(wallet: Wallet, funding: Funding) -> list[tuple[Outpoint, Output]]:
-    """Coins that automatic selection may use, the smallest first."""
-    coins = []
+    """Coins that automatic selection may use: the best confirmed first, then the smallest."""
+    chain, coins = wallet.chain, []
     for outpoint, output in wallet.unspent():
-        depth = wallet.depth(outpoint.txid)
+        depth, length = wallet.depth(outpoint.txid), chain.chain_length(outpoint.txid)
         if depth < funding.min_depth or outpoint in wallet.locks or outpoint in funding.inputs:
             continue
-        is_safe = depth > 0 or wallet.is_trusted(outpoint.txid)
-        if (is_safe or funding.include_unsafe) and not wallet.is_immature(outpoint.txid):
-            coins.append((outpoint, output))
-    return sorted(coins, key=lambda coin: (coin[1].amount_sat, coin[0]))
+        if length >= LONGEST_CHAIN or wallet.is_immature(outpoint.txid):
+            continue
+        if depth > 0 or funding.include_unsafe or wallet.is_trusted(outpoint.txid):
+            coins.append((length, output.amount_sat, outpoint))
+    return [(outpoint, wallet.received[outpoint]) for _, _, outpoint in sorted(coins)]
 
 
 def fund(wallet: Wallet, recipients: Sequence[Recipient], funding: Funding) -> Draft:
@@ -157,14 +159,14 @@ def _choose(
     coins: list[tuple[Outpoint, Output]],
     covers: Callable[[list[tuple[Outpoint, Output]]], bool],
 ) -> list[tuple[Outpoint, Output]] | None:
-    """The preset coins, then the smallest single coin that is enough, then the largest first."""
+    """The preset coins, then the first single coin that is enough, else the largest first."""
     if preset and covers(preset):
         return preset
     for coin in coins:
         if covers([*preset, coin]):
             return [*preset, coin]
     chosen = list(preset)
-    for coin in reversed(coins):
+    for coin in sorted(coins, key=lambda coin: -coin[1].amount_sat):
         chosen.append(coin)
         if covers(chosen):
             return chosen
