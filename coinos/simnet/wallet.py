@@ -137,7 +137,7 @@ class Wallet:
     # --- history ---------------------------------------------------------------------------
 
     def see(self, tx: Transaction, time_s: int) -> None:
-        """Remember the transaction if it pays us or spends from us."""
+        """Remember the transaction if it pays us or spends from us. A spent coin is unlocked."""
         if tx.txid in self.history:
             return
         ours = {point: out for point, out in outputs_of(tx) if self.is_mine(out)}
@@ -147,6 +147,7 @@ class Wallet:
         self.received |= ours
         for outpoint in tx.inputs:
             self.spends.setdefault(outpoint, []).append(tx.txid)
+            self.locks.pop(outpoint, None)
 
     def depth(self, txid: str) -> int:
         """Confirmations; 0 while it can still confirm; negative once a rival has confirmed."""
