@@ -390,6 +390,13 @@ class Activity(models.Model):
     def is_incoming(self) -> bool:
         return self.amount_sat > 0
 
+    @property
+    def total_sat(self) -> int:
+        """What the payment does to the balance: amount with tip, less all fees."""
+        tip_sat = self.tip_sat or 0
+        fees_sat = (self.fee_sat or 0) + (self.platform_fee_sat or 0)
+        return self.amount_sat + (tip_sat if self.is_incoming else -tip_sat) - fees_sat
+
 
 class DailyTotal(models.Model):
     """What came in and went out on one day in one currency: totals without scanning a history.
