@@ -28,3 +28,6 @@ $(VENV)/.installed-dev: requirements-dev.txt | $(BIN)/python
 	@echo "Installing the Python packages of requirements-dev.txt into $(VENV) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
+
+up: install
+	@exec $(BIN)/python manage.py up

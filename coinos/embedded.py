@@ -154,6 +154,15 @@ def postgres_is_ready(data_dir: Path) -> bool:
     return subprocess.run(isready, check=False).returncode == 0
 
 
+def postgres_is_running(data_dir: Path) -> bool:
+    """Whether a server has this data dir's database open, ready or not."""
+    try:
+        _run_postgres_tool("pg_ctl", "status", "-D", str(data_dir / "postgres"))
+    except CannotStart:
+        return False
+    return True
+
+
 def stop_postgres(data_dir: Path) -> None:
     """Stop the server of this data dir, whoever started it; return when it has gone."""
     _run_postgres_tool("pg_ctl", "stop", "-m", "fast", "-D", str(data_dir / "postgres"))
@@ -278,7 +287,7 @@ def _release_postgres(data_dir: Path, start: IO[bytes], users: IO[bytes], pid: i
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return  # somebody else still uses it
-    if postgres_is_ready(data_dir):
+    if postgres_is_running(data_dir):
         stop_postgres(data_dir)
 
 

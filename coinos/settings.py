@@ -121,6 +121,13 @@ CONFIRMATION_TIERS = (
 MAX_PAYMENT_SAT = number("MAX_PAYMENT_SAT", 100_000_000_000, minimum=1)
 MAX_INVOICE_SAT = number("MAX_INVOICE_SAT", 100_000_000_000, minimum=1)
 
+SEND_LIMIT_SITE_SAT = number("SEND_LIMIT_SITE_SAT", 0)
+"""Most sats that may leave the whole site in an hour; 0 is no limit."""
+SEND_LIMIT_USER_SAT = number("SEND_LIMIT_USER_SAT", 0)
+"""Most sats that one user may send out in a day; 0 is no limit."""
+MAX_IN_FLIGHT = number("MAX_IN_FLIGHT", 50, minimum=1, maximum=10_000)
+"""Undecided payments that one user may have at a time."""
+
 SEND_RETRY_FOR_SECONDS = number("SEND_RETRY_FOR", 30, minimum=1, maximum=600)
 SEND_MARGIN_SECONDS = number("SEND_MARGIN", 120, minimum=1, maximum=3600)
 if MAINNET and (SEND_RETRY_FOR_SECONDS < 30 or SEND_MARGIN_SECONDS < 120):
