@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
@@ -15,6 +16,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Event, User
+from coinos import crypto
+from coinos.money import sat_to_btc
 
 
 class Invoice(models.Model):
@@ -31,8 +34,12 @@ class Invoice(models.Model):
 
     amount_sat = models.BigIntegerField(default=0)
     tip_sat = models.BigIntegerField(null=True, blank=True)
-    received_sat = models.BigIntegerField(default=0, help_text="Settled so far, tip included")
-    pending_sat = models.BigIntegerField(default=0, help_text="On-chain, seen but not credited")
+    received_sat = models.BigIntegerField(
+        default=0, help_text="Settled so far, tip included"
+    )
+    pending_sat = models.BigIntegerField(
+        default=0, help_text="On-chain, seen but not credited"
+    )
     rate = models.DecimalField(max_digits=24, decimal_places=8, null=True)
     currency = models.CharField(max_length=3)
 
@@ -43,12 +50,21 @@ class Invoice(models.Model):
     request_id = models.CharField(max_length=200, blank=True)
     address_type = models.CharField(max_length=11, blank=True)
 
-    hash = models.TextField(blank=True, help_text="Current bolt11 or address; blank while made")
-    payment_hash = models.CharField(max_length=64, null=True, help_text="Of the current bolt11")
+    hash = models.TextField(
+        blank=True, help_text="Current bolt11 or address; blank while made"
+    )
+    payment_hash = models.CharField(
+        max_length=64, null=True, help_text="Of the current bolt11"
+    )
     preimage = models.CharField(max_length=64, null=True)
 
     webhook = models.URLField(max_length=2000, blank=True)
-    secret = models.TextField(blank=True, help_text="Encrypted; sent back in the webhook's body")
+    webhook_disabled_at = models.DateTimeField(
+        null=True, help_text="It answered 410 or never"
+    )
+    secret = models.TextField(
+        blank=True, help_text="Sealed; sent back in the webhook's body"
+    )
 
     created = models.DateTimeField(default=timezone.now, editable=False)
     expiry_s = models.PositiveIntegerField()
@@ -56,10 +72,18 @@ class Invoice(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(name="invoice_amount_ge_0", condition=Q(amount_sat__gte=0)),
-            models.CheckConstraint(name="invoice_tip_ge_0", condition=Q(tip_sat__gte=0)),
-            models.CheckConstraint(name="invoice_received_ge_0", condition=Q(received_sat__gte=0)),
-            models.CheckConstraint(name="invoice_pending_ge_0", condition=Q(pending_sat__gte=0)),
+            models.CheckConstraint(
+                name="invoice_amount_ge_0", condition=Q(amount_sat__gte=0)
+            ),
+            models.CheckConstraint(
+                name="invoice_tip_ge_0", condition=Q(tip_sat__gte=0)
+            ),
+            models.CheckConstraint(
+                name="invoice_received_ge_0", condition=Q(received_sat__gte=0)
+            ),
+            models.CheckConstraint(
+                name="invoice_pending_ge_0", condition=Q(pending_sat__gte=0)
+            ),
         ]
         indexes = [models.Index(name="invoices_of_user", fields=["user", "-created"])]
 
@@ -67,6 +91,37 @@ class Invoice(models.Model):
     def total_sat(self) -> int:
         """What has to arrive: amount and tip; 0 when the payer chooses."""
         return self.amount_sat + (self.tip_sat or 0) if self.amount_sat else 0
+
+    @property
+    def text(self) -> str:
+        """What goes into the QR code."""
+        return self.text_of(self.hash)
+
+    def text_of(self, hash: str) -> str:
+        """The bolt11 itself, or the address as a BIP 21 URI when there is more to say."""
+        if self.type == self.Type.LIGHTNING:
+            return hash
+        parameters = []
+        if self.total_sat:
+            parameters.append(f"amount={sat_to_btc(self.total_sat)}")
+        if self.memo:
+            parameters.append(f"message={quote(self.memo, safe='')}")
+        return f"bitcoin:{hash}?{'&'.join(parameters)}" if parameters else hash
+
+    @property
+    def webhook_secret(self) -> str:
+        """The correlation value that the caller gave with the webhook; "" when there is none."""
+        return (
+            crypto.unseal(self.secret, place=self._secret_place) if self.secret else ""
+        )
+
+    @webhook_secret.setter
+    def webhook_secret(self, secret: str) -> None:
+        self.secret = crypto.seal(secret, place=self._secret_place) if secret else ""
+
+    @property
+    def _secret_place(self) -> str:
+        return f"invoice-secret:{self.id}"
 
     @property
     def expires_at(self) -> datetime:
@@ -102,15 +157,21 @@ class LightningRequest(models.Model):
         CREATED = "created", "Created"  # the node has not answered yet
         OPEN = "open", "Open"
         PAID = "paid", "Paid"
-        WITHDRAWN = "withdrawn", "Withdrawn"  # settled inside the ledger
+        WITHDRAWN = (
+            "withdrawn",
+            "Withdrawn",
+        )  # settled otherwise; still to be deleted at the node
+        CLOSED = "closed", "Closed"  # gone from the node, too
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="requests")
+    invoice = models.ForeignKey(
+        Invoice, on_delete=models.PROTECT, related_name="requests"
+    )
     state = models.CharField(max_length=9, choices=State, default=State.CREATED)
     payment_hash = models.CharField(max_length=64, unique=True, null=True)
     bolt11 = models.TextField(null=True)
     amount_msat = models.BigIntegerField(null=True, help_text="Null: the payer chooses")
-    received_msat = models.BigIntegerField(default=0)
+    received_msat = models.BigIntegerField(default=0, help_text="From outside")
     comment = models.TextField(blank=True, help_text="The payer's, by LNURL")
     created = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -118,16 +179,30 @@ class LightningRequest(models.Model):
         indexes = [
             HashIndex(name="request_bolt11", fields=["bolt11"]),
             models.Index(
-                name="request_to_withdraw", fields=["created"], condition=Q(state="withdrawn")
+                name="request_to_withdraw",
+                fields=["created"],
+                condition=Q(state="withdrawn"),
+            ),
+            models.Index(
+                name="request_unfinished",
+                fields=["created"],
+                condition=Q(state="created"),
             ),
         ]
+
+    @property
+    def was_settled(self) -> bool:
+        """Money came by this bolt11, or instead of it."""
+        return self.state not in (self.State.CREATED, self.State.OPEN)
 
 
 class Address(models.Model):
     """An on-chain address of ours. It belongs to its invoice for ever; payers may reuse it."""
 
     address = models.CharField(max_length=100, primary_key=True)
-    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="addresses")
+    invoice = models.ForeignKey(
+        Invoice, on_delete=models.PROTECT, related_name="addresses"
+    )
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -138,7 +213,7 @@ class Deposit(models.Model):
     """An output that pays one of our addresses, by outpoint, from first sight to credit.
 
     `sequence` counts the credits of this outpoint: a deposit that a reorg took back and that
-    confirms again is a new credit.
+    confirms again is a new credit. Seen and reversed deposits are waiting for confirmations.
     """
 
     class State(models.TextChoices):
@@ -148,7 +223,9 @@ class Deposit(models.Model):
         REVERSED = "reversed", "Reversed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    address = models.ForeignKey(Address, on_delete=models.PROTECT, related_name="deposits")
+    address = models.ForeignKey(
+        Address, on_delete=models.PROTECT, related_name="deposits"
+    )
     txid = models.CharField(max_length=64)
     vout = models.PositiveIntegerField()
     amount_sat = models.BigIntegerField()
@@ -164,19 +241,33 @@ class Deposit(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(name="one_row_per_outpoint", fields=["txid", "vout"]),
-            models.CheckConstraint(name="deposit_is_positive", condition=Q(amount_sat__gt=0)),
+            models.UniqueConstraint(
+                name="one_row_per_outpoint", fields=["txid", "vout"]
+            ),
+            models.CheckConstraint(
+                name="deposit_is_positive", condition=Q(amount_sat__gt=0)
+            ),
         ]
         indexes = [
-            models.Index(name="deposit_open", fields=["created"], condition=Q(state="seen")),
             models.Index(
-                name="deposit_shallow", fields=["block_height"], condition=Q(state="credited")
+                name="deposit_waiting",
+                fields=["created"],
+                condition=Q(state__in=["seen", "reversed"]),
+            ),
+            models.Index(
+                name="deposit_shallow",
+                fields=["block_height"],
+                condition=Q(state="credited"),
             ),
         ]
 
     @property
     def outpoint(self) -> str:
         return f"{self.txid}:{self.vout}"
+
+    def credit_id(self, sequence: int) -> str:
+        """The ledger's name of the credit with this number; the first has none."""
+        return f"{self.outpoint}:{sequence}" if sequence else self.outpoint
 
 
 class Cursor(models.Model):
@@ -198,10 +289,15 @@ class WebhookDelivery(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     message_id = models.CharField(max_length=40, unique=True)
-    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="deliveries")
+    invoice = models.ForeignKey(
+        Invoice, on_delete=models.PROTECT, related_name="deliveries"
+    )
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="+")
     url = models.URLField(max_length=2000)
-    body = models.TextField(help_text="Encrypted: it may contain the invoice's secret")
+    endpoint = models.CharField(
+        max_length=300, help_text="scheme://host:port of the URL"
+    )
+    body = models.TextField(help_text="Sealed: it may contain the invoice's secret")
     state = models.CharField(max_length=9, choices=State, default=State.PENDING)
     attempts_count = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(default=timezone.now)
@@ -212,7 +308,14 @@ class WebhookDelivery(models.Model):
         verbose_name_plural = "webhook deliveries"
         indexes = [
             models.Index(
-                name="delivery_due", fields=["next_attempt_at"], condition=Q(state="pending")
+                name="delivery_due",
+                fields=["next_attempt_at"],
+                condition=Q(state="pending"),
+            ),
+            models.Index(
+                name="delivery_endpoint",
+                fields=["endpoint"],
+                condition=Q(state="pending"),
             ),
         ]
 
@@ -221,7 +324,9 @@ class WebhookAttempt(models.Model):
     """One call of a webhook and what came back."""
 
     id = models.BigAutoField(primary_key=True)
-    delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="attempts")
+    delivery = models.ForeignKey(
+        WebhookDelivery, on_delete=models.CASCADE, related_name="attempts"
+    )
     status = models.PositiveSmallIntegerField(null=True)
     error = models.CharField(max_length=200, blank=True)
     response = models.TextField(blank=True, help_text="The first 1,000 characters")

@@ -1,0 +1,28 @@
+"""Ring a Celery task: a bell that says "look at the table", never the only copy of the work.
+
+By name, so that services do not import tasks. A lost bell costs a delay: beat rings the same tasks.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+from celery import current_app
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+logger = logging.getLogger(__name__)
+
+
+def ring(task: str) -> None:
+    """Ask a worker to run `task` (its full name) soon. Never raises: beat rings too."""
+    try:
+        current_app.send_task(task, retry=False, ignore_result=True)
+    except (OperationalError, OSError) as error:
+        logger.warning("could not ring %s: %s", task, error)
+
+
+def ring_after_commit(task: str) -> None:
+    """`ring`, once the running transaction has committed."""
+    transaction.on_commit(functools.partial(ring, task), robust=True)

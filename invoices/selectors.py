@@ -1,0 +1,93 @@
+"""Questions about invoices. Reads only."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from accounts.models import User
+from invoices.errors import InvoiceNotFound
+from invoices.models import Address, Invoice, LightningRequest, WebhookDelivery
+
+_PREFIX = re.compile(r"(lightning|bitcoin):(//)?", re.IGNORECASE)
+_PAYMENT_HASH = re.compile(r"[0-9a-f]{64}")
+_BECH32_ADDRESS = re.compile(r"(bc|tb|bcrt)1")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An invoice and which of its requests the key named: a bolt11, an address, or neither."""
+
+    invoice: Invoice
+    request: LightningRequest | None = None
+    address: str | None = None
+
+
+def find(key: str) -> Found | None:
+    """The invoice named by a bolt11 or payment hash, an address, or our uuid.
+
+    Any letter case where the encoding allows it, `lightning:` and `bitcoin:` prefixes tolerated.
+    Earlier requests of a changed invoice still find it. None when it is not one of ours.
+    """
+    text = _PREFIX.sub("", key.strip(), count=1).split("?")[0]
+    if not text.isascii() or "\x00" in text:
+        return None
+    lower = text.lower()
+    if lower.startswith("ln"):
+        return _by_request(bolt11=lower)
+    if _PAYMENT_HASH.fullmatch(lower):
+        return _by_request(payment_hash=lower)
+    try:
+        invoice = _visible().filter(id=UUID(text)).first()
+    except ValueError:
+        address = lower if _BECH32_ADDRESS.match(lower) else text
+        row = (
+            Address.objects.select_related("invoice__user")
+            .filter(address=address[:100])
+            .first()
+        )
+        return Found(row.invoice, address=row.address) if row else None
+    return Found(invoice) if invoice else None
+
+
+def find_invoice(key: str) -> Invoice | None:
+    """`find`, when only the invoice matters."""
+    found = find(key)
+    return found.invoice if found else None
+
+
+def get_invoice(key: str) -> Invoice:
+    """`find_invoice`; raises `InvoiceNotFound`."""
+    invoice = find_invoice(key)
+    if invoice is None:
+        raise InvoiceNotFound()
+    return invoice
+
+
+def invoices_of(user: User) -> QuerySet[Invoice]:
+    """The user's invoices, newest first; those that were never finished are left out."""
+    return _visible().filter(user=user).order_by("-created", "-id")
+
+
+def deliveries_of(user: User) -> QuerySet[WebhookDelivery]:
+    """What the user's webhooks were told and how they answered, newest first."""
+    return (
+        WebhookDelivery.objects.filter(invoice__user=user)
+        .select_related("invoice")
+        .prefetch_related("attempts")
+        .order_by("-created")
+    )
+
+
+def _visible() -> QuerySet[Invoice]:
+    return Invoice.objects.exclude(hash="").select_related("user")
+
+
+def _by_request(**match: str) -> Found | None:
+    request = (
+        LightningRequest.objects.select_related("invoice__user").filter(**match).first()
+    )
+    return Found(request.invoice, request=request) if request else None

@@ -1,0 +1,242 @@
+"""Ask for money: make an invoice, set its tip, say whom to tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.statement import MEMO_MAX_CHARACTERS, clean_memo
+from coinos import rates
+from coinos.failpoints import failpoint
+from coinos.http import check_url
+from coinos.money import MAX_SAT, MSAT_PER_SAT, fiat_to_sat
+from coinos.nodes import bitcoin, lightning
+from invoices.errors import (
+    AmountBelowMinimum,
+    AmountOutOfRange,
+    InvalidTip,
+    InvalidType,
+    InvoiceAlreadySettled,
+    InvoiceExpired,
+    MemoTooLong,
+)
+from invoices.models import Address, Invoice, LightningRequest
+from invoices.services.receipts import lock
+
+DEFAULT_EXPIRY_S = 30 * 24 * 3600
+MAX_EXPIRY_S = 365 * 24 * 3600
+NODE_DESCRIPTION_BYTES = 639  # the longest description that BOLT 11 can carry
+
+
+@dataclass(frozen=True)
+class InvoiceDraft:
+    """What an invoice shall be. `fiat`, an amount of `currency`, wins over `amount_sat`."""
+
+    type: str = Invoice.Type.LIGHTNING
+    amount_sat: int = 0
+    fiat: Decimal | None = None
+    currency: str | None = None
+    tip_sat: int | None = None
+    memo: str = ""
+    expiry_s: int = DEFAULT_EXPIRY_S
+    webhook: str = ""
+    secret: str = ""
+    items: list[Any] = field(default_factory=list)
+    prompt: bool = False
+    memo_prompt: bool = False
+    request_id: str = ""
+    address_type: str = "bech32"
+
+
+@dataclass(frozen=True)
+class LnurlTerms:
+    """What LNURL-pay adds: an amount in msat, a description that the bolt11 carries as a hash,
+    and the payer's comment."""
+
+    amount_msat: int
+    metadata: str
+    comment: str = ""
+
+
+def create_invoice(
+    user: User, draft: InvoiceDraft, *, own: bool, lnurl: LnurlTerms | None = None
+) -> Invoice:
+    """Make an invoice of `user`; `own` says whether he made it himself.
+
+    Calls a node, so not inside a transaction. The rate is ours, stamped now; a missing one stops
+    only an amount in fiat. Raises `NodeUnavailable`, and then nothing is visible to anybody.
+    """
+    currency = draft.currency or user.currency
+    rate = (
+        rates.rate(currency) if draft.fiat is not None else rates.rate_or_none(currency)
+    )
+    amount_sat = draft.amount_sat
+    if draft.fiat is not None and rate:
+        amount_sat = fiat_to_sat(draft.fiat, rate)
+        if not 1 <= amount_sat <= MAX_SAT:
+            raise AmountOutOfRange(field="/invoice/amount")
+    _check(draft, amount_sat)
+    invoice = Invoice(
+        user=user,
+        own=own,
+        type=draft.type,
+        amount_sat=amount_sat,
+        tip_sat=draft.tip_sat,
+        rate=rate,
+        currency=currency,
+        memo=clean_memo(draft.memo),
+        items=draft.items,
+        prompt=draft.prompt,
+        memo_prompt=draft.memo_prompt,
+        request_id=draft.request_id,
+        webhook=draft.webhook,
+        expiry_s=draft.expiry_s,
+    )
+    invoice.webhook_secret = draft.secret
+    if draft.type == Invoice.Type.BITCOIN:
+        return _with_address(invoice, draft.address_type)
+    return _with_bolt11(invoice, lnurl)
+
+
+def set_tip(invoice: Invoice, tip_sat: int) -> Invoice:
+    """Set the tip before payment; anybody may, it is the payer's word.
+
+    A fixed amount gets a new bolt11 for amount + tip; the earlier one keeps crediting the invoice.
+    Calls the node. Raises `InvoiceAlreadySettled` once any money has arrived or is on its way.
+    """
+    _require_unpaid(invoice)
+    if invoice.amount_sat + tip_sat > settings.MAX_INVOICE_SAT:
+        raise InvalidTip(field="/invoice/tip")
+    if tip_sat == invoice.tip_sat:
+        return invoice
+    if invoice.type == Invoice.Type.BITCOIN or not invoice.amount_sat:
+        return _tip_without_new_request(invoice, tip_sat)
+
+    remaining_s = int((invoice.expires_at - timezone.now()).total_seconds())
+    if remaining_s < 1:
+        raise InvoiceExpired()
+    amount_msat = (invoice.amount_sat + tip_sat) * MSAT_PER_SAT
+    request = LightningRequest.objects.create(invoice=invoice, amount_msat=amount_msat)
+    _mint(request, _node_description(invoice), remaining_s)
+    with transaction.atomic():
+        invoice = lock(invoice.id)
+        if invoice.received_sat or invoice.pending_sat:
+            request.state = LightningRequest.State.WITHDRAWN
+        else:
+            invoice.tip_sat = tip_sat
+            invoice.hash, invoice.payment_hash = (
+                request.bolt11 or "",
+                request.payment_hash,
+            )
+            invoice.save(update_fields=["tip_sat", "hash", "payment_hash"])
+        request.save()
+    _require_unpaid(invoice)
+    return invoice
+
+
+def set_webhook(
+    invoice: Invoice, *, webhook: str | None, secret: str | None
+) -> Invoice:
+    """Say whom to tell of payments; None leaves a value as it is, "" removes it."""
+    if webhook:
+        check_url(webhook, kind="webhook", field="/invoice/webhook")
+    with transaction.atomic():
+        invoice = lock(invoice.id)
+        if webhook is not None:
+            invoice.webhook, invoice.webhook_disabled_at = webhook, None
+        if secret is not None:
+            invoice.webhook_secret = secret
+        invoice.save(update_fields=["webhook", "webhook_disabled_at", "secret"])
+    return invoice
+
+
+def _check(draft: InvoiceDraft, amount_sat: int) -> None:
+    if draft.type not in Invoice.Type.values:
+        raise InvalidType(draft.type)
+    if draft.currency and draft.currency not in rates.known_currencies():
+        raise rates.UnknownCurrency(field="/invoice/currency")
+    if amount_sat > settings.MAX_INVOICE_SAT:
+        raise AmountOutOfRange(field="/invoice/amount")
+    if amount_sat + (draft.tip_sat or 0) > settings.MAX_INVOICE_SAT:
+        raise InvalidTip(field="/invoice/tip")
+    if draft.type == Invoice.Type.BITCOIN and 0 < amount_sat < settings.MIN_DEPOSIT_SAT:
+        raise AmountBelowMinimum()
+    if len(draft.memo) > MEMO_MAX_CHARACTERS:
+        raise MemoTooLong(field="/invoice/memo")
+    if draft.webhook:
+        check_url(draft.webhook, kind="webhook", field="/invoice/webhook")
+
+
+def _with_address(invoice: Invoice, address_type: str) -> Invoice:
+    """An address that the node made and that we then lost was never shown to a payer."""
+    address = bitcoin().new_address(label=str(invoice.id), address_type=address_type)
+    invoice.address_type, invoice.hash = address_type, address
+    with transaction.atomic():
+        invoice.save(force_insert=True)
+        Address.objects.create(address=address, invoice=invoice)
+    return invoice
+
+
+def _with_bolt11(invoice: Invoice, lnurl: LnurlTerms | None) -> Invoice:
+    """The rows come first: should the node's answer be lost, its label leads back to them."""
+    amount_msat = lnurl.amount_msat if lnurl else invoice.total_sat * MSAT_PER_SAT
+    request = LightningRequest(
+        invoice=invoice,
+        amount_msat=amount_msat or None,
+        comment=clean_memo(lnurl.comment) if lnurl else "",
+    )
+    with transaction.atomic():
+        invoice.save(force_insert=True)
+        request.save(force_insert=True)
+    failpoint("invoice.row_written")
+    if lnurl:
+        _mint(request, lnurl.metadata, invoice.expiry_s, hashed=True)
+    else:
+        _mint(request, _node_description(invoice), invoice.expiry_s)
+    failpoint("invoice.after_node")
+    invoice.hash, invoice.payment_hash = request.bolt11 or "", request.payment_hash
+    with transaction.atomic():
+        request.save(update_fields=["bolt11", "payment_hash", "state"])
+        invoice.save(update_fields=["hash", "payment_hash"])
+    return invoice
+
+
+def _mint(
+    request: LightningRequest, description: str, expiry_s: int, *, hashed: bool = False
+) -> None:
+    """Have the node make the bolt11; the caller saves the request."""
+    created = lightning().create_invoice(
+        label=str(request.id),
+        amount_msat=request.amount_msat,
+        description=description,
+        expiry_s=expiry_s,
+        description_is_hashed=hashed,
+    )
+    request.bolt11 = created.bolt11.lower()
+    request.payment_hash = created.payment_hash
+    request.state = LightningRequest.State.OPEN
+
+
+def _node_description(invoice: Invoice) -> str:
+    text = invoice.memo or f"Paying {invoice.user.username}"
+    return text.encode()[:NODE_DESCRIPTION_BYTES].decode("utf-8", "ignore")
+
+
+def _tip_without_new_request(invoice: Invoice, tip_sat: int) -> Invoice:
+    with transaction.atomic():
+        invoice = lock(invoice.id)
+        _require_unpaid(invoice)
+        invoice.tip_sat = tip_sat
+        invoice.save(update_fields=["tip_sat"])
+    return invoice
+
+
+def _require_unpaid(invoice: Invoice) -> None:
+    if invoice.received_sat or invoice.pending_sat:
+        raise InvoiceAlreadySettled()

@@ -1,0 +1,319 @@
+"""Notice on-chain deposits, credit them when they are deep enough, take them back after a reorg.
+
+A deposit is shown when it is seen and credited when the node, asked again at that moment, says
+that it is confirmed in a block of the active chain. Nothing is decided by what a list contains or
+leaves out: a conflicted deposit vanishes from `listsinceblock`, and a reorg may not be mentioned.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts import ledger, services, statement
+from accounts.models import Activity
+from coinos.failpoints import failpoint
+from coinos.killswitch import stop_sends
+from coinos.locks import only_one
+from coinos.money import MSAT_PER_SAT
+from coinos.nodes import bitcoin
+from coinos.nodes.base import BitcoinNode, NodeRefused, Output, WalletTransaction
+from invoices.models import Address, Cursor, Deposit, Invoice
+from invoices.services.receipts import add, lock, tell_webhook, tip_within
+
+logger = logging.getLogger(__name__)
+
+CURSOR = "bitcoin"
+REORG_BLOCKS = (
+    100  # credited deposits this close to the tip are compared with the active chain
+)
+WAITING = [Deposit.State.SEEN, Deposit.State.REVERSED]
+
+
+def scan_bitcoin() -> None:
+    """Bring every deposit up to date with the chain; one process at a time.
+
+    1. Reverse credits whose block has left the active chain. 2. Note what is new since the cursor.
+    3. Credit or mark as conflicted what waits. 4. Move the cursor, once all of it is committed.
+    Does nothing while the node is catching up.
+    """
+    with only_one("scan_bitcoin") as mine:
+        if not mine:
+            return
+        node = bitcoin()
+        info = node.info()
+        if not info.synced or info.network != settings.NETWORK:
+            logger.warning("the bitcoin node is not ready: network %s", info.network)
+            return
+        try:
+            _check_credited(node, tip_height=info.blocks)
+            next_block_hash = _note_new(node)
+        except NodeRefused as refusal:
+            if refusal.code == "block_unknown":
+                stop_sends(
+                    "the bitcoin node does not know a block that our deposits were in"
+                )
+            raise
+        for deposit in Deposit.objects.filter(state__in=WAITING).order_by("created"):
+            _follow(node, deposit)
+        Cursor.objects.update_or_create(
+            name=CURSOR, defaults={"value": next_block_hash}
+        )
+
+
+def confirmations_required(amount_sat: int) -> int:
+    """Confirmations before a deposit is credited: more for large amounts (design 7)."""
+    return max(
+        needed
+        for from_sat, needed in settings.CONFIRMATION_TIERS
+        if amount_sat >= from_sat
+    )
+
+
+def most_confirmations() -> int:
+    """No deposit waits for more than this."""
+    return max(needed for _, needed in settings.CONFIRMATION_TIERS)
+
+
+# --- Seen ------------------------------------------------------------------------------------------
+
+
+def _note_new(node: BitcoinNode) -> str:
+    """Write a row for each output that is new; returns where to read from next time."""
+    cursor = Cursor.objects.filter(name=CURSOR).first()
+    receipts = node.receipts_since(
+        cursor.value if cursor else None, confirmations=most_confirmations()
+    )
+    failpoint("dep.after_list")
+    # Many small outputs of one transaction are as large as the transaction.
+    transaction_sat: Counter[str] = Counter()
+    for output in receipts.outputs:
+        transaction_sat[output.txid] += output.amount_sat
+    for output in receipts.outputs:
+        if output.amount_sat > 0 and output.confirmations >= 0:
+            _note(output, confirmations_required(transaction_sat[output.txid]))
+    return receipts.next_block_hash
+
+
+@ledger.atomic
+def _note(output: Output, confirmations_required: int) -> None:
+    """Record that an output pays us; no balance changes. Repeating it is harmless."""
+    address = Address.objects.filter(address=output.address).first()
+    if address is None:
+        _note_unmatched(output)
+        return
+    deposit = Deposit.objects.filter(txid=output.txid, vout=output.vout).first()
+    if deposit and deposit.state != Deposit.State.CONFLICTED:
+        return
+    invoice = lock(address.invoice_id)
+    if deposit:
+        _bring_back(invoice, deposit)
+        return
+    deposit, is_new = Deposit.objects.get_or_create(
+        txid=output.txid,
+        vout=output.vout,
+        defaults={
+            "address": address,
+            "amount_sat": output.amount_sat,
+            "confirmations": output.confirmations,
+            "confirmations_required": confirmations_required,
+        },
+    )
+    if not is_new:
+        return
+    tip_sat = 0
+    if not invoice.received_sat and not invoice.pending_sat:
+        tip_sat = tip_within(invoice, deposit.amount_sat)
+    activity = statement.record(
+        user=invoice.user,
+        type=Activity.Type.BITCOIN,
+        status=Activity.Status.PENDING,
+        amount_sat=deposit.amount_sat - tip_sat,
+        tip_sat=tip_sat or None,
+        hash=address.address,
+        ref=deposit.outpoint,
+        invoice_id=invoice.id,
+        memo=invoice.memo,
+        currency=invoice.currency,
+        rate=invoice.rate,
+    )
+    deposit.activity_id = activity.id
+    deposit.save(update_fields=["activity_id"])
+    _count_pending(invoice)
+    tell_webhook(invoice, activity, confirmed=False)
+
+
+def _note_unmatched(output: Output) -> None:
+    """Coins for an address of the wallet that no user has: to suspense, once they are final."""
+    if output.confirmations < most_confirmations():
+        return  # it is listed again until then
+    outpoint = f"{output.txid}:{output.vout}"
+    if ledger.receive_unmatched(
+        source=ledger.House.ONCHAIN,
+        external_id=f"onchain:{outpoint}",
+        amount_msat=output.amount_sat * MSAT_PER_SAT,
+        cause=ledger.Cause("deposit", outpoint),
+    ):
+        logger.error("the deposit %s matches no user and goes to suspense", outpoint)
+
+
+# --- Waiting ---------------------------------------------------------------------------------------
+
+
+def _follow(node: BitcoinNode, deposit: Deposit) -> None:
+    """Ask for this very transaction, and credit the deposit or mark it as conflicted."""
+    transaction = node.transaction(deposit.txid)
+    if transaction is None:
+        logger.error(
+            "the wallet does not know the transaction of deposit %s", deposit.outpoint
+        )
+    elif transaction.confirmations < 0:
+        _conflict(deposit)
+    elif _is_deep_enough(node, deposit, transaction):
+        failpoint("dep.before_credit")
+        _credit(deposit, transaction)
+        failpoint("dep.after_credit")
+    elif transaction.confirmations != deposit.confirmations:
+        Deposit.objects.filter(id=deposit.id).update(
+            confirmations=transaction.confirmations
+        )
+
+
+def _is_deep_enough(
+    node: BitcoinNode, deposit: Deposit, transaction: WalletTransaction
+) -> bool:
+    return (
+        transaction.confirmations >= deposit.confirmations_required
+        and transaction.block_hash is not None
+        and node.block_is_active(transaction.block_hash)
+    )
+
+
+@ledger.atomic
+def _credit(deposit: Deposit, transaction: WalletTransaction) -> None:
+    """Book a confirmed deposit, as a new credit when it confirms again after a reorg (M26)."""
+    invoice, deposit = _lock(deposit)
+    if deposit.state not in WAITING:
+        return
+    ledger.receive_onchain(
+        user_id=invoice.user_id,
+        outpoint=deposit.credit_id(deposit.sequence),
+        amount_msat=deposit.amount_sat * MSAT_PER_SAT,
+        cause=ledger.Cause("deposit", str(deposit.id)),
+    )
+    deposit.state = Deposit.State.CREDITED
+    deposit.sequence += 1
+    deposit.confirmations = transaction.confirmations
+    deposit.block_hash, deposit.block_height = (
+        transaction.block_hash,
+        transaction.block_height,
+    )
+    deposit.credited_at = timezone.now()
+    deposit.save()
+    add(invoice, deposit.amount_sat)
+    _count_pending(invoice)
+    activity = statement.change(
+        _line(deposit), status=Activity.Status.SETTLED, reason=""
+    )
+    tell_webhook(invoice, activity, confirmed=True)
+
+
+@ledger.atomic
+def _conflict(deposit: Deposit) -> None:
+    """Another transaction has spent the deposit's inputs: it will not come (M25)."""
+    invoice, deposit = _lock(deposit)
+    if deposit.state not in WAITING:
+        return
+    deposit.state = Deposit.State.CONFLICTED
+    deposit.save(update_fields=["state"])
+    _count_pending(invoice)
+    reason = "The sender replaced this transaction by another one"
+    statement.change(_line(deposit), status=Activity.Status.FAILED, reason=reason)
+
+
+def _bring_back(invoice: Invoice, deposit: Deposit) -> None:
+    """A reorg undid the conflict: the deposit waits again."""
+    deposit.state = Deposit.State.SEEN
+    deposit.save(update_fields=["state"])
+    _count_pending(invoice)
+    statement.change(_line(deposit), status=Activity.Status.PENDING, reason="")
+
+
+# --- Credited --------------------------------------------------------------------------------------
+
+
+def _check_credited(node: BitcoinNode, *, tip_height: int) -> None:
+    """Compare the blocks of recent credits with the active chain."""
+    shallow = Deposit.objects.filter(
+        state=Deposit.State.CREDITED, block_height__gt=tip_height - REORG_BLOCKS
+    )
+    for block_hash in set(shallow.values_list("block_hash", flat=True)):
+        if not node.block_is_active(block_hash):
+            for deposit in shallow.filter(block_hash=block_hash):
+                _recheck(node, deposit)
+
+
+def _recheck(node: BitcoinNode, deposit: Deposit) -> None:
+    """The block of a credit is gone: the deposit stands in another block, or is taken back."""
+    transaction = node.transaction(deposit.txid)
+    if transaction is None:
+        stop_sends(
+            f"the wallet has lost the transaction of the credited deposit {deposit.outpoint}"
+        )
+    elif _is_deep_enough(node, deposit, transaction):
+        Deposit.objects.filter(id=deposit.id, state=Deposit.State.CREDITED).update(
+            block_hash=transaction.block_hash, block_height=transaction.block_height
+        )
+    else:
+        failpoint("dep.before_reversal")
+        _reverse(deposit)
+
+
+@ledger.atomic
+def _reverse(deposit: Deposit) -> None:
+    """Take a credit back by a new row. What the user has spent already is the house's loss, and
+    the account is frozen until an operator has looked."""
+    invoice, deposit = _lock(deposit)
+    if deposit.state != Deposit.State.CREDITED:
+        return
+    shortfall_msat = ledger.reverse_onchain(
+        user_id=invoice.user_id,
+        outpoint=deposit.credit_id(deposit.sequence - 1),
+        amount_msat=deposit.amount_sat * MSAT_PER_SAT,
+        cause=ledger.Cause("deposit", str(deposit.id)),
+    )
+    deposit.state = Deposit.State.REVERSED
+    deposit.confirmations, deposit.block_hash, deposit.block_height = 0, None, None
+    deposit.save()
+    add(invoice, -deposit.amount_sat)
+    _count_pending(invoice)
+    reason = "The block of this deposit was replaced; it has to confirm again"
+    statement.change(_line(deposit), status=Activity.Status.PENDING, reason=reason)
+    if shortfall_msat:
+        reason = f"deposit {deposit.outpoint} was undone after {shortfall_msat} msat were spent"
+        services.freeze(invoice.user, actor="system", reason=reason)
+        logger.critical("account %s frozen: %s", invoice.user_id, reason)
+
+
+# --- Rows ------------------------------------------------------------------------------------------
+
+
+def _lock(deposit: Deposit) -> tuple[Invoice, Deposit]:
+    """The deposit as it is now, with its invoice locked."""
+    invoice = lock(
+        Address.objects.values_list("invoice_id", flat=True).get(pk=deposit.address_id)
+    )
+    return invoice, Deposit.objects.select_for_update().get(id=deposit.id)
+
+
+def _line(deposit: Deposit) -> Activity:
+    return Activity.objects.get(id=deposit.activity_id)
+
+
+def _count_pending(invoice: Invoice) -> None:
+    waiting = Deposit.objects.filter(address__invoice=invoice, state__in=WAITING)
+    invoice.pending_sat = sum(waiting.values_list("amount_sat", flat=True))
+    invoice.save(update_fields=["pending_sat"])

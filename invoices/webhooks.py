@@ -1,0 +1,328 @@
+"""Tell shops about payments: a row with the event, calls until it has been heard.
+
+The row is written in the transaction that moved the money, its body once and for all. A worker
+claims rows, calls without holding anything, and writes down what came back. Signed by Standard
+Webhooks 1.0; a receiver sees the same `webhook-id` at every attempt and may see a call twice.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import orjson
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q
+from django.utils import timezone
+from standardwebhooks import Webhook
+
+from accounts.models import Activity, Event, User
+from coinos import bell, crypto
+from coinos.failpoints import failpoint
+from coinos.http import FetchFailed, Response, fetch
+from invoices.models import Invoice, WebhookAttempt, WebhookDelivery
+
+logger = logging.getLogger(__name__)
+
+# After the first attempt; ten attempts in about 75 hours.
+RETRY_AFTER = [
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=5),
+    timedelta(hours=10),
+    timedelta(hours=14),
+    timedelta(hours=20),
+    timedelta(hours=24),
+]
+LONGEST_WAIT = timedelta(hours=24)
+CALL_S = 20
+LEASE = timedelta(
+    seconds=60
+)  # longer than a call can take: a killed worker's rows come free
+THREADS = 32
+LOOK_AGAIN_S = 0.5  # while calls are on their way
+RUN_S = 50
+CLAIM_CANDIDATES = 500
+RESPONSE_CHARACTERS = 1000
+SIGNING_KEY_BYTES = 32
+
+
+# --- What is told ----------------------------------------------------------------------------------
+
+
+def queue(
+    invoice: Invoice, activity: Activity, *, confirmed: bool
+) -> WebhookDelivery | None:
+    """Write the call of the invoice's webhook about this payment, in the payment's transaction."""
+    if not invoice.webhook or invoice.webhook_disabled_at:
+        return None
+    target = urlsplit(invoice.webhook)
+    delivery = WebhookDelivery(
+        message_id=f"msg_{secrets.token_hex(16)}",
+        invoice=invoice,
+        event=Event.objects.filter(activity=activity).latest("id"),
+        url=invoice.webhook,
+        endpoint=f"{target.scheme}://{target.netloc}"[:300].lower(),
+    )
+    body = orjson.dumps(payload(invoice, activity, confirmed=confirmed)).decode()
+    delivery.body = crypto.seal(body, place=_body_place(delivery))
+    delivery.save(force_insert=True)
+    bell.ring_after_commit("invoices.tasks.deliver_webhooks")
+    return delivery
+
+
+def payload(
+    invoice: Invoice, activity: Activity, *, confirmed: bool
+) -> dict[str, object]:
+    """The flat body of api.md 6; `hash` is the bolt11 or address that was paid."""
+    body: dict[str, object] = {
+        "amount": activity.amount_sat,
+        "confirmed": confirmed,
+        "hash": activity.hash,
+        "received": invoice.received_sat,
+        "text": invoice.text_of(activity.hash),
+    }
+    if activity.memo:
+        body["memo"] = activity.memo
+    if invoice.secret:
+        body["secret"] = invoice.webhook_secret
+    return body
+
+
+def signing_secret(user: User) -> str:
+    """The account's signing key, `whsec_…`; made when it is first asked for."""
+    if not user.webhook_signing_secret:
+        sealed = crypto.seal(_new_signing_secret(), place=_signing_place(user))
+        User.objects.filter(id=user.id, webhook_signing_secret="").update(
+            webhook_signing_secret=sealed
+        )
+        user.refresh_from_db(fields=["webhook_signing_secret"])
+    return crypto.unseal(user.webhook_signing_secret, place=_signing_place(user))
+
+
+def rotate_signing_secret(user: User) -> str:
+    """Replace the account's signing key; calls from now on are signed with the new one."""
+    secret = _new_signing_secret()
+    user.webhook_signing_secret = crypto.seal(secret, place=_signing_place(user))
+    user.save(update_fields=["webhook_signing_secret"])
+    return secret
+
+
+def redeliver(delivery: WebhookDelivery) -> None:
+    """Call again, with the same `webhook-id`, from the start of the schedule."""
+    with transaction.atomic():
+        WebhookDelivery.objects.filter(id=delivery.id).update(
+            state=WebhookDelivery.State.PENDING,
+            attempts_count=0,
+            next_attempt_at=timezone.now(),
+        )
+        bell.ring_after_commit("invoices.tasks.deliver_webhooks")
+
+
+# --- Calling ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Call:
+    """A claimed delivery, with all that a thread without a database needs to make it."""
+
+    delivery: WebhookDelivery
+    body: bytes
+    key: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of a call: a response, or why there is none."""
+
+    response: Response | None
+    error: str
+    duration_ms: int
+    is_refused: bool = False  # we do not go to this URL, now or later
+
+
+def deliver_due(
+    *, seconds: float = RUN_S, stopped: Callable[[], bool] = lambda: False
+) -> int:
+    """Make the calls that are due until there are none, for about `seconds`; returns how many.
+
+    Any number of processes may do this at once. An endpoint gets one call at a time, so a slow
+    one delays only itself.
+    """
+    ends = time.monotonic() + seconds
+    count = 0
+    running: dict[Future[Answer], Call] = {}
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="webhook") as threads:
+        while True:
+            if time.monotonic() < ends and not stopped():
+                for call in _claim(THREADS - len(running)):
+                    failpoint("hook.claimed")
+                    running[threads.submit(_call, call)] = call
+            if not running:
+                return count
+            done, _ = wait(running, timeout=LOOK_AGAIN_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                failpoint("hook.sent")
+                _record(running.pop(future), future.result())
+                count += 1
+
+
+def _claim(at_most: int) -> list[Call]:
+    """Lease due deliveries, at most one per endpoint that has none on the way."""
+    now = timezone.now()
+    leased = Q(leased_until__gt=now)
+    pending = WebhookDelivery.objects.filter(state=WebhookDelivery.State.PENDING)
+    busy = Exists(pending.filter(leased, endpoint=OuterRef("endpoint")))
+    with transaction.atomic():
+        with (
+            connection.cursor() as cursor
+        ):  # two claims at once would see the same idle endpoint
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('webhooks.claim'))")
+        due = (
+            pending.filter(~busy, next_attempt_at__lte=now)
+            .select_for_update(skip_locked=True, of=("self",))
+            .select_related("invoice__user")
+            .order_by("next_attempt_at")
+        )
+        first_of_endpoint: dict[str, WebhookDelivery] = {}
+        for delivery in due[:CLAIM_CANDIDATES] if at_most > 0 else []:
+            first_of_endpoint.setdefault(delivery.endpoint, delivery)
+        claimed = list(first_of_endpoint.values())[:at_most]
+        WebhookDelivery.objects.filter(
+            id__in=[delivery.id for delivery in claimed]
+        ).update(leased_until=now + LEASE)
+    return [
+        Call(
+            delivery,
+            body=crypto.unseal(delivery.body, place=_body_place(delivery)).encode(),
+            key=signing_secret(delivery.invoice.user),
+        )
+        for delivery in claimed
+    ]
+
+
+def _call(call: Call) -> Answer:
+    """One POST; no database in this thread. Never raises."""
+    started = time.monotonic()
+    response, error, is_refused = None, "", False
+    try:
+        response = fetch(
+            call.delivery.url,
+            kind="webhook",
+            method="POST",
+            body=call.body,
+            headers=headers(call.delivery.message_id, call.body, call.key),
+            timeout_s=CALL_S,
+        )
+    except FetchFailed as failure:
+        error, is_refused = failure.message[:200], failure.permanent
+    except Exception as failure:
+        logger.exception("webhook call failed")
+        error = type(failure).__name__
+    return Answer(response, error, int((time.monotonic() - started) * 1000), is_refused)
+
+
+def headers(message_id: str, body: bytes, key: str) -> dict[str, str]:
+    """The headers of one attempt (Standard Webhooks 1.0), over exactly these bytes."""
+    now = timezone.now()
+    return {
+        "content-type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(key).sign(
+            message_id, now.astimezone(UTC), body.decode()
+        ),
+    }
+
+
+# --- What came back --------------------------------------------------------------------------------
+
+
+@transaction.atomic
+def _record(call: Call, answer: Answer) -> None:
+    """Write the attempt down and decide: delivered, again later, or given up."""
+    delivery = (
+        WebhookDelivery.objects.select_for_update(of=("self",))
+        .select_related("invoice")
+        .get(id=call.delivery.id)
+    )
+    response = answer.response
+    WebhookAttempt.objects.create(
+        delivery=delivery,
+        status=response.status if response else None,
+        error=answer.error,
+        response=_readable(response.body) if response else "",
+        duration_ms=answer.duration_ms,
+    )
+    delivery.attempts_count += 1
+    delivery.leased_until = None
+    gone = answer.is_refused or (response is not None and response.status == 410)
+    if response is not None and response.ok:
+        delivery.state = WebhookDelivery.State.DELIVERED
+    elif gone or delivery.attempts_count > len(RETRY_AFTER):
+        delivery.state = WebhookDelivery.State.FAILED
+        _disable(delivery.invoice)
+    else:
+        wait_for = max(_next_wait(delivery.attempts_count), _asked_wait(response))
+        delivery.next_attempt_at = timezone.now() + wait_for
+    delivery.save(
+        update_fields=["attempts_count", "leased_until", "state", "next_attempt_at"]
+    )
+
+
+def _disable(invoice: Invoice) -> None:
+    """Call this invoice's webhook no more, and let its owner know."""
+    Invoice.objects.filter(id=invoice.id).update(webhook_disabled_at=timezone.now())
+    WebhookDelivery.objects.filter(
+        invoice=invoice, url=invoice.webhook, state=WebhookDelivery.State.PENDING
+    ).update(state=WebhookDelivery.State.FAILED)
+    Event.objects.create(
+        user_id=invoice.user_id, kind="webhook.disabled", invoice_id=invoice.id
+    )
+
+
+def _next_wait(attempts: int) -> timedelta:
+    """The wait after that many attempts, a little different for each delivery."""
+    return RETRY_AFTER[attempts - 1] * random.uniform(0.9, 1.1)
+
+
+def _asked_wait(response: Response | None) -> timedelta:
+    """What a 429 or 503 asks for in `Retry-After`: seconds or a date."""
+    if response is None or response.status not in (429, 503):
+        return timedelta(0)
+    text = response.headers.get("retry-after", "").strip()
+    asked = timedelta(0)
+    if text.isascii() and text.isdigit():
+        asked = timedelta(seconds=min(int(text), LONGEST_WAIT.total_seconds()))
+    else:
+        with contextlib.suppress(ValueError, TypeError):
+            asked = parsedate_to_datetime(text) - timezone.now()
+    return min(max(asked, timedelta(0)), LONGEST_WAIT)
+
+
+def _readable(body: bytes) -> str:
+    return body.decode("utf-8", "replace").replace("\x00", "")[:RESPONSE_CHARACTERS]
+
+
+def _new_signing_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(SIGNING_KEY_BYTES)).decode()
+
+
+def _signing_place(user: User) -> str:
+    return f"webhook-signing:{user.id}"
+
+
+def _body_place(delivery: WebhookDelivery) -> str:
+    return f"webhook-body:{delivery.id}"
