@@ -68,8 +68,9 @@ WRITE_BYTES = 4096
 HOST_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)*[a-z0-9_-]{1,63}")
 NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
-# Global unicast is the only IPv6 range that can be public; these parts of it embed or
-# translate other addresses, or are reserved. `is_global` alone lets several of them pass.
+# Global unicast is the only IPv6 range that can be public: IPv4-mapped addresses and NAT64 lie
+# outside it. Of what is inside, these embed other addresses or are reserved; `is_global` alone
+# lets several of them pass.
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 NEVER_PUBLIC = [
     ipaddress.ip_network(network)
@@ -331,12 +332,11 @@ def _checked_addresses(host: str, port: int, kind: Kind, deadline: float) -> lis
 
     Raises UrlRefused, httpcore.ConnectError, httpcore.ConnectTimeout.
     """
-    found = [host] if _literal(host) else _look_up_until(deadline, host)
-    addresses = [_unmapped(address) for address in found]
+    addresses = [host] if _literal(host) else _look_up_until(deadline, host)
     if not kind.ours:
         for address in addresses:
-            _check_address(address, port, kind)
-    return [str(address) for address in addresses]
+            _check_address(ipaddress.ip_address(address), port, kind)
+    return addresses
 
 
 def _look_up_until(deadline: float, host: str) -> list[str]:
@@ -366,13 +366,6 @@ def _check_address(address: IPAddress, port: int, kind: Kind) -> None:
         raise UrlRefused("URLs to private networks are refused")
     if port != 443 and not kind.any_port:
         raise UrlRefused("The URL must begin with https:// and use port 443")
-
-
-def _unmapped(text: str) -> IPAddress:
-    address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        return address.ipv4_mapped
-    return address
 
 
 def _is_public(address: IPAddress) -> bool:

@@ -145,7 +145,9 @@ def _ask(provider: Provider) -> Rates:
         logger.warning("no rates from %s: %r", provider.name, error)
         return {}
     return {
-        code: price for code, price in quotes.items() if price is not None and code in legal_tender()
+        code: price
+        for code, price in quotes.items()
+        if price is not None and code in legal_tender()
     }
 
 

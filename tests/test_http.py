@@ -96,6 +96,11 @@ BROKEN_URLS = [
     "https://a..b/",
     "https://-/" + "x" * 2048,
     "http://example.com:443/",
+    "https://1572394766/",  # a public address in decimal, octal and hex
+    "https://0135.184.215.14/",
+    "https://0x5d.184.215.14/",
+    "https://0x5db8d70e/",
+    "https://93.184.55054/",
     "https://expyuzz4wqqyqhjn.onion/",
     None,
     17,
@@ -484,13 +489,23 @@ def test_a_lookup_that_hangs_ends_at_the_total_time(
     asleep.set()
 
 
-def test_a_receiver_that_never_reads_ends_at_the_total_time(
-    serve: Callable[..., Server], webhook: Fetcher, loopback_is_allowed: None
+def read_slowly(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+    while connection.recv(65_536):
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("behave", [lambda connection: time.sleep(5), read_slowly])
+def test_a_receiver_that_hardly_reads_ends_at_the_total_time(
+    behave: Callable[[socket.socket], None],
+    serve: Callable[..., Server],
+    webhook: Fetcher,
+    loopback_is_allowed: None,
 ) -> None:
-    server = serve(lambda connection: time.sleep(5))
+    server = serve(behave)
     started = time.monotonic()
     with pytest.raises(FetchFailed):
-        webhook.fetch(server.url, method="POST", body=b"x" * 20_000_000, timeout_s=0.5)
+        webhook.fetch(server.url, method="POST", body=b"x" * 100_000_000, timeout_s=0.5)
     assert time.monotonic() - started < 3
 
 
