@@ -112,6 +112,25 @@ def read_only_token(user: User) -> str:
     return token_of(session)
 
 
+SHOWN_IN_DOCS = "Shown in the API documentation"
+
+
+def shown_token(user: User, *, address: str) -> str:
+    """A full token to read off the documentation page; the same one at each call while it lives."""
+    session = Session.objects.filter(
+        user=user,
+        kind=Session.Kind.LOGIN,
+        user_agent=SHOWN_IN_DOCS,
+        revoked_at=None,
+        expires__gt=timezone.now(),
+    ).first()
+    if session is None:
+        session = start_session(
+            user, kind=Session.Kind.LOGIN, address=address, user_agent=SHOWN_IN_DOCS
+        )
+    return token_of(session)
+
+
 def credential_of(token: str) -> Credential:
     """Check a bearer token of either form. Raises `Unauthorized`, for every reason alike."""
     if token.startswith(API_KEY_PREFIX):
