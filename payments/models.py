@@ -42,7 +42,8 @@ class Payment(models.Model):
     state = models.CharField(max_length=9, choices=State, default=State.CREATED)
     destination = models.TextField(help_text="bolt11 in lower case, or an address")
 
-    amount_sat = models.BigIntegerField(help_text="What the recipient gets")
+    amount_sat = models.BigIntegerField(help_text="What the recipient gets, rounded up")
+    amount_msat = models.BigIntegerField(help_text="What the recipient gets, exactly")
     max_fee_sat = models.BigIntegerField(help_text="Reserved for the network")
     platform_fee_sat = models.BigIntegerField(default=0)
     fee_sat = models.BigIntegerField(null=True, help_text="What the network took, rounded up")
@@ -78,7 +79,7 @@ class Payment(models.Model):
                 fields=["payment_hash"],
                 condition=Q(type="lightning", state__in=["created", "sending", "settled"]),
             ),
-            models.CheckConstraint(name="payment_amount_is_positive", condition=Q(amount_sat__gt=0)),
+            models.CheckConstraint(name="payment_amount_is_positive", condition=Q(amount_msat__gt=0)),
             models.CheckConstraint(name="payment_fees_ge_0", condition=Q(max_fee_sat__gte=0)),
             models.CheckConstraint(
                 name="settled_has_a_preimage",

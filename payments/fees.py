@@ -1,0 +1,37 @@
+"""Fees, reserves and limits. Pure."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+DUST_SAT = 546
+"""No output below this: it would cost more to spend than it is worth (P2PKH at 3 sat/vB)."""
+
+FEE_RATE_MAX_SAT_VB = 500
+
+
+def routing_reserve_sat(amount_sat: int) -> int:
+    """What is held for Lightning routing when the caller names no maximum: 0.5 %, at least 5."""
+    return max(5, -(-amount_sat // 200))
+
+
+def platform_fee_sat(amount_sat: int) -> int:
+    """The house's own fee on an external payment (`OURFEE`, parts per million), rounded up."""
+    return -(-amount_sat * settings.OURFEE_PPM // 1_000_000)
+
+
+def most_sendable_sat(available_sat: int) -> int:
+    """The largest Lightning amount whose amount, reserve and platform fee fit a balance."""
+    low, high = 0, available_sat
+    while low < high:
+        amount_sat = (low + high + 1) // 2
+        if amount_sat + routing_reserve_sat(amount_sat) + platform_fee_sat(amount_sat) <= available_sat:
+            low = amount_sat
+        else:
+            high = amount_sat - 1
+    return low
+
+
+def miner_fee_reserve_sat(quoted_sat: int, spare_sat: int) -> int:
+    """What is held for miners: half as much again as quoted, as far as the balance allows."""
+    return quoted_sat + max(0, min(quoted_sat // 2, spare_sat))

@@ -1,0 +1,116 @@
+"""The one gate that every spend passes, whatever the door: API, page, or a protocol later.
+
+`open_gate` looks at who and whether: frozen account, PIN, kill switch. `reserve` runs inside the
+transaction that moves or holds the money and counts what is limited, under row locks (M02, P08).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import F
+from django.utils import timezone
+
+from accounts.credentials import Credential
+from accounts.errors import BudgetExceeded
+from accounts.models import ApiKey, User
+from accounts.services import require_may_spend, require_pin
+from coinos import killswitch
+from payments.errors import LimitExceeded, TooManyInFlight, WithdrawalsPaused
+from payments.models import Payment, SendBudget
+
+SITE_WINDOW = timedelta(hours=1)
+USER_WINDOW = timedelta(days=1)
+
+
+def open_gate(credential: Credential, *, pin: object, external: bool) -> None:
+    """Raise unless this caller may spend now. Checks the PIN, so it comes last before the money,
+    outside any transaction: hashing is slow."""
+    credential.require("spend")
+    require_may_spend(credential.user)
+    if external:
+        require_sends_allowed()
+    if credential.api_key is None:  # a key's scope and budget replace step-up
+        require_pin(credential.user, pin)
+
+
+def require_sends_allowed() -> None:
+    """Raise `WithdrawalsPaused` while the kill switch is on."""
+    if killswitch.is_stopped():
+        raise WithdrawalsPaused()
+
+
+def reserve(credential: Credential, *, debit_sat: int, external: bool) -> None:
+    """Count `debit_sat` (fees included) against the key's budget and the limits on payments out.
+
+    Inside the transaction of the debit, before the ledger call: key, site, user, then accounts.
+    """
+    if credential.api_key and credential.api_key.budget_sat is not None:
+        _spend_key_budget(credential.api_key, debit_sat)
+    if external:
+        _spend_limit("site", debit_sat, settings.SEND_LIMIT_SITE_SAT, SITE_WINDOW)
+        user_scope = f"user:{credential.user.id}"
+        _spend_limit(user_scope, debit_sat, settings.SEND_LIMIT_USER_SAT, USER_WINDOW)
+
+
+def require_room_in_flight(user: User) -> None:
+    """Cap undecided payments per user (A01). After the hold, whose lock makes the count exact."""
+    undecided = Payment.objects.filter(
+        user=user, state__in=[Payment.State.CREATED, Payment.State.SENDING]
+    ).count()
+    if undecided > settings.MAX_IN_FLIGHT:
+        raise TooManyInFlight()
+
+
+def give_back(payment: Payment, *, debit_sat: int) -> None:
+    """A payment failed: its sats no longer count against the key's budget and the limits."""
+    if payment.api_key_id:
+        ApiKey.objects.filter(
+            id=payment.api_key_id, spent_day=payment.created.date(), spent_sat__gte=debit_sat
+        ).update(spent_sat=F("spent_sat") - debit_sat)
+    SendBudget.objects.filter(
+        scope__in=["site", f"user:{payment.user_id}"],
+        window_start__lte=payment.created,
+        spent_sat__gte=debit_sat,
+    ).update(spent_sat=F("spent_sat") - debit_sat)
+
+
+def _spend_key_budget(key: ApiKey, debit_sat: int) -> None:
+    today = timezone.now().date()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE accounts_apikey SET spent_day = %(today)s, spent_sat = %(debit)s
+                + CASE WHEN spent_day = %(today)s THEN spent_sat ELSE 0 END
+            WHERE id = %(id)s AND budget_sat >= %(debit)s
+                + CASE WHEN spent_day = %(today)s THEN spent_sat ELSE 0 END
+            """,
+            {"today": today, "debit": debit_sat, "id": key.id},
+        )
+        if cursor.rowcount == 0:
+            raise BudgetExceeded()
+
+
+def _spend_limit(scope: str, debit_sat: int, limit_sat: int, window: timedelta) -> None:
+    """Count against one window's limit; 0 means no limit, and then there is no row to lock."""
+    if not limit_sat:
+        return
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO payments_sendbudget AS budget (scope, window_start, spent_sat)
+            VALUES (%(scope)s, %(now)s, %(debit)s)
+            ON CONFLICT (scope) DO UPDATE SET
+                spent_sat = %(debit)s
+                    + CASE WHEN budget.window_start < %(oldest)s THEN 0 ELSE budget.spent_sat END,
+                window_start = CASE WHEN budget.window_start < %(oldest)s
+                    THEN %(now)s ELSE budget.window_start END
+            RETURNING spent_sat
+            """,
+            {"scope": scope, "now": now, "debit": debit_sat, "oldest": now - window},
+        )
+        if cursor.fetchone()[0] > limit_sat:
+            raise LimitExceeded()

@@ -1,0 +1,178 @@
+"""Payments between users of this server: one ledger transfer, free, instant, no node."""
+
+from __future__ import annotations
+
+import uuid
+
+from accounts import ledger, statement
+from accounts.credentials import Credential
+from accounts.errors import SelfPayment
+from accounts.ledger import Cause
+from accounts.models import Activity, User
+from accounts.selectors import user_by_name
+from coinos.rates import rate_or_none
+from invoices.errors import InvoiceAlreadyPaid
+from invoices.selectors import find
+from invoices.services import lock_for_internal_payment, record_internal_receipt
+from payments import idempotency
+from payments.errors import AmountDiffers, AmountMissing
+from payments.gate import open_gate, reserve
+from payments.idempotency import Named, Spent
+
+
+def send_to_user(
+    *,
+    credential: Credential,
+    username: str,
+    amount_sat: int,
+    memo: str = "",
+    pin: object = None,
+    named: Named | None = None,
+) -> Spent:
+    """Pay another user by name. Both see it in the same transaction.
+
+    Raises `UserNotFound`, `SelfPayment`, `InsufficientFunds` and what the gate raises.
+    """
+    payer = credential.user
+    recipient = user_by_name(username)
+    if recipient == payer:
+        raise SelfPayment()
+    open_gate(credential, pin=pin, external=False)
+
+    @ledger.atomic
+    def move() -> Activity:
+        payment_id = uuid.uuid4()
+        idempotency.claim(payer, named, payment_id, answered=True)
+        reserve(credential, debit_sat=amount_sat, external=False)
+        ledger.move_internal(
+            from_user_id=payer.id,
+            to_user_id=recipient.id,
+            amount_msat=amount_sat * 1000,
+            external_id=f"send:{payment_id}",
+            cause=Cause("payment", str(payment_id)),
+        )
+        statement.record(
+            user=recipient,
+            type=Activity.Type.INTERNAL,
+            status=Activity.Status.SETTLED,
+            amount_sat=amount_sat,
+            hash=payment_id.hex,
+            ref=str(payer.id),
+            counterparty=payer,
+            memo=memo,
+            currency=recipient.currency,
+            rate=rate_or_none(recipient.currency),
+        )
+        return _payer_line(
+            payer,
+            payment_id,
+            recipient=recipient,
+            amount_sat=amount_sat,
+            hash=payment_id.hex,
+            memo=memo,
+        )
+
+    return idempotency.once(payer, named, move)
+
+
+def pay_own_invoice(
+    *,
+    credential: Credential,
+    ref: str,
+    amount_sat: int | None,
+    memo: str = "",
+    pin: object = None,
+    named: Named | None = None,
+    reuse_address: bool = False,
+) -> Spent:
+    """Pay an invoice of another user here, named by bolt11, payment hash, address or id.
+
+    `amount_sat` is for invoices without an amount; if given for another it must be the same.
+    "Already paid" is checked under the lock that credits it (M35). Raises `InvoiceNotFound`,
+    `InvoiceAlreadyPaid`, `InvoiceExpired`, `SelfPayment`, `AmountMissing`, `AmountDiffers`.
+    """
+    payer = credential.user
+    found = find(ref)
+    if found and found.invoice.user_id == payer.id:
+        raise SelfPayment()
+    open_gate(credential, pin=pin, external=False)
+
+    @ledger.atomic
+    def move() -> Activity:
+        payment_id = uuid.uuid4()
+        idempotency.claim(payer, named, payment_id, answered=True)
+        payable = lock_for_internal_payment(ref, reuse_address=reuse_address)
+        fixed = bool(payable.amount_sat) and not reuse_address
+        if fixed and amount_sat is not None and amount_sat not in (
+            payable.amount_sat,
+            payable.total_sat,
+        ):
+            raise AmountDiffers(payable.total_sat)
+        chosen_sat = payable.amount_sat if fixed else amount_sat
+        if not chosen_sat:
+            raise AmountMissing(field="/amount")
+        tip_sat = payable.tip_sat if fixed else 0
+        reserve(credential, debit_sat=chosen_sat + tip_sat, external=False)
+        # A bolt11 is settled here at most once, whatever Python believes: the id is unique.
+        external_id = (
+            f"invoice:{payable.payment_hash}" if payable.payment_hash else f"send:{payment_id}"
+        )
+        moved = ledger.move_internal(
+            from_user_id=payer.id,
+            to_user_id=payable.user_id,
+            amount_msat=(chosen_sat + tip_sat) * 1000,
+            external_id=external_id,
+            cause=Cause("payment", str(payment_id)),
+        )
+        if not moved:
+            raise InvoiceAlreadyPaid()
+        record_internal_receipt(
+            payable,
+            payer=payer,
+            amount_sat=chosen_sat,
+            tip_sat=tip_sat,
+            payment_id=payment_id,
+            memo=memo,
+        )
+        return _payer_line(
+            payer,
+            payment_id,
+            recipient=payable.user,
+            amount_sat=chosen_sat,
+            tip_sat=tip_sat or None,
+            hash=payable.hash,
+            payment_hash=payable.payment_hash,
+            memo=memo or payable.memo,
+        )
+
+    return idempotency.once(payer, named, move)
+
+
+def _payer_line(
+    payer: User,
+    payment_id: uuid.UUID,
+    *,
+    recipient: User,
+    amount_sat: int,
+    hash: str,
+    memo: str,
+    tip_sat: int | None = None,
+    payment_hash: str | None = None,
+) -> Activity:
+    return statement.record(
+        id=payment_id,
+        user=payer,
+        type=Activity.Type.INTERNAL,
+        status=Activity.Status.SETTLED,
+        amount_sat=-amount_sat,
+        tip_sat=tip_sat,
+        fee_sat=0,
+        platform_fee_sat=0,
+        hash=hash,
+        ref=str(recipient.id),
+        payment_hash=payment_hash,
+        counterparty=recipient,
+        memo=memo,
+        currency=payer.currency,
+        rate=rate_or_none(payer.currency),
+    )

@@ -1,0 +1,337 @@
+"""Pay a Lightning invoice from outside: accept, hold, send once, find out (nodes.md 3–5).
+
+| step   | committed before it                     | the process dies here: who finishes it       |
+|--------|-----------------------------------------|----------------------------------------------|
+| accept | –                                       | nothing was stored; the client asks again    |
+| hold   | payment `created` + hold, together      | `dispatch_waiting`, after five seconds       |
+| claim  | payment `sending` with its deadline     | the resolver, once the deadline has passed   |
+| call   | the same                                | the resolver, by the node's record           |
+| settle | `settled` + ledger, together            | nothing is left to do, but a late fee        |
+
+The claim is a conditional update, so one process calls the node, once, for each payment.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+import uuid
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, connection
+from django.utils import timezone
+
+from accounts import ledger, statement
+from accounts.credentials import Credential
+from accounts.errors import SelfPayment
+from accounts.ledger import House
+from accounts.models import Activity
+from coinos import killswitch, nodes
+from coinos.constraints import violated_constraint
+from coinos.errors import NodeUnavailable
+from coinos.failpoints import failpoint
+from coinos.money import MSAT_PER_SAT, msat_to_sat_ceil
+from coinos.nodes.base import Decoded, LightningInfo, NodeRefused
+from coinos.rates import rate_or_none
+from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired
+from invoices.selectors import find_invoice
+from payments import idempotency
+from payments.destinations import Bolt11, Onchain, recognise
+from payments.errors import (
+    AmountDiffers,
+    AmountMissing,
+    InvalidPaymentRequest,
+    PaymentFailed,
+    PaymentInProgress,
+    UnknownDestination,
+)
+from payments.fees import platform_fee_sat, routing_reserve_sat
+from payments.gate import open_gate, require_room_in_flight, reserve
+from payments.idempotency import Named, Spent
+from payments.models import Payment
+from payments.services.internal import pay_own_invoice
+from payments.services.resolution import resolve
+
+logger = logging.getLogger(__name__)
+
+CURRENCIES = {"bitcoin": "bc", "testnet4": "tb", "signet": "tbs", "regtest": "bcrt"}
+ANSWER_WITHIN_S = 15
+DISPATCH_AFTER = timedelta(seconds=5)
+IN_FLIGHT_PER_PROCESS = 32
+
+_pool = ThreadPoolExecutor(IN_FLIGHT_PER_PROCESS, thread_name_prefix="xpay")
+_room = threading.BoundedSemaphore(IN_FLIGHT_PER_PROCESS)
+
+
+def pay_lightning(
+    *,
+    credential: Credential,
+    payreq: str,
+    amount_sat: int | None = None,
+    max_fee_sat: int | None = None,
+    memo: str = "",
+    pin: object = None,
+    named: Named | None = None,
+) -> Spent:
+    """Pay a bolt11, of this server or of any other, and wait at most 15 seconds for the outcome.
+
+    The line that comes back is settled, or pending when nobody can know yet. `max_fee_sat` is the
+    most that routing may cost. Raises `PaymentFailed` only when it is certain that nothing was
+    paid, `NodeUnavailable` only when nothing was started, and what the checks raise.
+    """
+    bolt11 = bolt11_of(payreq)
+    if find_invoice(bolt11):
+        return pay_own_invoice(
+            credential=credential, ref=bolt11, amount_sat=amount_sat, memo=memo, pin=pin, named=named
+        )
+    earlier = idempotency.replay(credential.user, named)
+    if earlier:
+        return Spent(_unless_failed(earlier), replayed=True)
+
+    node = nodes.lightning()
+    decoded = decode(bolt11)
+    info = node.info()
+    amount_msat = _amount_to_send(decoded, amount_sat)
+    _require_payable(decoded, info)
+    open_gate(credential, pin=pin, external=True)
+    accept = functools.partial(
+        _accept,
+        credential,
+        bolt11=bolt11,
+        decoded=decoded,
+        amount_msat=amount_msat,
+        max_fee_sat=max_fee_sat,
+        memo=memo,
+        named=named,
+    )
+    try:
+        spent = idempotency.once(credential.user, named, accept)
+    except IntegrityError as error:
+        raise _another_payment(error, decoded) from error
+    if spent.replayed:
+        return Spent(_unless_failed(spent.activity), replayed=True)
+    failpoint("ln.held")
+    done = send_soon(spent.activity.id)
+    if done:
+        _wait(done)
+    idempotency.note_answered(credential.user, named)
+    return Spent(_unless_failed(Activity.objects.get(id=spent.activity.id)))
+
+
+def bolt11_of(payreq: str) -> str:
+    """The bolt11 in what the caller gave, in lower case. Raises `InvalidPaymentRequest`."""
+    try:
+        found = recognise(payreq)
+    except UnknownDestination as error:
+        raise InvalidPaymentRequest(field="/payreq") from error
+    if isinstance(found, Onchain) and found.bolt11:
+        return found.bolt11
+    if not isinstance(found, Bolt11):
+        raise InvalidPaymentRequest(field="/payreq")
+    return found.text
+
+
+def decode(payment_request: str) -> Decoded:
+    """What the node reads in a payment request. Raises `InvalidPaymentRequest`."""
+    try:
+        return nodes.lightning().decode(payment_request)
+    except NodeRefused as error:
+        raise InvalidPaymentRequest(field="/payreq") from error
+
+
+def _amount_to_send(decoded: Decoded, amount_sat: int | None) -> int:
+    """The msat that the recipient gets: the invoice's own, or the caller's when it has none."""
+    if decoded.amount_msat is None:
+        if amount_sat is None:
+            raise AmountMissing(field="/amount")
+        return amount_sat * MSAT_PER_SAT
+    if amount_sat is not None and amount_sat != msat_to_sat_ceil(decoded.amount_msat):
+        raise AmountDiffers(msat_to_sat_ceil(decoded.amount_msat))
+    return decoded.amount_msat
+
+
+def _require_payable(decoded: Decoded, info: LightningInfo) -> None:
+    if decoded.kind == "bolt12 offer" or decoded.payment_hash is None:
+        raise InvalidPaymentRequest("Offers cannot be paid here yet", field="/payreq")
+    if decoded.currency != CURRENCIES[settings.NETWORK]:
+        raise InvalidPaymentRequest("This invoice is for another network", field="/payreq")
+    if decoded.created_at_s + decoded.expiry_s <= time.time():
+        raise InvoiceExpired(field="/payreq")
+    if decoded.payee == info.id:
+        # Our node made it and no user of ours owns it (M15, rule 9: the node never pays itself).
+        raise SelfPayment("This invoice belongs to this server itself", field="/payreq")
+
+
+@ledger.atomic
+def _accept(
+    credential: Credential,
+    *,
+    bolt11: str,
+    decoded: Decoded,
+    amount_msat: int,
+    max_fee_sat: int | None,
+    memo: str,
+    named: Named | None,
+) -> Activity:
+    """Hold the money and write the payment, all or nothing."""
+    user = credential.user
+    payment_id = uuid.uuid4()
+    amount_sat = msat_to_sat_ceil(amount_msat)
+    if max_fee_sat is None:
+        max_fee_sat = routing_reserve_sat(amount_sat)
+    house_fee_sat = platform_fee_sat(amount_sat)
+    held_sat = amount_sat + max_fee_sat + house_fee_sat
+
+    idempotency.claim(user, named, payment_id, answered=False)
+    reserve(credential, debit_sat=held_sat, external=True)
+    hold_id = ledger.hold_for_payment(
+        user_id=user.id,
+        through=House.LIGHTNING,
+        amount_msat=held_sat * MSAT_PER_SAT,
+        payment_id=payment_id,
+    )
+    Payment.objects.create(
+        id=payment_id,
+        user=user,
+        api_key=credential.api_key,
+        type=Payment.Type.LIGHTNING,
+        destination=bolt11,
+        payment_hash=decoded.payment_hash,
+        amount_sat=amount_sat,
+        amount_msat=amount_msat,
+        amount_to_choose=decoded.amount_msat is None,
+        max_fee_sat=max_fee_sat,
+        platform_fee_sat=house_fee_sat,
+        hold_id=hold_id,
+    )
+    require_room_in_flight(user)
+    activity = statement.record(
+        id=payment_id,
+        user=user,
+        type=Activity.Type.LIGHTNING,
+        status=Activity.Status.PENDING,
+        amount_sat=-amount_sat,
+        fee_sat=max_fee_sat,
+        platform_fee_sat=house_fee_sat,
+        hash=bolt11,
+        payment_hash=decoded.payment_hash,
+        memo=memo or decoded.description or "",
+        currency=user.currency,
+        rate=rate_or_none(user.currency),
+    )
+    failpoint("ln.accepted")
+    return activity
+
+
+def _another_payment(error: IntegrityError, decoded: Decoded) -> Exception:
+    """One live payment per payment hash on the whole site (M28, M34): say which kind is there."""
+    if violated_constraint(error) != "one_live_payment_per_payment_hash":
+        return error
+    paid = Payment.objects.filter(
+        payment_hash=decoded.payment_hash, state=Payment.State.SETTLED
+    ).exists()
+    return InvoiceAlreadyPaid(field="/payreq") if paid else PaymentInProgress(field="/payreq")
+
+
+# --- Sending ---------------------------------------------------------------------------------------
+
+
+def send_soon(payment_id: uuid.UUID) -> Future[None] | None:
+    """Send on a thread of the bounded pool. None when the pool is full: the payment stays
+    `created`, and `dispatch_waiting` sends it when there is room."""
+    if not _room.acquire(blocking=False):
+        return None
+
+    def run() -> None:
+        try:
+            send(payment_id)
+        except Exception:
+            # Nothing is lost: the payment is `created` or `sending`, and both are picked up.
+            logger.exception("payment %s: sending was interrupted", payment_id)
+        finally:
+            _room.release()
+            connection.close()
+
+    return _pool.submit(run)
+
+
+def send(payment_id: uuid.UUID) -> None:
+    """Claim a `created` payment, call the node once, and resolve it by the node's record.
+
+    Holds no database connection while the node works."""
+    node = nodes.lightning()
+    if killswitch.is_stopped():
+        return  # still `created`: dispatched when the operator lifts the switch
+    try:
+        node_id = node.info().id
+    except NodeUnavailable:
+        return  # still `created`: dispatched again later
+    payment = _claim(payment_id, node_id)
+    if payment is None:
+        return
+    connection.close()
+    failpoint("ln.before_call")
+    reply = node.pay(
+        payment_request=payment.destination,
+        amount_msat=payment.amount_msat if payment.amount_to_choose else None,
+        max_fee_msat=payment.max_fee_sat * MSAT_PER_SAT,
+        retry_for_s=settings.SEND_RETRY_FOR_SECONDS,
+        label=str(payment.id),
+    )
+    failpoint("ln.after_call")
+    if reply.returned:
+        Payment.objects.filter(id=payment.id).update(
+            call_returned=True, failure=reply.reason or "", next_look_at=timezone.now()
+        )
+    # The node's summary may lag a moment behind the call it has just answered (nodes.md 3, fact 2).
+    for pause_s in (0, 0.1, 0.2, 0.4, 0.8, 1.5):
+        time.sleep(pause_s)
+        if resolve(payment.id) or not reply.returned:
+            return
+
+
+def _claim(payment_id: uuid.UUID, node_id: str) -> Payment | None:
+    """Take a payment from `created` to `sending`. None when another process was faster."""
+    now = timezone.now()
+    deadline = now + timedelta(seconds=settings.SEND_RETRY_FOR_SECONDS)
+    claimed = Payment.objects.filter(id=payment_id, state=Payment.State.CREATED).update(
+        state=Payment.State.SENDING,
+        attempted_at=now,
+        deadline=deadline,
+        node_id=node_id,
+        next_look_at=now + timedelta(seconds=5),
+    )
+    failpoint("ln.claimed")
+    return Payment.objects.get(id=payment_id) if claimed else None
+
+
+def dispatch_waiting() -> int:
+    """Send the payments that nobody has begun to send. Returns how many were started."""
+    waiting = Payment.objects.filter(
+        type=Payment.Type.LIGHTNING,
+        state=Payment.State.CREATED,
+        created__lt=timezone.now() - DISPATCH_AFTER,
+    ).order_by("created")
+    started = 0
+    for payment_id in waiting.values_list("id", flat=True)[:IN_FLIGHT_PER_PROCESS]:
+        if send_soon(payment_id) is None:
+            break
+        started += 1
+    return started
+
+
+def _wait(done: Future[None]) -> None:
+    try:
+        done.result(timeout=ANSWER_WITHIN_S)
+    except TimeoutError:
+        pass  # not known yet: the answer says pending
+
+
+def _unless_failed(activity: Activity) -> Activity:
+    if activity.status == Activity.Status.FAILED:
+        raise PaymentFailed(activity.reason)
+    return activity

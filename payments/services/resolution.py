@@ -1,0 +1,169 @@
+"""What became of a Lightning payment: one function, used by the request and by the resolver.
+
+Only the node's own record ends a payment, by the release rule (`coinos.nodes.release`). The
+resolver looks every few seconds for ten minutes, then every minute, for ever; it never pays.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.utils import timezone
+
+from accounts import ledger, statement
+from accounts.models import Activity
+from coinos import killswitch, nodes
+from coinos.errors import NodeUnavailable
+from coinos.failpoints import failpoint
+from coinos.money import MSAT_PER_SAT
+from coinos.nodes.base import Failed, Outcome, Settled, Unknown
+from coinos.nodes.release import outcome
+from payments.gate import give_back
+from payments.models import Payment
+
+logger = logging.getLogger(__name__)
+
+YOUNG = timedelta(minutes=10)
+LOOK_AGAIN_YOUNG = timedelta(seconds=5)
+LOOK_AGAIN_OLD = timedelta(minutes=1)
+STUCK_AFTER = timedelta(hours=1)
+PER_ROUND = 200
+
+
+def resolve(payment_id: UUID) -> bool:
+    """Look at the node's record of a payment and end it if the record says so.
+
+    Returns True when the payment is over: settled with its final fee, or failed."""
+    payment = Payment.objects.get(id=payment_id)
+    match payment.state:
+        case Payment.State.SENDING:
+            return _apply(payment, _outcome(payment))
+        case Payment.State.SETTLED:
+            return payment.fee_final or _apply(payment, _outcome(payment))
+        case Payment.State.FAILED:
+            return True
+    return False
+
+
+def resolve_due() -> int:
+    """Look at every undecided payment whose time has come. Returns how many ended."""
+    now = timezone.now()
+    sending = Payment.objects.filter(type=Payment.Type.LIGHTNING, next_look_at__lte=now)
+    undecided = sending.filter(state=Payment.State.SENDING) | sending.filter(
+        state=Payment.State.SETTLED, fee_final=False
+    )
+    ended = 0
+    for payment in undecided.order_by("next_look_at")[:PER_ROUND]:
+        age = now - payment.created
+        if age > STUCK_AFTER:
+            logger.error("payment %s is undecided for %s", payment.id, age)
+        again = LOOK_AGAIN_YOUNG if age < YOUNG else LOOK_AGAIN_OLD
+        Payment.objects.filter(id=payment.id).update(next_look_at=now + again)
+        ended += resolve(payment.id)
+    return ended
+
+
+def _outcome(payment: Payment) -> Outcome:
+    """Ask the node; whatever it does not answer clearly is unknown."""
+    node = nodes.lightning()
+    assert payment.payment_hash and payment.deadline
+    margin = timedelta(seconds=settings.SEND_MARGIN_SECONDS)
+    try:
+        info = node.info()
+        record = node.payment_record(payment.payment_hash)
+    except NodeUnavailable:
+        return Unknown("the node does not answer")
+    return outcome(
+        record,
+        call_returned=payment.call_returned,
+        deadline_passed=timezone.now() > payment.deadline + margin,
+        same_node_and_synced=info.synced and info.id == payment.node_id,
+        reason=payment.failure or "The payment did not arrive; nothing was paid",
+    )
+
+
+def _apply(payment: Payment, found: Outcome) -> bool:
+    match found:
+        case Settled():
+            failpoint("ln.before_settle")
+            _settle(payment.id, found)
+            return found.fee_final
+        case Failed():
+            _fail(payment.id, found.reason)
+            return True
+        case Unknown():
+            return False
+
+
+@ledger.atomic
+def _settle(payment_id: UUID, found: Settled) -> None:
+    """The payee has the money. With the fee final the hold is resolved; until then it stays and
+    the user already sees the payment as settled. Doing it twice changes nothing."""
+    payment = Payment.objects.select_for_update().get(id=payment_id)
+    first_time = payment.state == Payment.State.SENDING
+    if payment.state != Payment.State.SETTLED and not first_time:
+        logger.critical("payment %s is %s but settled at the node", payment.id, payment.state)
+        killswitch.stop_sends(f"payment {payment.id} settled at the node after it was released")
+        return
+    payment.state = Payment.State.SETTLED
+    payment.preimage = found.preimage
+    payment.failure = ""
+    if first_time:
+        payment.resolved_at = timezone.now()
+    fields = ["state", "preimage", "failure", "resolved_at"]
+    if found.fee_final and not payment.fee_final:
+        failpoint("ln.before_late_fee")
+        payment.fee_sat = _book(payment, found.fee_msat)
+        payment.fee_final = True
+        fields += ["fee_sat", "fee_final"]
+    elif not first_time:
+        return
+    payment.save(update_fields=fields)
+    statement.change(
+        Activity.objects.get(id=payment.id),
+        status=Activity.Status.SETTLED,
+        ref=found.preimage,
+        **({"fee_sat": payment.fee_sat} if payment.fee_final else {}),
+    )
+    failpoint("ln.settled")
+
+
+def _book(payment: Payment, fee_msat: int) -> int:
+    """Resolve the hold; returns what the network's fee cost the user, in whole sats.
+
+    A fee above the reserve must not happen: the house pays it, and sends stop (F01)."""
+    if fee_msat > payment.max_fee_sat * MSAT_PER_SAT:
+        logger.critical("payment %s cost %s msat, above its reserve", payment.id, fee_msat)
+        killswitch.stop_sends(f"payment {payment.id} cost more than its reserve")
+    debit_msat = ledger.settle_payment(
+        hold_id=payment.hold_id,
+        spent_msat=payment.amount_msat + fee_msat,
+        platform_fee_msat=payment.platform_fee_sat * MSAT_PER_SAT,
+        payment_id=payment.id,
+    )
+    assert debit_msat is not None, "a hold is resolved under its payment's lock"
+    return debit_msat // MSAT_PER_SAT - payment.amount_sat - payment.platform_fee_sat
+
+
+@ledger.atomic
+def _fail(payment_id: UUID, reason: str) -> None:
+    """Nothing was paid, for certain: the hold goes back in full."""
+    payment = Payment.objects.select_for_update().get(id=payment_id)
+    if payment.state != Payment.State.SENDING:
+        return  # somebody else has decided it
+    payment.state = Payment.State.FAILED
+    payment.failure = reason
+    payment.resolved_at = timezone.now()
+    payment.save(update_fields=["state", "failure", "resolved_at"])
+    give_back(payment, debit_sat=payment.held_sat)
+    ledger.release_payment(hold_id=payment.hold_id, payment_id=payment.id)
+    statement.change(
+        Activity.objects.get(id=payment.id),
+        status=Activity.Status.FAILED,
+        fee_sat=0,
+        platform_fee_sat=0,
+        reason=reason,
+    )
