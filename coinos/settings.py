@@ -85,13 +85,13 @@ if SIMNET:
         )
     LIGHTNING_RPC = str(embedded.socket_path(DATA_DIR, "simnet/lightning-rpc"))
     port_file = SIMNET_DIR / "bitcoin-port"
-    simnet_bitcoin_port = number(
+    SIMNET_BITCOIN_PORT = number(
         "SIMNET_BITCOIN_PORT",
         int(port_file.read_text()) if port_file.exists() else 18443,
         minimum=1,
         maximum=65535,
     )
-    BITCOIN_RPC_URL = f"http://simnet:simnet@127.0.0.1:{simnet_bitcoin_port}"
+    BITCOIN_RPC_URL = f"http://simnet:simnet@127.0.0.1:{SIMNET_BITCOIN_PORT}"
 elif not LIGHTNING_RPC or not BITCOIN_RPC_URL:
     given, missing = (
         ("LIGHTNING_RPC", "BITCOIN_RPC_URL")

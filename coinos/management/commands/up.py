@@ -45,7 +45,14 @@ class Command(BaseCommand):
     def start(self, supervisor: Supervisor, stack: ExitStack) -> None:
         """Stage by stage: servers, tables, nodes, then what serves users."""
         self.say(f"coinos starts; its data is in {settings.DATA_DIR}")
-        supervisor.wait(port_is_free, what=f"{self.port_hint()}", timeout_seconds=5)
+        if settings.SIMNET:
+            os.environ["SIMNET_BITCOIN_PORT"] = str(simnet_bitcoin_port())
+        supervisor.wait(
+            lambda: port_is_free(settings.HOST, settings.PORT),
+            what=f"Another program listens on port {settings.PORT} of {settings.HOST};"
+            " choose another, as in PORT=8001 make up. Waiting for it",
+            timeout_seconds=5,
+        )
 
         servers = []
         if settings.DATABASE_IS_EMBEDDED:
@@ -148,12 +155,6 @@ class Command(BaseCommand):
                 embedded.stop_postgres(settings.DATA_DIR)
             yield users
 
-    def port_hint(self) -> str:
-        return (
-            f"Something else listens on port {settings.PORT} of {settings.HOST};"
-            " choose another port, as in PORT=8001 make up. Waiting for it"
-        )
-
     _printing = threading.Lock()
 
     def say(self, line: str) -> None:
@@ -188,15 +189,23 @@ def locked(file: Any) -> bool:
     return True
 
 
-def port_is_free() -> bool:
-    family = socket.AF_INET6 if ":" in settings.HOST else socket.AF_INET
-    with socket.socket(family) as probe:
+def port_is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.HOST, settings.PORT))
+            probe.bind((host, port))
         except OSError:
             return False
     return True
+
+
+def simnet_bitcoin_port() -> int:
+    """The given or last port, or any free one, so that two servers run side by side."""
+    if port_is_free("127.0.0.1", settings.SIMNET_BITCOIN_PORT):
+        return settings.SIMNET_BITCOIN_PORT
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def accepts(path: Path) -> bool:
