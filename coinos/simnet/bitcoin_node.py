@@ -296,7 +296,7 @@ class BitcoinNode:
             recipients.append(Recipient(script, amount_sat))
         funding = Funding(
             fee_rate_sat_kvb=round(fee_rate_sat_vb * 1000),
-            change=lambda: self.change_script(self.outside),
+            change=self._reward_script,
         )
         tx = signed(fund(self.outside, recipients, funding), self.outside)
         self.broadcast(tx)

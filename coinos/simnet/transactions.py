@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from embit import compact, script
@@ -147,6 +148,7 @@ def dust_sat(script_pubkey: bytes) -> int:
     return 3 * (8 + 1 + len(script_pubkey) + (67 if is_witness else 148))
 
 
+@lru_cache(maxsize=10_000)
 def script_of(address: str) -> bytes | None:
     """The script of a regtest address; None for anything else, other networks included."""
     try:
@@ -159,6 +161,7 @@ def script_of(address: str) -> bytes | None:
     return found.data if again == known else None
 
 
+@lru_cache(maxsize=10_000)
 def address_of(script_pubkey: bytes) -> str | None:
     if script.Script(script_pubkey).script_type() is None:
         return None

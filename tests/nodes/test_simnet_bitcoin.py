@@ -31,19 +31,77 @@ NOT_HTTP = {"nothing listens on the port"}  # has a test of its own
 
 # Decided by keys, by the clock, by how long the chain is, or by which coins a payment spends.
 VARIES = {
-    *("address", "desc", "parent_desc", "parent_descs", "pubkey", "scriptPubKey", "asm"),
-    *("witness_program", "hdmasterfingerprint", "labels", "hash", "bestblockhash", "blockhash"),
-    *("lastblock", "txid", "wtxid", "walletconflicts", "mempoolconflicts", "replaced_by_txid"),
-    *("replaces_txid", "hex", "psbt", "txinwitness", "effective-includes", "vout", "changepos"),
-    *("time", "mediantime", "timereceived", "blocktime", "birthtime", "timestamp", "blocks"),
-    *("headers", "height", "blockheight", "chainwork", "size_on_disk", "warnings", "subversion"),
-    *("fee", "origfee", "base", "size", "vsize", "weight", "locktime", "value", "keypoolsize"),
+    *(
+        "address",
+        "desc",
+        "parent_desc",
+        "parent_descs",
+        "pubkey",
+        "scriptPubKey",
+        "asm",
+    ),
+    *(
+        "witness_program",
+        "hdmasterfingerprint",
+        "labels",
+        "hash",
+        "bestblockhash",
+        "blockhash",
+    ),
+    *(
+        "lastblock",
+        "txid",
+        "wtxid",
+        "walletconflicts",
+        "mempoolconflicts",
+        "replaced_by_txid",
+    ),
+    *(
+        "replaces_txid",
+        "hex",
+        "psbt",
+        "txinwitness",
+        "effective-includes",
+        "vout",
+        "changepos",
+    ),
+    *(
+        "time",
+        "mediantime",
+        "timereceived",
+        "blocktime",
+        "birthtime",
+        "timestamp",
+        "blocks",
+    ),
+    *(
+        "headers",
+        "height",
+        "blockheight",
+        "chainwork",
+        "size_on_disk",
+        "warnings",
+        "subversion",
+    ),
+    *(
+        "fee",
+        "origfee",
+        "base",
+        "size",
+        "vsize",
+        "weight",
+        "locktime",
+        "value",
+        "keypoolsize",
+    ),
 }
 # Scenarios whose whole result is such a value.
 RESULT_VARIES = re.compile("getnewaddress|getbestblockhash|sendrawtransaction|signmessage|uptime")
 # The recorded wallet chose two coins; which and how many is the wallet's affair.
 LENGTH_VARIES = {"vin", "warnings"}
-BROKEN_HEX = "f41c2caff5b4fe47c2ed5c914f0fb9a8081b86af8e4fb690630dd6bbcf6e8a5a0100000000000000000140"
+BROKEN_HEX = (
+    "f41c2caff5b4fe47c2ed5c914f0fb9a8081b86af8e4fb690630dd6bbcf6e8a5a0100000000000000000140"
+)
 
 
 class Replay:
@@ -91,7 +149,9 @@ class Replay:
             case "listsinceblock: conflict confirmed (confirmations negative)":
                 world("mine")
             case "listsinceblock: one transaction, two of our addresses":
-                two = {self.new_address(label): sat for label, sat in (("y", 200_000), ("x", 100_000))}
+                two = {
+                    self.new_address(label): sat for label, sat in (("y", 200_000), ("x", 100_000))
+                }
                 world("deposit", outputs=two)
                 world("mine")
             case "getbalances":

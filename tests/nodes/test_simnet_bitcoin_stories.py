@@ -56,15 +56,11 @@ def removed(bitcoin: RunningBitcoin, block_hash: str) -> dict[str, int]:
     return {entry["txid"]: entry["confirmations"] for entry in answer["removed"]}
 
 
-def prepare(
-    bitcoin: RunningBitcoin, amount_sat: int = 100_000, **options: Any
-) -> dict[str, Any]:
+def prepare(bitcoin: RunningBitcoin, amount_sat: int = 100_000, **options: Any) -> dict[str, Any]:
     """A withdrawal, signed and not broadcast, as the wallet makes it."""
     outputs = [{bitcoin.world("address"): f"{amount_sat / BTC:.8f}"}]
     rate = options.pop("fee_rate", 2)
-    answer: dict[str, Any] = bitcoin.rpc(
-        "send", outputs, None, "unset", rate, QUIET | options
-    )
+    answer: dict[str, Any] = bitcoin.rpc("send", outputs, None, "unset", rate, QUIET | options)
     return answer
 
 
@@ -110,9 +106,7 @@ def test_json_rpc_2_answers_with_result_or_error_and_status_200(
 
 
 def test_a_batch_is_answered_in_order(bitcoin: RunningBitcoin) -> None:
-    requests = [
-        {"method": name, "id": name} for name in ("getblockcount", "nosuchmethod")
-    ]
+    requests = [{"method": name, "id": name} for name in ("getblockcount", "nosuchmethod")]
     answer = bitcoin.post(json.dumps(requests).encode())
     assert answer.status == 200
     assert [reply["id"] for reply in answer.json] == ["getblockcount", "nosuchmethod"]
@@ -138,10 +132,7 @@ def test_parameters_may_be_named(bitcoin: RunningBitcoin) -> None:
 
 
 def test_amounts_have_eight_decimals_on_the_wire(bitcoin: RunningBitcoin) -> None:
-    assert (
-        b'"trusted":1.00000000,'
-        in bitcoin.http("getbalances", [], "/wallet/coinos").body
-    )
+    assert b'"trusted":1.00000000,' in bitcoin.http("getbalances", [], "/wallet/coinos").body
     assert bitcoin.rpc("getbalance") == Decimal("1.00000000")
 
 
@@ -166,9 +157,7 @@ def test_a_call_dropped_before_it_ran_did_nothing(bitcoin: RunningBitcoin) -> No
     assert bitcoin.rpc("getrawmempool") == []
 
 
-@pytest.mark.parametrize(
-    ("how", "status"), [("http_401", 401), ("http_503", 503), ("text", 200)]
-)
+@pytest.mark.parametrize(("how", "status"), [("http_401", 401), ("http_503", 503), ("text", 200)])
 def test_garbage_is_served_as_the_fault_says(
     bitcoin: RunningBitcoin, how: str, status: int
 ) -> None:
@@ -490,9 +479,7 @@ def test_coins_of_every_kind_are_spent_with_valid_signatures_at_the_rate_asked_f
     [test] = bitcoin.rpc("testmempoolaccept", [prepared["hex"]])
     assert test["allowed"]
     assert 0 <= test["fees"]["base"] * BTC - 3 * test["vsize"] <= 6
-    assert has_valid_signature(
-        prepared["hex"], bitcoin.rpc("getaddressinfo", address), 500_000
-    )
+    assert has_valid_signature(prepared["hex"], bitcoin.rpc("getaddressinfo", address), 500_000)
 
 
 def has_valid_signature(raw_hex: str, info: dict[str, Any], amount_sat: int) -> bool:
@@ -502,11 +489,7 @@ def has_valid_signature(raw_hex: str, info: dict[str, Any], amount_sat: int) -> 
     if info.get("witness_version") == 1:
         digest = tx.sighash_taproot(0, [script_pubkey], [amount_sat])
         output_key = ec.PublicKey.from_xonly(bytes.fromhex(info["witness_program"]))
-        return bool(
-            output_key.schnorr_verify(
-                ec.SchnorrSig.parse(txin.witness.items[0]), digest
-            )
-        )
+        return bool(output_key.schnorr_verify(ec.SchnorrSig.parse(txin.witness.items[0]), digest))
     public = ec.PublicKey.parse(bytes.fromhex(info["pubkey"]))
     if txin.witness.items:
         code = script.p2pkh_from_p2wpkh(script.p2wpkh(public))
@@ -540,9 +523,7 @@ def test_whatever_happened_a_restart_changes_nothing_and_no_coin_is_made_or_lost
 ) -> None:
     dice = random.Random(seed)
     for step in range(60):
-        happens = dice.choice(
-            ["deposit", "mine", "withdraw", "reorg", "replace", "conflict"]
-        )
+        happens = dice.choice(["deposit", "mine", "withdraw", "reorg", "replace", "conflict"])
         waiting = bitcoin.rpc("getrawmempool")
         if happens == "deposit":
             deposit(bitcoin, dice.randrange(1_000, 100_000))
@@ -562,8 +543,7 @@ def test_whatever_happened_a_restart_changes_nothing_and_no_coin_is_made_or_lost
             assert picture(bitcoin) == before
     chain = bitcoin.server.node.chain
     minted = sum(
-        50 * SAT_PER_BTC >> (height // HALVING_BLOCKS)
-        for height in range(1, chain.height + 1)
+        50 * SAT_PER_BTC >> (height // HALVING_BLOCKS) for height in range(1, chain.height + 1)
     )
     assert sum(coin.amount_sat for coin in chain.coins.values()) == minted
 
@@ -572,9 +552,7 @@ def test_kill_9_loses_nothing_that_was_answered(own_simnet: SimnetProcess) -> No
     control = own_simnet.control
 
     def ask(method: str, *params: Any) -> Any:
-        return AuthServiceProxy(f"{control.bitcoin_rpc_url}/wallet/coinos", method)(
-            *params
-        )
+        return AuthServiceProxy(f"{control.bitcoin_rpc_url}/wallet/coinos", method)(*params)
 
     address = ask("getnewaddress", "alice")
     confirmed = control.deposit(address, 11_000)
