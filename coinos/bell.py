@@ -9,6 +9,7 @@ import functools
 import logging
 
 from celery import current_app
+from celery.worker import state as worker_state
 from django.db import transaction
 from kombu.exceptions import OperationalError
 
@@ -26,3 +27,11 @@ def ring(task: str) -> None:
 def ring_after_commit(task: str) -> None:
     """`ring`, once the running transaction has committed."""
     transaction.on_commit(functools.partial(ring, task), robust=True)
+
+
+def worker_is_stopping() -> bool:
+    """Whether this Celery worker was asked to stop; long tasks look and end early.
+
+    Holds for pools of threads, where the task shares the process that got the signal.
+    """
+    return worker_state.should_stop is not None and worker_state.should_stop is not False

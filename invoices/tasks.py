@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from coinos.bell import worker_is_stopping
 from coinos.heartbeat import periodic
 from invoices import services, webhooks
 
@@ -11,7 +12,7 @@ from invoices import services, webhooks
 @shared_task
 @periodic("watch lightning", silence_max_s=120)
 def watch_lightning() -> None:
-    services.watch_lightning()
+    services.watch_lightning(stopped=worker_is_stopping)
 
 
 @shared_task
