@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import json
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,12 +15,12 @@ from typing import Any
 import pytest
 import time_machine
 from django.core.cache.backends.redis import RedisCache
-from django.utils import timezone
 
 from coinos import rates
 from coinos.models import Rate
 from coinos.rates import Provider, RateUnavailable, UnknownCurrency
-from coinos.simnet.rates import DEFAULT_RATES, RatesServer
+from coinos.simnet.control import Control
+from coinos.simnet.rates import DEFAULT_RATES
 
 NOON = dt.datetime(2026, 11, 23, 12, 0, tzinfo=dt.UTC)
 
@@ -80,33 +79,14 @@ def sources(monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[Sources]
     started.server.server_close()
 
 
-class Simnet:
-    """simnet's rates server in an event loop of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.server = RatesServer(directory)
-        self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
-
-    def do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
-
-    def control(self, method: str, *arguments: Any) -> Any:
-        async def call() -> Any:
-            return await self.server.control_methods[method](*arguments)
-
-        return self.do(call())
-
-
 @pytest.fixture
-def simnet(tmp_path: Path, settings: Any) -> Iterator[Simnet]:
+def quoting_simnet(simnet: Control, settings: Any) -> Iterator[Control]:
     settings.SIMNET = True
-    settings.SIMNET_DIR = tmp_path / "simnet"
-    running = Simnet(settings.SIMNET_DIR)
-    running.do(running.server.start())
-    yield running
-    running.do(running.server.stop())
-    running.loop.call_soon_threadsafe(running.loop.stop)
+    settings.SIMNET_DIR = simnet.directory
+    yield simnet
+    simnet.rates_down(False)
+    for currency, price in DEFAULT_RATES.items():
+        simnet.set_rate(currency, price)
 
 
 # --- What the sources agree on -------------------------------------------------------------
@@ -375,28 +355,33 @@ def test_old_minutes_are_thinned_to_full_hours(sources: Sources) -> None:
 # --- simnet --------------------------------------------------------------------------------
 
 
-def test_simnet_quotes_the_same_prices_every_day(simnet: Simnet) -> None:
+def test_simnet_quotes_the_same_prices_every_day(quoting_simnet: Control) -> None:
     assert rates.refresh() == {code: Decimal(price) for code, price in DEFAULT_RATES.items()}
     assert rates.rate("USD") == Decimal(100_000)
     assert rates.rate("CAD") == Decimal(135_000)
     assert rates.rate("EUR") == Decimal(92_000)
 
 
-def test_simnets_rates_can_be_moved_and_can_fail(simnet: Simnet) -> None:
-    simnet.control("set_rate", "USD", 90_000)
-    simnet.control("set_rate", "EUR")
+def test_simnets_rates_can_be_moved_and_can_fail(quoting_simnet: Control) -> None:
+    quoting_simnet.set_rate("USD", 90_000)
+    quoting_simnet.set_rate("EUR", None)
     assert rates.refresh()["USD"] == Decimal(90_000)
     assert rates.rate_or_none("EUR") is None
-    simnet.control("rates_down", True)
+    quoting_simnet.rates_down()
     assert rates.refresh() == {}
     assert rates.rate("USD") == Decimal(90_000)
-    simnet.control("rates_down", False)
-    simnet.control("set_rate", "USD", "ninety thousand")
+    quoting_simnet.rates_down(False)
+    quoting_simnet.set_rate("USD", "ninety thousand")
     assert "USD" not in rates.refresh()
 
 
-def test_a_stopped_simnet_means_no_rate_and_no_error(simnet: Simnet) -> None:
-    simnet.do(simnet.server.stop())
+def test_without_a_running_simnet_there_is_no_rate_and_no_error(
+    tmp_path: Path, settings: Any
+) -> None:
+    settings.SIMNET = True
+    settings.SIMNET_DIR = tmp_path
+    assert rates.refresh() == {}
+    (tmp_path / "rates-port").write_text("1")  # left behind by kill -9
     assert rates.refresh() == {}
     assert rates.rate_or_none("USD") is None
-    assert not Rate.objects.filter(minute__lte=timezone.now()).exists()
+    assert not Rate.objects.exists()

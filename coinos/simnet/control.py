@@ -143,6 +143,16 @@ class Control:
         """The nodes die and come back: connections drop, calls are lost, HTLCs stay."""
         self.call("restart", down_s=down_s)
 
+    # --- fiat rates --------------------------------------------------------------------------
+
+    def set_rate(self, currency: str, rate: Any) -> None:
+        """Quote `rate` for a bitcoin from now on; None stops quoting this currency."""
+        self.call("set_rate", currency=currency, rate=rate)
+
+    def rates_down(self, on: bool = True) -> None:
+        """The source of rates answers 503."""
+        self.call("rates_down", on=on)
+
     # --- the chain: coinos/simnet/bitcoin_control.py has every parameter ---------------------
 
     def deposit(self, address: str, amount_sat: int, **options: Any) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+
+from coinos.simnet.control import ControlMethod
 
 PORT_FILE = "rates-port"
 LARGEST_REQUEST = 16 * 1024
@@ -52,8 +53,11 @@ class RatesServer:
         self._server: asyncio.Server | None = None
 
     @property
-    def control_methods(self) -> dict[str, Callable[..., Awaitable[Any]]]:
-        return {"set_rate": self.set_rate, "rates_down": self.rates_down}
+    def control_methods(self) -> dict[str, ControlMethod]:
+        return {
+            "set_rate": lambda p: self.set_rate(p["currency"], p["rate"]),
+            "rates_down": lambda p: self.rates_down(p["on"]),
+        }
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(
@@ -70,18 +74,16 @@ class RatesServer:
         if self._server is not None:
             self._server.close()
 
-    async def set_rate(self, currency: str, rate: Any = None) -> dict[str, Any]:
+    def set_rate(self, currency: str, rate: Any) -> None:
         """Quote `rate` (any JSON, so that nonsense can be tried) from now on; null removes it."""
         if rate is None:
             self.rates.pop(currency, None)
         else:
             self.rates[currency] = rate
-        return {"rates": self.rates}
 
-    async def rates_down(self, on: bool = True) -> dict[str, Any]:
+    def rates_down(self, on: bool) -> None:
         """While on, every request is answered with 503."""
         self.down = on
-        return {"down": self.down}
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -2,6 +2,7 @@
 
     DIR/lightning-rpc     our Lightning node, as lightningd
     DIR/bitcoin-port      where our bitcoin node listens on 127.0.0.1, as bitcoind
+    DIR/rates-port        where GET /rates tells what a bitcoin costs
     DIR/control           the world; see control.py
     DIR/*.jsonl           what both remember
 
@@ -25,6 +26,7 @@ from coinos.simnet.faults import Faults
 from coinos.simnet.lightning import Lightning
 from coinos.simnet.network import Network, Timing
 from coinos.simnet.payments import Payments
+from coinos.simnet.rates import RatesServer
 from coinos.simnet.records import Store
 from coinos.simnet.rpc import RpcServer
 
@@ -46,6 +48,7 @@ class Simnet:
         self._lock = _lock(directory / "lock")
         self.faults = Faults()
         self.bitcoin = BitcoinServer(directory, bitcoin_port, self.faults)
+        self.rates = RatesServer(directory)
         self.store = Store(directory / "lightning.jsonl", capacity_msat=CAPACITY_MSAT)
         self.network = Network(self.store, timing=timing, height=self.height)
         self.payments = Payments(self.network, self.faults)
@@ -60,6 +63,7 @@ class Simnet:
     async def start(self) -> None:
         """Listen on everything; the control socket last, so that it means ready."""
         await self.bitcoin.start()
+        await self.rates.start()
         self.payments.start()
         self._expiry = asyncio.create_task(self.network.expire_invoices())
         await self.rpc.start()
@@ -69,6 +73,7 @@ class Simnet:
         await self.control.stop()
         await self.rpc.stop()
         await self.bitcoin.stop()
+        await self.rates.stop()
         if self._expiry is not None:
             self._expiry.cancel()
         self.store.close()
@@ -94,7 +99,7 @@ class Simnet:
         def truth(_: dict[str, Any]) -> dict[str, Any]:
             return network.truth()
 
-        return self.bitcoin.control_methods | {
+        return self.bitcoin.control_methods | self.rates.control_methods | {
             "pay": lambda p: network.pay_from_outside(p["bolt11"], p["amount_msat"], p["payer"]),
             "invoice": lambda p: network.outside_invoice(**p),
             "offer": lambda p: network.outside_offer(**p),
