@@ -24,7 +24,7 @@ from accounts.serializers import (
     public_profile,
     user_json,
 )
-from coinos.api import ApiView, ok, read
+from coinos.api import ApiView, errors_at, ok, read
 from coinos.errors import InvalidRequest
 from coinos.throttling import client_address, throttle
 
@@ -57,15 +57,16 @@ class RegisterView(ApiView):
             body, at = body["user"], "/user"
         elif not body:
             raise InvalidRequest("no user object provided", field="/user")
-        if isinstance(body, dict) and not body.get("username"):
+        if isinstance(body, dict) and body.get("username") in (None, ""):
             raise InvalidRequest("Username required", field=f"{at}/username")
         fields = read(Registration, body, at=at)
-        user, secret_key = services.register(
-            username=fields["username"],
-            password=fields.get("password") or "",
-            pubkey=fields.get("pubkey"),
-            picture=fields.get("picture", ""),
-        )
+        with errors_at(at):
+            user, secret_key = services.register(
+                username=fields["username"],
+                password=fields.get("password", ""),
+                pubkey=fields.get("pubkey"),
+                picture=fields.get("picture", ""),
+            )
         answer = user_json(user) | {"token": sign_in(request, user)}
         if secret_key:
             answer["sk"] = secret_key
@@ -82,8 +83,8 @@ class LoginView(ApiView):
         """Sign in with name and password. The token also comes as a cookie for our own pages."""
         fields = read(Login, request.data)
         user = services.authenticate(
-            username=fields["username"],
-            password=fields["password"],
+            username=fields.get("username", ""),
+            password=fields.get("password", ""),
             address=client_address(request),
         )
         token = sign_in(request, user)
@@ -128,12 +129,13 @@ class UserView(ApiView):
         user = request.user
         security = read(SecurityChanges, request.data)
         changes = read(ProfileChanges, request.data)
+        services.check_profile(user, changes)  # before anything changes: all or nothing
         if security.get("password"):
             if security.get("confirm") not in (None, security["password"]):
                 raise InvalidRequest("the passwords do not match", field="/confirm")
             services.change_password(
                 user,
-                current=security.get("current_password") or "",
+                current=security.get("current_password", ""),
                 new=security["password"],
                 keep=request.auth.session,
                 address=client_address(request),
@@ -149,8 +151,8 @@ class UserView(ApiView):
 
 
 class UserProfileView(ApiView):
+    authentication_classes = ()
     optional_auth = True
-    required_scope = "read"
     throttle_classes = (throttle("users", limit=60, window_s=10),)
 
     @extend_schema(responses=ANY_OBJECT, auth=[])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import connection
+from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import Attempts
@@ -18,7 +19,8 @@ from coinos.errors import RateLimited
 def count_or_refuse(key: str, *, limit: int, window_s: int) -> None:
     """Count one try before it is evaluated; `RateLimited` when the window's tries are used up.
 
-    Call `forgive` after a success, so that only failures add up.
+    Call `forgive` or `take_back` after a success, so that only failures add up. Never call this
+    inside a transaction that the failure rolls back: it would not have been counted.
     """
     now = timezone.now()
     with connection.cursor() as cursor:
@@ -46,3 +48,9 @@ def count_or_refuse(key: str, *, limit: int, window_s: int) -> None:
 def forgive(key: str) -> None:
     """The try that was counted last was right: forget the failures before it."""
     Attempts.objects.filter(key=key[:120]).delete()
+
+
+def take_back(key: str) -> None:
+    """The try that was counted last was right, and says nothing about the failures before it:
+    whoever signs in to an account of his own is not forgiven his guesses at others."""
+    Attempts.objects.filter(key=key[:120], count__gt=0).update(count=F("count") - 1)

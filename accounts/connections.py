@@ -5,10 +5,12 @@ Nothing listens on a relay yet; clients read `/apps` right after registering and
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
+from django.db import IntegrityError, transaction
 
 from accounts.models import Connection, User
 from coinos import crypto, nostr
@@ -57,12 +59,18 @@ def save(
         connection.secret = crypto.seal(secret, place=f"connection:{connection.id}")
     for name, value in fields.items():
         setattr(connection, name, value)
-    connection.save()
+    try:
+        with transaction.atomic():
+            connection.save()
+    except IntegrityError as error:  # somebody registered this pubkey a moment ago
+        raise ConnectionNotFound() from error
     return connection
 
 
 def get(user: User, pubkey: str) -> Connection:
-    connection = Connection.objects.filter(user=user, pubkey=pubkey.lower()).first()
+    connection = (
+        Connection.objects.select_related("user").filter(user=user, pubkey=pubkey.lower()).first()
+    )
     if connection is None:
         raise ConnectionNotFound()
     return connection
@@ -91,6 +99,8 @@ def uri_of(connection: Connection) -> str:
 
 def _pair_of(secret: str) -> nostr.KeyPair:
     try:
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", secret):
+            raise ValueError("not 64 hex digits")
         return nostr.keypair_of(secret)
     except ValueError as error:
         raise InvalidRequest(

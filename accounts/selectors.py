@@ -56,7 +56,7 @@ def contacts(user: User, limit: int | None = None) -> list[Contact]:
     rows = Contact.objects.filter(user=user, contact__is_active=True).select_related(
         "contact"
     )
-    return list(rows.order_by("-pinned", "-last_paid")[: limit or 1000])
+    return list(rows.order_by("-pinned", "-last_paid")[: min(limit or 1000, 1000)])
 
 
 # --- The statement ---------------------------------------------------------------------------------

@@ -23,8 +23,10 @@ class Registration(serializers.Serializer[Any]):
 
 
 class Login(serializers.Serializer[Any]):
-    username = TextField(max_length=200)
-    password = TextField(max_length=4096)
+    """A field left out is a failed sign-in, like a wrong one (P04)."""
+
+    username = TextField(required=False)
+    password = TextField(required=False)
 
 
 class ProfileChanges(serializers.Serializer[Any]):
@@ -35,7 +37,7 @@ class ProfileChanges(serializers.Serializer[Any]):
     about = TextField(required=False, max_length=2000)
     picture = TextField(required=False, max_length=500)
     banner = TextField(required=False, max_length=500)
-    email = serializers.EmailField(required=False, allow_blank=True)
+    email = serializers.EmailField(required=False, allow_blank=True, max_length=254)
     currency = TextField(required=False, max_length=3)
     currencies = serializers.ListField(
         child=TextField(max_length=3), required=False, min_length=1, max_length=20

@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts import connections, ledger, names
-from accounts.attempts import count_or_refuse, forgive
+from accounts.attempts import count_or_refuse, forgive, take_back
 from accounts.credentials import revoke_all
 from accounts.errors import (
     AccountFrozen,
@@ -24,7 +24,7 @@ from accounts.errors import (
 )
 from accounts.models import AuditEvent, LedgerAccount, Session, User
 from coinos import nostr, rates
-from coinos.errors import CoinosError, InvalidRequest
+from coinos.errors import CoinosError, Forbidden, InvalidRequest
 
 LOGIN_FAILURES, LOGIN_WINDOW_S = 20, 600
 PIN_FAILURES, PIN_WINDOW_S = 5, 600
@@ -77,15 +77,15 @@ def authenticate(*, username: str, password: str, address: str) -> User:
     """The user whose name and password these are. An unknown name takes as long and answers the
     same as a wrong password. Raises `InvalidCredentials`, `RateLimited`."""
     name = names.normalise(username)
-    tries = [f"login:name:{name}", f"login:address:{address}"]
-    for key in tries:
+    by_name, by_address = f"login:name:{name}", f"login:address:{address}"
+    for key in (by_name, by_address):
         count_or_refuse(key, limit=LOGIN_FAILURES, window_s=LOGIN_WINDOW_S)
     user = User.objects.filter(username=name).first()
     right = _verify(password, user)
     if user is None or not right or not user.is_active:
         raise InvalidCredentials()
-    for key in tries:
-        forgive(key)
+    forgive(by_name)
+    take_back(by_address)
     return user
 
 
@@ -120,19 +120,27 @@ PROFILE_FIELDS = frozenset(
 )
 
 
-def update_profile(user: User, changes: dict[str, Any]) -> User:
-    """Change settings that need no second factor; anything not in `PROFILE_FIELDS` is ignored,
-    but `username`, which renames the account. Raises what the fields' rules raise."""
+def check_profile(user: User, changes: dict[str, Any]) -> dict[str, Any]:
+    """The part of `changes` that `update_profile` would write, in stored form. Raises what the
+    fields' rules raise, and changes nothing."""
     allowed = {name: value for name, value in changes.items() if name in PROFILE_FIELDS}
     for name in ("currency", "currencies"):
         _check_currencies(name, allowed.get(name))
     if "language" in allowed and not re.fullmatch(r"[a-z]{2}", allowed["language"]):
         raise InvalidRequest("language must be two letters", field="/language")
+    if "username" in changes:
+        name = allowed["username"] = names.check_new(changes["username"])
+        if User.objects.filter(username=name).exclude(id=user.id).exists():
+            raise UsernameTaken(name)
+    return allowed
+
+
+def update_profile(user: User, changes: dict[str, Any]) -> User:
+    """Change settings that need no second factor; anything not in `PROFILE_FIELDS` is ignored,
+    but `username`, which renames the account. Raises what `check_profile` raises."""
+    allowed = check_profile(user, changes)
     for name, value in allowed.items():
         setattr(user, name, value)
-    if "username" in changes:
-        user.username = names.check_new(changes["username"])
-        allowed["username"] = user.username
     if allowed:
         try:
             with transaction.atomic():
@@ -160,15 +168,13 @@ def change_password(
     keep: Session | None,
     address: str | None = None,
 ) -> None:
-    """Set a new password and end every other sign-in. API keys live on. Raises
-    `InvalidCredentials` when `current` is wrong."""
+    """Set a new password and end every other sign-in. API keys live on. Raises `Forbidden` when
+    `current` is wrong: to clients, 401 would mean that the token is no good."""
     _check_new_password(new)
     key = f"password:{user.id}"
     count_or_refuse(key, limit=LOGIN_FAILURES, window_s=LOGIN_WINDOW_S)
     if not _verify(current, user):
-        raise InvalidCredentials(
-            "The current password is wrong", field="/current_password"
-        )
+        raise Forbidden("The current password is wrong", field="/current_password")
     forgive(key)
     user.password = _hash(new)
     with transaction.atomic():

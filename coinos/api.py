@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import serializers
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -127,6 +130,17 @@ def read(
     return checked
 
 
+@contextlib.contextmanager
+def errors_at(at: str) -> Iterator[None]:
+    """What services refuse in here lies at the pointer `at` of the body ("/user")."""
+    try:
+        yield
+    except errors.CoinosError as error:
+        if error.field:
+            error.field = at + error.field
+        raise
+
+
 def _first_sentence(detail: Any) -> str:
     while isinstance(detail, Mapping | list) and detail:
         detail = (
@@ -157,9 +171,19 @@ class HasScope(BasePermission):
         return True
 
 
+class AnswerJSON(DefaultContentNegotiation):
+    """Answers have one form, whatever the Accept header says."""
+
+    def select_renderer(
+        self, request: Request, renderers: Any, format_suffix: str | None = None
+    ) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
 class ApiView(APIView):
     """A view of the API. Needs a full token unless it says otherwise."""
 
+    content_negotiation_class = AnswerJSON
     permission_classes: ClassVar[Any] = [HasScope]
     required_scope: ClassVar[str] = "full"
     read_only_token: ClassVar[bool] = False
@@ -183,13 +207,14 @@ def api_middleware(
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
-        open_to_all = request.path_info.startswith(("/api/", "/.well-known/"))
+        open_to_all = f"{request.path_info}/".startswith(("/api/", "/.well-known/"))
         if not open_to_all:
             return get_response(request)
-        if request.path_info.endswith("/"):
-            request.path_info = request.path_info.rstrip("/")
-        if request.method == "OPTIONS":
-            response: HttpResponseBase = HttpResponse(status=200)
+        request.path_info = request.path_info.rstrip("/")
+        if request.path_info == "/api" or "\x00" in request.path_info:
+            response: HttpResponseBase = not_found(request)
+        elif request.method == "OPTIONS":
+            response = HttpResponse(status=200)
             response["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
             response["Access-Control-Allow-Headers"] = (
                 "Authorization, Content-Type, Idempotency-Key"
@@ -204,6 +229,7 @@ def api_middleware(
     return middleware
 
 
+@csrf_exempt
 def not_found(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
     """The answer of every unknown path under /api."""
     return problem_response(errors.NotFound())
