@@ -12,7 +12,7 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts.credentials import Credential, credential_of, live_session
-from accounts.models import User
+from accounts.models import Session, User
 from coinos.errors import Forbidden
 
 TOKEN_COOKIE = "__Host-token" if settings.PUBLIC_IS_HTTPS else "token"
@@ -73,3 +73,15 @@ def web_session_middleware(
         return get_response(request)
 
     return middleware
+
+
+def user_of(request: HttpRequest) -> User:
+    """Who opened this page. For views behind `coinos.web.signed_in`."""
+    return session_of(request).user
+
+
+def session_of(request: HttpRequest) -> Session:
+    """The browser's sign-in. For views behind `coinos.web.signed_in`."""
+    credential: Credential = request.credential  # type: ignore[attr-defined]
+    assert credential.session is not None
+    return credential.session
