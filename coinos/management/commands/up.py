@@ -68,6 +68,9 @@ class Command(BaseCommand):
         supervisor.run(self.python("migrate", "manage.py", "migrate", DATABASE_ROLE="owner"))
         if settings.SIMNET:
             supervisor.start_stage([self.simnet()])
+            # The first invoice shall have a rate already. Real sources may be slow: they wait
+            # for Celery's first ring.
+            supervisor.run(self.python("rates", "manage.py", "refresh_rates"))
         supervisor.start_stage([self.web(), *self.workers()])
 
         self.say("")
