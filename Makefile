@@ -1,33 +1,63 @@
 # make up     installs and runs everything in the foreground (Ctrl-C stops it)
-# make test   installs what the tests need and runs them
-# make lint   formatter, linter, types, architecture, Django's own checks
-# make lock   writes requirements*.txt again after a change of pyproject.toml
+# make test   installs what the tests need and runs them; make test ARGS="-k ledger" for some
+# make lint   formatter, linter, types, imports, Django's own checks
+# make audit  known vulnerabilities of what is locked (asks the Internet)
+# make lock   writes requirements*.txt again after a change of pyproject.toml (needs uv)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: up test lint lock install install-dev
+.PHONY: up test lint audit lock install install-dev
 .DEFAULT_GOAL := up
+
+# exec: SIGTERM to make reaches manage.py itself, which stops everything.
+up: install
+	@exec $(BIN)/python manage.py up
+
+test: install-dev
+	@exec $(BIN)/python -m pytest -n 2 $(ARGS)
+
+# A production-like environment, so that `check --deploy` judges what a real server would get.
+lint: export PUBLIC_URL := https://wallet.example.com
+lint: export TRUSTED_PROXIES := 1
+lint: export COINOS_DATA_DIR := $(CURDIR)/data/lint
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/djlint --quiet --lint templates
+	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+audit: install-dev
+	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt
+
+# Exported rather than uv.lock itself: the hashes stay, the addresses of a registry do not.
+EXPORT := uv export --quiet --no-emit-project --no-header
+lock:
+	$(EXPORT) --no-dev --output-file requirements.txt
+	$(EXPORT) --output-file requirements-dev.txt
+
+# --- Installing: again only when the lock changes -------------------------------------------
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "coinos needs Python 3.11 or newer; '$(PYTHON)' is older. Try: make PYTHON=python3.12"; exit 1; }
+		{ echo "coinos needs Python 3.11 or newer, and '$(PYTHON)' is not. Try: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
-		{ rm -rf $(VENV); echo "Python's venv module is missing. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 1; }
+		{ rm -rf $(VENV); echo "Python's venv is missing. On Debian or Ubuntu: sudo apt-get install python3-venv"; exit 1; }
 
 $(VENV)/.installed: requirements.txt | $(BIN)/python
-	@echo "Installing the Python packages of requirements.txt into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@echo "Installing the packages of requirements.txt into $(VENV) (a minute, once) …"
+	@$(PIP) install --require-hashes -r requirements.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt | $(BIN)/python
-	@echo "Installing the Python packages of requirements-dev.txt into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	@touch $@
-
-up: install
-	@exec $(BIN)/python manage.py up
+	@echo "Installing the packages of requirements-dev.txt into $(VENV) (a minute, once) …"
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $(VENV)/.installed $@
