@@ -249,7 +249,7 @@ def test_only_a_webhook_may_use_plain_http_or_another_port(url: str, dns: dict[s
     check_url(url, kind="webhook")
     for kind in ("lnurl", "avatar"):
         with pytest.raises(UrlRefused):
-            check_url(url, kind=kind)  # type: ignore[arg-type]
+            check_url(url, kind=kind)
 
 
 def test_allowing_a_private_network_does_not_relax_the_rules_for_public_hosts(
