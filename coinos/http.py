@@ -346,7 +346,7 @@ def _look_up_until(deadline: float, host: str) -> list[str]:
     def look_up() -> None:
         try:
             answer.set_result(lookup(host))
-        except Exception as error:  # noqa: BLE001 (the waiting side raises it)
+        except Exception as error:  # the waiting side raises it
             answer.set_exception(error)
 
     threading.Thread(target=look_up, daemon=True, name="lookup").start()
