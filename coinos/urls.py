@@ -19,11 +19,14 @@ api_urls: list[URLPattern | URLResolver] = [
     path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("schema/docs", SpectacularSwaggerView.as_view(url_name="schema")),
     path("", include("accounts.api_urls")),
+    path("", include("payments.api_urls")),
+    path("", include("invoices.api_urls")),
     re_path(r"^.*$", not_found),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include(api_urls)),
+    path("", include("invoices.urls")),
 ]
 
 if settings.ADMIN_ENABLED:

@@ -25,7 +25,10 @@ def most_sendable_sat(available_sat: int) -> int:
     low, high = 0, available_sat
     while low < high:
         amount_sat = (low + high + 1) // 2
-        if amount_sat + routing_reserve_sat(amount_sat) + platform_fee_sat(amount_sat) <= available_sat:
+        if (
+            amount_sat + routing_reserve_sat(amount_sat) + platform_fee_sat(amount_sat)
+            <= available_sat
+        ):
             low = amount_sat
         else:
             high = amount_sat - 1

@@ -79,7 +79,9 @@ class Payment(models.Model):
                 fields=["payment_hash"],
                 condition=Q(type="lightning", state__in=["created", "sending", "settled"]),
             ),
-            models.CheckConstraint(name="payment_amount_is_positive", condition=Q(amount_msat__gt=0)),
+            models.CheckConstraint(
+                name="payment_amount_is_positive", condition=Q(amount_msat__gt=0)
+            ),
             models.CheckConstraint(name="payment_fees_ge_0", condition=Q(max_fee_sat__gte=0)),
             models.CheckConstraint(
                 name="settled_has_a_preimage",

@@ -1,13 +1,17 @@
 """Services of money going out: accept it, send it, find out what became of it."""
 
 from payments.services.internal import pay_own_invoice, send_to_user
-from payments.services.lightning import pay_lightning
+from payments.services.lightning import decode, pay_lightning, payment_request_of
+from payments.services.lnurl import pay_address
 from payments.services.onchain import quote_onchain, send_onchain
 from payments.services.resolution import resolve_due
 
 __all__ = [
+    "decode",
+    "pay_address",
     "pay_lightning",
     "pay_own_invoice",
+    "payment_request_of",
     "quote_onchain",
     "resolve_due",
     "send_onchain",

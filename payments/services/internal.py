@@ -103,9 +103,14 @@ def pay_own_invoice(
         idempotency.claim(payer, named, payment_id, answered=True)
         payable = lock_for_internal_payment(ref, reuse_address=reuse_address)
         fixed = bool(payable.amount_sat) and not reuse_address
-        if fixed and amount_sat is not None and amount_sat not in (
-            payable.amount_sat,
-            payable.total_sat,
+        if (
+            fixed
+            and amount_sat is not None
+            and amount_sat
+            not in (
+                payable.amount_sat,
+                payable.total_sat,
+            )
         ):
             raise AmountDiffers(payable.total_sat)
         chosen_sat = payable.amount_sat if fixed else amount_sat

@@ -86,7 +86,12 @@ def pay_lightning(
     bolt11 = bolt11_of(payreq)
     if find_invoice(bolt11):
         return pay_own_invoice(
-            credential=credential, ref=bolt11, amount_sat=amount_sat, memo=memo, pin=pin, named=named
+            credential=credential,
+            ref=bolt11,
+            amount_sat=amount_sat,
+            memo=memo,
+            pin=pin,
+            named=named,
         )
     earlier = idempotency.replay(credential.user, named)
     if earlier:
@@ -133,6 +138,12 @@ def bolt11_of(payreq: str) -> str:
     if not isinstance(found, Bolt11):
         raise InvalidPaymentRequest(field="/payreq")
     return found.text
+
+
+def payment_request_of(text: str) -> str:
+    """A bolt11 or BOLT12 offer, in lower case. Raises `InvalidPaymentRequest`."""
+    stripped = text.strip().lower().removeprefix("lightning:")
+    return stripped if stripped.startswith(("lno1", "lni1")) else bolt11_of(text)
 
 
 def decode(payment_request: str) -> Decoded:

@@ -1,0 +1,256 @@
+"""The payment endpoints of the JSON API (api.md 4 and 5). Translate, call a service, answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import selectors as accounts
+from accounts.serializers import payment_json
+from coinos.api import ApiView, ok, read
+from coinos.errors import InvalidRequest
+from coinos.money import msat_to_sat_ceil
+from coinos.throttling import throttle
+from payments import idempotency, services
+from payments.destinations import LightningAddress, Lnurl, Username, recognise
+from payments.fees import platform_fee_sat
+from payments.idempotency import Named, Spent
+from payments.selectors import line_by_key
+from payments.serializers import (
+    AddressPayment,
+    InternalPayment,
+    LightningPayment,
+    OnchainPayment,
+    PaymentRequestToParse,
+    statement_filter,
+    totals_json,
+)
+
+ANY_OBJECT = OpenApiResponse(OpenApiTypes.OBJECT)
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Repeating the request with the same key returns the same payment.",
+)
+
+
+class SpendView(ApiView):
+    """A view that sends money."""
+
+    required_scope = "spend"
+    throttle_classes = (throttle("spend", limit=30, window_s=10),)
+
+    def named(self, request: Request) -> Named | None:
+        header = request.headers.get("Idempotency-Key")
+        return idempotency.name_of(header, path=request.path_info, body=request.data)
+
+    def answer(self, spent: Spent) -> Response:
+        response = ok(payment_json(spent.activity))
+        if spent.replayed:
+            response["Idempotent-Replayed"] = "true"
+        return response
+
+
+class PaymentsView(SpendView):
+    read_only_token = True  # for GET; POST asks for more in the gate
+
+    def get_throttles(self) -> list[Any]:
+        return super().get_throttles() if self.request.method == "POST" else []
+
+    @property
+    def required_scope(self) -> str:  # type: ignore[override]
+        return "spend" if self.request.method == "POST" else "read"
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("start", int, description="From this unix time on"),
+            OpenApiParameter("end", int, description="Until this unix time"),
+            OpenApiParameter("limit", int, description="At most this many, up to 1000"),
+            OpenApiParameter("offset", int, description="Leave out this many"),
+            OpenApiParameter("received", bool, description="Incoming only"),
+            OpenApiParameter("status", str, enum=["all", "pending", "settled", "failed"]),
+        ],
+        responses=ANY_OBJECT,
+        operation_id="payments_list",
+    )
+    def get(self, request: Request) -> Response:
+        """Payments sent and received, newest first, with totals."""
+        wanted, limit, offset = statement_filter(request.query_params)
+        lines = accounts.statement(request.user, wanted)[offset : offset + limit]
+        return ok(
+            {
+                "payments": [payment_json(line) for line in lines],
+                **totals_json(accounts.totals(request.user, wanted)),
+            }
+        )
+
+    @extend_schema(request=LightningPayment, responses=ANY_OBJECT, parameters=[IDEMPOTENCY_KEY])
+    def post(self, request: Request) -> Response:
+        """Pay a Lightning invoice, or an invoice of this server by its hash."""
+        fields = read(LightningPayment, request.data)
+        caller = {
+            "credential": request.auth,
+            "amount_sat": fields.get("amount"),
+            "memo": fields.get("memo", ""),
+            "pin": request.data.get("pin"),
+            "named": self.named(request),
+        }
+        if "payreq" in fields:
+            max_fee_sat = fields.get("fee", fields.get("maxfee"))
+            spent = services.pay_lightning(
+                payreq=fields["payreq"], max_fee_sat=max_fee_sat, **caller
+            )
+        elif "hash" in fields:
+            spent = services.pay_own_invoice(ref=fields["hash"], **caller)
+        else:
+            raise InvalidRequest("payreq is required", field="/payreq")
+        return self.answer(spent)
+
+
+class PaymentView(ApiView):
+    optional_auth = True
+    required_scope = "read"
+    read_only_token = True
+    throttle_classes = (throttle("payment", limit=60, window_s=10),)
+
+    @extend_schema(responses=ANY_OBJECT, auth=[])
+    def get(self, request: Request, key: str) -> Response:
+        """A payment by id, txid, bolt11, address or payment hash; strangers see less."""
+        reader = request.user if request.auth else None
+        line = line_by_key(key, reader=reader)
+        return ok(payment_json(line, private=line.user_id == getattr(reader, "id", None)))
+
+
+class SendView(SpendView):
+    @extend_schema(request=InternalPayment, responses=ANY_OBJECT, parameters=[IDEMPOTENCY_KEY])
+    def post(self, request: Request) -> Response:
+        """Pay another user of this server, free and at once."""
+        fields = read(InternalPayment, request.data)
+        return self.answer(
+            services.send_to_user(
+                credential=request.auth,
+                username=fields["username"],
+                amount_sat=fields["amount"],
+                memo=fields.get("memo", ""),
+                pin=request.data.get("pin"),
+                named=self.named(request),
+            )
+        )
+
+
+class SendToAddressView(SpendView):
+    @extend_schema(
+        request=AddressPayment,
+        responses=ANY_OBJECT,
+        parameters=[IDEMPOTENCY_KEY, OpenApiParameter("maxfee", int)],
+    )
+    def post(self, request: Request, lnaddress: str, amount: str) -> Response:
+        """Pay a Lightning Address or a user of this server."""
+        fields = read(AddressPayment, request.data)
+        sums = read(InternalPayment, {"username": lnaddress, "amount": amount})
+        query = read(LightningPayment, {"maxfee": request.query_params.get("maxfee")})
+        caller = {
+            "credential": request.auth,
+            "amount_sat": sums["amount"],
+            "memo": fields.get("memo", ""),
+            "pin": request.data.get("pin"),
+            "named": self.named(request),
+        }
+        destination = recognise(lnaddress)
+        match destination:
+            case Username(name):
+                return self.answer(services.send_to_user(username=name, **caller))
+            case LightningAddress() | Lnurl():
+                max_fee_sat = fields.get("fee", query.get("maxfee"))
+                return self.answer(
+                    services.pay_address(destination=destination, max_fee_sat=max_fee_sat, **caller)
+                )
+        raise InvalidRequest("not a user name or Lightning Address", field="/lnaddress")
+
+
+class OnchainSendView(SpendView):
+    @extend_schema(request=OnchainPayment, responses=ANY_OBJECT, parameters=[IDEMPOTENCY_KEY])
+    def post(self, request: Request) -> Response:
+        """Send to a bitcoin address."""
+        fields = read(OnchainPayment, request.data)
+        return self.answer(
+            services.send_onchain(
+                credential=request.auth,
+                address=fields["address"],
+                amount_sat=fields["amount"],
+                fee_rate_sat_vb=fields.get("feeRate"),
+                subtract=fields.get("subtract", False),
+                memo=fields.get("memo", ""),
+                pin=request.data.get("pin"),
+                named=self.named(request),
+            )
+        )
+
+
+class OnchainFeeView(ApiView):
+    required_scope = "read"
+
+    @extend_schema(request=OnchainPayment, responses=ANY_OBJECT)
+    def post(self, request: Request) -> Response:
+        """What a bitcoin payment would cost. Moves and locks nothing."""
+        fields = read(OnchainPayment, request.data)
+        quote = services.quote_onchain(
+            user=request.user,
+            address=fields["address"],
+            amount_sat=fields["amount"],
+            fee_rate_sat_vb=fields.get("feeRate"),
+            subtract=fields.get("subtract", False),
+        )
+        return ok(
+            {
+                "feeRate": quote.fee_rate_sat_vb,
+                "ourfee": quote.platform_fee_sat,
+                "fee": quote.fee_sat,
+                "fees": {
+                    "fastestFee": quote.fees.fastest,
+                    "halfHourFee": quote.fees.half_hour,
+                    "hourFee": quote.fees.hour,
+                    "economyFee": quote.fees.economy,
+                    "minimumFee": quote.fees.minimum,
+                },
+                "subtract": quote.subtract,
+                "hex": "",
+                "inputs": [],
+            }
+        )
+
+
+class ParseView(ApiView):
+    required_scope = "read"
+
+    @extend_schema(request=PaymentRequestToParse, responses=ANY_OBJECT)
+    def post(self, request: Request) -> Response:
+        """Read a Lightning invoice or offer: who is paid and how much, in sats."""
+        fields = read(PaymentRequestToParse, request.data)
+        decoded = services.decode(services.payment_request_of(fields["payreq"]))
+        amount_sat = msat_to_sat_ceil(decoded.amount_msat or 0)
+        return ok(
+            {
+                "alias": (decoded.payee or "")[:12],
+                "amount": amount_sat,
+                "ourfee": platform_fee_sat(amount_sat),
+                "type": decoded.kind,
+                "description": decoded.description or "",
+            }
+        )
+
+
+class DecodeView(ApiView):
+    optional_auth = True
+    required_scope = "read"
+    throttle_classes = (throttle("decode", limit=30, window_s=10),)
+
+    @extend_schema(responses=ANY_OBJECT, auth=[])
+    def get(self, request: Request, payreq: str) -> Response:
+        """The node's own reading of a Lightning invoice or offer."""
+        return ok(services.decode(services.payment_request_of(payreq)).raw)

@@ -1,0 +1,16 @@
+"""Payment endpoints, below /api/."""
+
+from django.urls import path
+
+from payments import api
+
+urlpatterns = [
+    path("payments", api.PaymentsView.as_view()),
+    path("payments/<str:key>", api.PaymentView.as_view()),
+    path("send", api.SendView.as_view()),
+    path("send/<str:lnaddress>/<str:amount>", api.SendToAddressView.as_view()),
+    path("bitcoin/send", api.OnchainSendView.as_view()),
+    path("bitcoin/fee", api.OnchainFeeView.as_view()),
+    path("parse", api.ParseView.as_view()),
+    path("decode/<str:payreq>", api.DecodeView.as_view()),
+]

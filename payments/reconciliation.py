@@ -1,0 +1,55 @@
+"""Do the ledger and the nodes agree? Rung every minute; what it finds stops external sends."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from django.core.cache import cache
+
+from accounts import ledger
+from coinos import killswitch, nodes
+from coinos.money import MSAT_PER_SAT
+
+logger = logging.getLogger(__name__)
+
+SHORT_BEFORE = "solvency-short-before"
+
+
+@dataclass(frozen=True)
+class Solvency:
+    """What the nodes hold and what the house owes its users, in msat."""
+
+    assets_msat: int
+    owed_msat: int
+
+    @property
+    def is_short(self) -> bool:
+        return self.assets_msat < self.owed_msat
+
+
+def solvency() -> Solvency:
+    """One reading. What is owed is read first: money that arrives in between only helps."""
+    owed_msat = ledger.owed_msat()
+    lightning = nodes.lightning().balance()
+    bitcoin = nodes.bitcoin().balance()
+    onchain_sat = bitcoin.trusted_sat + bitcoin.pending_sat
+    return Solvency(lightning.ours_msat + onchain_sat * MSAT_PER_SAT, owed_msat)
+
+
+def reconcile() -> None:
+    """Compare kept with computed balances, and assets with liabilities. A balance that is wrong by
+    1 msat stops external sends at once, a shortfall on two readings in a row (O07, rule 10)."""
+    wrong = ledger.differences()
+    if wrong:
+        accounts = ", ".join(str(difference.account) for difference in wrong)
+        killswitch.stop_sends(f"ledger accounts do not add up: {accounts}")
+    reading = solvency()
+    if not reading.is_short:
+        cache.delete(SHORT_BEFORE)
+        return
+    missing_msat = reading.owed_msat - reading.assets_msat
+    logger.critical("the nodes hold %s msat less than is owed", missing_msat)
+    if cache.get(SHORT_BEFORE):
+        killswitch.stop_sends(f"the nodes hold {missing_msat} msat less than is owed")
+    cache.set(SHORT_BEFORE, True, 600)

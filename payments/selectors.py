@@ -1,0 +1,64 @@
+"""Questions about payments. Reads only."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db.models import Q
+
+from accounts.models import Activity, User
+from coinos.errors import NotFound
+from payments.destinations import Bolt11, Onchain, recognise
+from payments.errors import UnknownDestination
+from payments.models import Payment
+
+
+class PaymentNotFound(NotFound):
+    message = "Payment not found"
+
+
+def line_by_key(key: str, *, reader: User | None) -> Activity:
+    """The line of a statement named by id, txid, `txid:vout`, bolt11, address or payment hash.
+
+    A payment between users has two lines: a reader who is a party sees the own one. Raises
+    `PaymentNotFound`."""
+    lines = Activity.objects.select_related("counterparty").filter(_match(key.strip()))
+    if reader:
+        own = lines.filter(user=reader).order_by("-created").first()
+        if own:
+            return own
+    line = lines.order_by("-created").first()
+    if line is None:
+        raise PaymentNotFound()
+    return line
+
+
+def _match(key: str) -> Q:
+    try:
+        return Q(id=UUID(key))
+    except ValueError:
+        pass  # not one of our ids
+    if "\x00" in key:
+        return Q(pk__in=[])
+    lower = key.lower()
+    if len(lower) == 64 and lower.isalnum():
+        return Q(payment_hash=lower) | Q(hash=lower)
+    txid, separator, vout = lower.partition(":")
+    if separator and len(txid) == 64 and vout.isdecimal():
+        return Q(ref=lower, type=Activity.Type.BITCOIN)
+    try:
+        match recognise(key):
+            case Bolt11(text):
+                return Q(hash=text)
+            case Onchain(address):
+                return Q(hash=address)
+    except UnknownDestination:
+        pass  # nothing that a payment is known by
+    return Q(hash=key)
+
+
+def payment_of(activity: Activity) -> Payment | None:
+    """The outgoing state machine behind a line, for its timeline; None for other lines."""
+    if activity.is_incoming or activity.type == Activity.Type.INTERNAL:
+        return None
+    return Payment.objects.filter(id=activity.id).first()

@@ -1,0 +1,145 @@
+"""Pay a Lightning Address or LNURL elsewhere (LUD-06, LUD-12, LUD-16): ask for an invoice, check
+it, and pay that one invoice. What the remote says is hostile input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from django.conf import settings
+
+from accounts.credentials import Credential
+from coinos import http
+from coinos.drf import parse_json
+from coinos.errors import CoinosError, InvalidAmount
+from coinos.money import MSAT_PER_SAT
+from payments import idempotency
+from payments.destinations import LightningAddress, Lnurl
+from payments.errors import InvalidPaymentRequest
+from payments.idempotency import Named, Spent
+from payments.services.internal import send_to_user
+from payments.services.lightning import bolt11_of, decode, pay_lightning
+
+
+class RemoteRefused(CoinosError):
+    """Raised with the reason that the other server gave, or that it gave nothing usable."""
+
+    code = "remote_refused"
+    title = "The other server refused"
+    message = "The other server did not answer as a Lightning Address should"
+
+
+@dataclass(frozen=True)
+class PayService:
+    """What a LNURL-pay service offers. Limits in msat."""
+
+    callback: str
+    min_msat: int
+    max_msat: int
+    comment_max: int
+    host: str
+
+
+def is_ours(address: LightningAddress) -> bool:
+    """Whether a Lightning Address is of this very server."""
+    return address.host == settings.DOMAIN.lower()
+
+
+def pay_address(
+    *,
+    credential: Credential,
+    destination: LightningAddress | Lnurl,
+    amount_sat: int,
+    max_fee_sat: int | None = None,
+    memo: str = "",
+    pin: object = None,
+    named: Named | None = None,
+) -> Spent:
+    """Pay `amount_sat` to a Lightning Address or LNURL; one of our own settles internally.
+
+    Raises `InvalidAmount` ("amount out of range"), `RemoteRefused`, and what paying raises.
+    """
+    if isinstance(destination, LightningAddress) and is_ours(destination):
+        return send_to_user(
+            credential=credential,
+            username=destination.name,
+            amount_sat=amount_sat,
+            memo=memo,
+            pin=pin,
+            named=named,
+        )
+    # A repeated request must not fetch another invoice, and so another payment hash (M23).
+    earlier = idempotency.replay(credential.user, named)
+    if earlier:
+        return Spent(earlier, replayed=True)
+    bolt11 = fetch_invoice(look_up(destination), amount_sat=amount_sat, comment=memo)
+    return pay_lightning(
+        credential=credential,
+        payreq=bolt11,
+        max_fee_sat=max_fee_sat,
+        memo=memo,
+        pin=pin,
+        named=named,
+    )
+
+
+def look_up(destination: LightningAddress | Lnurl) -> PayService:
+    """Ask the service for its terms."""
+    answer = _get(destination.url)
+    if answer.get("tag") != "payRequest":
+        raise RemoteRefused("This LNURL is not for paying")
+    callback = answer.get("callback")
+    low, high = answer.get("minSendable"), answer.get("maxSendable")
+    comment = answer.get("commentAllowed", 0)
+    if not isinstance(callback, str) or not _is_whole(low) or not _is_whole(high):
+        raise RemoteRefused()
+    return PayService(
+        callback=callback,
+        min_msat=low,
+        max_msat=high,
+        comment_max=comment if _is_whole(comment) else 0,
+        host=urlsplit(callback).hostname or "",
+    )
+
+
+def fetch_invoice(service: PayService, *, amount_sat: int, comment: str = "") -> str:
+    """An invoice for exactly `amount_sat`; anything else is refused unpaid (F18)."""
+    amount_msat = amount_sat * MSAT_PER_SAT
+    if not service.min_msat <= amount_msat <= service.max_msat:
+        raise InvalidAmount("amount out of range", field="/amount")
+    query: dict[str, Any] = {"amount": amount_msat}
+    if comment and len(comment) <= service.comment_max:
+        query["comment"] = comment
+    separator = "&" if "?" in service.callback else "?"
+    answer = _get(f"{service.callback}{separator}{urlencode(query)}")
+    if not isinstance(answer.get("pr"), str):
+        raise RemoteRefused()
+    try:
+        bolt11 = bolt11_of(answer["pr"])
+        decoded = decode(bolt11)
+    except InvalidPaymentRequest as error:
+        raise RemoteRefused("The other server sent an invoice that is not valid") from error
+    if decoded.amount_msat != amount_msat:
+        raise RemoteRefused("The other server sent an invoice for another amount")
+    return bolt11
+
+
+def _get(url: str) -> dict[str, Any]:
+    try:
+        response = http.fetch(url, kind="lnurl")
+    except http.FetchFailed as error:
+        raise RemoteRefused("The other server cannot be reached") from error
+    try:
+        answer = parse_json(response.body)
+    except CoinosError as error:
+        raise RemoteRefused() from error
+    if answer.get("status") == "ERROR":
+        raise RemoteRefused(f"The other server says: {str(answer.get('reason', ''))[:200]}")
+    if response.status != 200:
+        raise RemoteRefused()
+    return answer
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

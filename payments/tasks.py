@@ -1,0 +1,35 @@
+"""Bells for money going out. Each looks at the rows and may run twice, at once, late or never."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from coinos.heartbeat import periodic
+from payments import reconciliation
+from payments.services.lightning import dispatch_waiting
+from payments.services.onchain import advance_withdrawals as advance_all
+from payments.services.resolution import resolve_due
+
+
+@shared_task
+@periodic("dispatch", silence_max_s=120)
+def dispatch() -> None:
+    dispatch_waiting()
+
+
+@shared_task
+@periodic("resolve", silence_max_s=120)
+def resolve() -> None:
+    resolve_due()
+
+
+@shared_task
+@periodic("withdrawals", silence_max_s=120)
+def advance_withdrawals() -> None:
+    advance_all()
+
+
+@shared_task
+@periodic("reconcile", silence_max_s=600)
+def reconcile() -> None:
+    reconciliation.reconcile()
