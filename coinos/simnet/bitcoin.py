@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,10 +29,10 @@ from coinos.simnet import (
 from coinos.simnet.bitcoin_control import BitcoinControl
 from coinos.simnet.bitcoin_node import BitcoinNode
 from coinos.simnet.bitcoin_rpc import AMOUNT_MARK, METHOD_NOT_FOUND, MISC_ERROR, RpcError, call
-from coinos.simnet.chain import Rejected
 from coinos.simnet.faults import Faults, Reply
-from coinos.simnet.spending import CannotSpend
 from coinos.simnet.transactions import SAT_PER_BTC
+
+logger = logging.getLogger(__name__)
 
 USER = PASSWORD = "simnet"
 IDLE_S = 30  # -rpcservertimeout
@@ -233,8 +234,9 @@ class BitcoinServer:
             result = call(self.node, wallet_name, method, params or [])
         except RpcError as error:
             reply = _reply(payload, error=error)
-        except (CannotSpend, Rejected, TypeError, ValueError) as error:
+        except Exception as error:
             # As in Core, whatever a method did not expect of its arguments is a -1.
+            logger.exception("%s failed", method)
             reply = _reply(payload, error=RpcError(MISC_ERROR, str(error)))
         else:
             reply = _reply(payload, result=result)

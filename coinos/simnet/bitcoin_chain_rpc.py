@@ -54,7 +54,7 @@ def getblockchaininfo(node: BitcoinNode) -> dict[str, Any]:
         "verificationprogress": 1,
         "initialblockdownload": False,
         "chainwork": _chainwork(chain.height),
-        "size_on_disk": 300 * (chain.height + 1) + sum(t.size for t in chain.transactions.values()),
+        "size_on_disk": 300 * (chain.height + 1),
         "pruned": False,
         "warnings": WARNINGS,
     }
@@ -255,7 +255,6 @@ def _mempool_entry(node: BitcoinNode, txid: str) -> dict[str, Any]:
     chain = node.chain
     tx, entry = chain.transactions[txid], chain.mempool[txid]
     family = chain.descendants([txid])
-    ancestors = _ancestors(node, txid)
     children = {t for t in family if any(o.txid == txid for o in chain.transactions[t].inputs)}
 
     def total(txids: set[str]) -> tuple[int, int, int]:
@@ -263,7 +262,7 @@ def _mempool_entry(node: BitcoinNode, txid: str) -> dict[str, Any]:
         return len(txids), sum(chain.transactions[t].vsize for t in txids), fee_sat
 
     descendant_count, descendant_size, descendant_fee_sat = total(family)
-    ancestor_count, ancestor_size, ancestor_fee_sat = total(ancestors)
+    ancestor_count, ancestor_size, ancestor_fee_sat = total(chain.ancestors(txid))
     return {
         "vsize": tx.vsize,
         "weight": tx.weight,
@@ -285,16 +284,6 @@ def _mempool_entry(node: BitcoinNode, txid: str) -> dict[str, Any]:
         "bip125-replaceable": True,
         "unbroadcast": False,
     }
-
-
-def _ancestors(node: BitcoinNode, txid: str) -> set[str]:
-    found, todo = set(), [txid]
-    while todo:
-        current = todo.pop()
-        if current in node.chain.mempool and current not in found:
-            found.add(current)
-            todo += [o.txid for o in node.chain.transactions[current].inputs]
-    return found
 
 
 def transaction_argument(raw_hex: str) -> Transaction:

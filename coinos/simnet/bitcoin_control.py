@@ -32,7 +32,7 @@ def told(method: ControlMethod) -> ControlMethod:
         except ValueError as error:
             raise WorldError("bad_request", str(error)) from error
         except CannotSpend as error:
-            raise WorldError("insufficient_funds", str(error)) from error
+            raise WorldError("cannot_spend", str(error)) from error
         except Rejected as error:
             raise WorldError("rejected", error.reason) from error
 
@@ -172,6 +172,7 @@ def _outputs(wallet: Wallet, tx: Transaction) -> list[dict[str, Any]]:
             "address": address_of(output.script),
             "amount_sat": output.amount_sat,
             "label": wallet.label(output.script),
+            "is_coinbase": tx.is_coinbase,
             "is_ours": wallet.is_mine(output),
         }
         for vout, output in enumerate(tx.outputs)

@@ -324,11 +324,10 @@ class BitcoinNode:
         """
         if not 0 < depth <= self.chain.height:
             raise ValueError(f"depth must be from 1 to {self.chain.height}")
-        lost = self._mined_since(self.chain.height - depth)
-        unwanted = {*keep, *drop} if remine else set(lost)
-        txids = self._without(lost, unwanted)
+        height = self.chain.height - depth
+        txids = self._lost_above(height, {*keep, *drop}) if remine else []
         count = depth + 1 if blocks is None else blocks
-        base = self.chain.active[self.chain.height - depth]
+        base = self.chain.active[height]
         if count == 0:
             self._record("blocks", blocks=[], tip=base, forget=list(drop))
             return []
@@ -352,19 +351,17 @@ class BitcoinNode:
         """A rival of the transaction is mined. If it was confirmed, the chain turns for it."""
         tx = self.chain.transactions[txid]
         depth = self.chain.confirmations(txid)
+        height = self.chain.height - depth
         rival = self._rival(tx, self.chain.fee_sat(tx))
-        base = self.chain.height - depth
-        lost = self._mined_since(base)
-        txids = self._without(lost, {txid})
+        parents = self.chain.ancestors(txid) - {txid}
+        txids = [
+            *self._lost_above(height, {txid}),
+            *(waiting for waiting in self.chain.mempool if waiting in parents),
+            rival.txid,
+        ]
         self._record("transaction", hex=rival.hex, time_s=now_s(), mempool=False)
-        forget = [t for t in self.chain.descendants([txid]) if t in self.chain.mempool]
-        self._extend(
-            depth + 1,
-            self._reward_script(),
-            [*txids, rival.txid],
-            self.chain.active[base],
-            [*forget, txid],
-        )
+        base = self.chain.active[height]
+        self._extend(depth + 1, self._reward_script(), txids, base, [txid])
         return rival.txid
 
     def set_stuck(self, stuck: bool) -> None:
@@ -415,19 +412,18 @@ class BitcoinNode:
     def _reward_script(self) -> bytes:
         return next(iter(self.outside.keys))
 
-    def _mined_since(self, height: int) -> list[str]:
-        """The transactions above `height`, coinbases left out."""
-        blocks = [self.chain.blocks[block_hash] for block_hash in self.chain.active[height + 1 :]]
-        return [txid for block in blocks for txid in block.txids[1:]]
-
-    def _without(self, txids: Iterable[str], unwanted: Iterable[str]) -> list[str]:
-        """`txids` without the unwanted ones and whatever spends them."""
+    def _lost_above(self, height: int, unwanted: Iterable[str]) -> list[str]:
+        """What a reorg from `height` can mine again: the transactions above it, without the
+        coinbases, the unwanted ones and whatever spends either."""
         gone, kept = set(unwanted), []
-        for txid in txids:
-            if any(outpoint.txid in gone for outpoint in self.chain.transactions[txid].inputs):
-                gone.add(txid)
-            if txid not in gone:
-                kept.append(txid)
+        for block_hash in self.chain.active[height + 1 :]:
+            reward, *txids = self.chain.blocks[block_hash].txids
+            gone.add(reward)
+            for txid in txids:
+                if any(o.txid in gone for o in self.chain.transactions[txid].inputs):
+                    gone.add(txid)
+                if txid not in gone:
+                    kept.append(txid)
         return kept
 
     def _rival(self, tx: Transaction, fee_sat: int) -> Transaction:

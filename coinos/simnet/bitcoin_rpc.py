@@ -3,8 +3,8 @@
 The methods are in `bitcoin_chain_rpc.py` (chain, mempool, raw transactions),
 `bitcoin_wallet_rpc.py`, `bitcoin_history_rpc.py` and `bitcoin_spend_rpc.py`.
 
-Names, types, codes and sentences are those of the recorded replies (`tests/nodes/traces/`) and, where
-nothing was recorded, of Core's source.
+Names, types, codes and sentences are those of the recorded replies (`tests/nodes/traces/`) and,
+where nothing was recorded, of Core's source.
 """
 
 from __future__ import annotations

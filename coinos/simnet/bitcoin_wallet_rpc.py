@@ -1,6 +1,7 @@
 """The wallet calls of Bitcoin Core's JSON-RPC: wallets, addresses, balances, locks.
 
-What came in and went out is in `bitcoin_history_rpc.py`; calls that build a transaction are in `bitcoin_spend_rpc.py`.
+What came in and went out is in `bitcoin_history_rpc.py`, what builds a transaction in
+`bitcoin_spend_rpc.py`.
 """
 
 from __future__ import annotations

@@ -143,6 +143,17 @@ class Chain:
                 family.add(txid)
         return family
 
+    def ancestors(self, txid: str) -> set[str]:
+        """The transaction and every unconfirmed one that it builds upon."""
+        found: set[str] = set()
+        todo = [txid]
+        while todo:
+            current = todo.pop()
+            if current in self.mempool and current not in found:
+                found.add(current)
+                todo += [o.txid for o in self.transactions[current].inputs]
+        return found
+
     def chain_length(self, txid: str) -> int:
         """How many unconfirmed transactions end in this one, along the longest line."""
         entry = self.mempool.get(txid)

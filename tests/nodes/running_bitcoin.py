@@ -12,14 +12,20 @@ import http.client
 import json
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from bitcoinrpc.authproxy import AuthServiceProxy
+import pytest
+from bitcoinrpc.authproxy import AuthServiceProxy, JSONRPCException
 
 from coinos.simnet.bitcoin import BitcoinServer
 from coinos.simnet.faults import Faults
+from coinos.simnet.transactions import SAT_PER_BTC
+
+BTC = Decimal(SAT_PER_BTC)
+QUIET: dict[str, Any] = {"add_to_wallet": False, "lock_unspents": True, "minconf": 1}
 
 
 @dataclass(frozen=True)
@@ -86,3 +92,42 @@ class RunningBitcoin:
         """A request as python-bitcoinrpc and other old clients make it."""
         request = {"version": "1.1", "method": method, "params": params, "id": 7}
         return self.post(json.dumps(request).encode(), path, **options)
+
+
+def error_of(bitcoin: RunningBitcoin, method: str, *params: Any) -> tuple[int, str]:
+    with pytest.raises(JSONRPCException) as raised:
+        bitcoin.rpc(method, *params)
+    return raised.value.error["code"], raised.value.error["message"]
+
+
+def deposit(bitcoin: RunningBitcoin, amount_sat: int = 50_000) -> str:
+    address = bitcoin.rpc("getnewaddress", "alice")
+    return str(bitcoin.world("deposit", address=address, amount_sat=amount_sat))
+
+
+def since(bitcoin: RunningBitcoin, block_hash: str, *options: Any) -> dict[str, int]:
+    """txid -> confirmations of what listsinceblock shows."""
+    answer = bitcoin.rpc("listsinceblock", block_hash, *options)
+    return {entry["txid"]: entry["confirmations"] for entry in answer["transactions"]}
+
+
+def removed(bitcoin: RunningBitcoin, block_hash: str) -> dict[str, int]:
+    answer = bitcoin.rpc("listsinceblock", block_hash)
+    return {entry["txid"]: entry["confirmations"] for entry in answer["removed"]}
+
+
+def prepare(bitcoin: RunningBitcoin, amount_sat: int = 100_000, **options: Any) -> dict[str, Any]:
+    """A withdrawal, signed and not broadcast, as the wallet makes it."""
+    outputs = [{bitcoin.world("address"): f"{amount_sat / BTC:.8f}"}]
+    rate = options.pop("fee_rate", 2)
+    answer: dict[str, Any] = bitcoin.rpc("send", outputs, None, "unset", rate, QUIET | options)
+    return answer
+
+
+def inputs_of(bitcoin: RunningBitcoin, raw_hex: str) -> set[tuple[str, int]]:
+    decoded = bitcoin.rpc("decoderawtransaction", raw_hex)
+    return {(entry["txid"], entry["vout"]) for entry in decoded["vin"]}
+
+
+def locked(bitcoin: RunningBitcoin) -> set[tuple[str, int]]:
+    return {(entry["txid"], entry["vout"]) for entry in bitcoin.rpc("listlockunspent")}

@@ -136,7 +136,7 @@ class Replay:
                 world("mine")
             case "listsinceblock: after the block was disconnected, from the lost block":
                 world("reorg", depth=1, blocks=0)
-            case "listsinceblock: reorg, the tx unconfirmed again, from the lost block, include_removed":
+            case _ if scenario.startswith("listsinceblock: reorg, the tx unconfirmed again"):
                 world("stuck", on=True)
                 world("mine", n=2)
             case "listsinceblock: confirmed again":
