@@ -16,7 +16,7 @@ class InvalidType(CoinosError):
     title = "Invalid type"
 
     def __init__(self, type: str) -> None:
-        super().__init__(f"unrecognized type {type[:40]}", field="/invoice/type")
+        super().__init__(f"unrecognized type {type[:40]}", field="/type")
 
 
 class AmountBelowMinimum(CoinosError):
@@ -29,7 +29,7 @@ class AmountBelowMinimum(CoinosError):
         super().__init__(
             f"On-chain deposits must be at least {settings.MIN_DEPOSIT_SAT} sats."
             " Use a Lightning invoice for smaller amounts.",
-            field="/invoice/amount",
+            field="/amount",
         )
 
 

@@ -34,12 +34,8 @@ class Invoice(models.Model):
 
     amount_sat = models.BigIntegerField(default=0)
     tip_sat = models.BigIntegerField(null=True, blank=True)
-    received_sat = models.BigIntegerField(
-        default=0, help_text="Settled so far, tip included"
-    )
-    pending_sat = models.BigIntegerField(
-        default=0, help_text="On-chain, seen but not credited"
-    )
+    received_sat = models.BigIntegerField(default=0, help_text="Settled so far, tip included")
+    pending_sat = models.BigIntegerField(default=0, help_text="On-chain, seen but not credited")
     rate = models.DecimalField(max_digits=24, decimal_places=8, null=True)
     currency = models.CharField(max_length=3)
 
@@ -50,21 +46,13 @@ class Invoice(models.Model):
     request_id = models.CharField(max_length=200, blank=True)
     address_type = models.CharField(max_length=11, blank=True)
 
-    hash = models.TextField(
-        blank=True, help_text="Current bolt11 or address; blank while made"
-    )
-    payment_hash = models.CharField(
-        max_length=64, null=True, help_text="Of the current bolt11"
-    )
+    hash = models.TextField(blank=True, help_text="Current bolt11 or address; blank while made")
+    payment_hash = models.CharField(max_length=64, null=True, help_text="Of the current bolt11")
     preimage = models.CharField(max_length=64, null=True)
 
     webhook = models.URLField(max_length=2000, blank=True)
-    webhook_disabled_at = models.DateTimeField(
-        null=True, help_text="It answered 410 or never"
-    )
-    secret = models.TextField(
-        blank=True, help_text="Sealed; sent back in the webhook's body"
-    )
+    webhook_disabled_at = models.DateTimeField(null=True, help_text="It answered 410 or never")
+    secret = models.TextField(blank=True, help_text="Sealed; sent back in the webhook's body")
 
     created = models.DateTimeField(default=timezone.now, editable=False)
     expiry_s = models.PositiveIntegerField()
@@ -72,18 +60,10 @@ class Invoice(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(
-                name="invoice_amount_ge_0", condition=Q(amount_sat__gte=0)
-            ),
-            models.CheckConstraint(
-                name="invoice_tip_ge_0", condition=Q(tip_sat__gte=0)
-            ),
-            models.CheckConstraint(
-                name="invoice_received_ge_0", condition=Q(received_sat__gte=0)
-            ),
-            models.CheckConstraint(
-                name="invoice_pending_ge_0", condition=Q(pending_sat__gte=0)
-            ),
+            models.CheckConstraint(name="invoice_amount_ge_0", condition=Q(amount_sat__gte=0)),
+            models.CheckConstraint(name="invoice_tip_ge_0", condition=Q(tip_sat__gte=0)),
+            models.CheckConstraint(name="invoice_received_ge_0", condition=Q(received_sat__gte=0)),
+            models.CheckConstraint(name="invoice_pending_ge_0", condition=Q(pending_sat__gte=0)),
         ]
         indexes = [models.Index(name="invoices_of_user", fields=["user", "-created"])]
 
@@ -111,9 +91,7 @@ class Invoice(models.Model):
     @property
     def webhook_secret(self) -> str:
         """The correlation value that the caller gave with the webhook; "" when there is none."""
-        return (
-            crypto.unseal(self.secret, place=self._secret_place) if self.secret else ""
-        )
+        return crypto.unseal(self.secret, place=self._secret_place) if self.secret else ""
 
     @webhook_secret.setter
     def webhook_secret(self, secret: str) -> None:
@@ -164,9 +142,7 @@ class LightningRequest(models.Model):
         CLOSED = "closed", "Closed"  # gone from the node, too
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    invoice = models.ForeignKey(
-        Invoice, on_delete=models.PROTECT, related_name="requests"
-    )
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="requests")
     state = models.CharField(max_length=9, choices=State, default=State.CREATED)
     payment_hash = models.CharField(max_length=64, unique=True, null=True)
     bolt11 = models.TextField(null=True)
@@ -200,9 +176,7 @@ class Address(models.Model):
     """An on-chain address of ours. It belongs to its invoice for ever; payers may reuse it."""
 
     address = models.CharField(max_length=100, primary_key=True)
-    invoice = models.ForeignKey(
-        Invoice, on_delete=models.PROTECT, related_name="addresses"
-    )
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="addresses")
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
@@ -223,9 +197,7 @@ class Deposit(models.Model):
         REVERSED = "reversed", "Reversed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    address = models.ForeignKey(
-        Address, on_delete=models.PROTECT, related_name="deposits"
-    )
+    address = models.ForeignKey(Address, on_delete=models.PROTECT, related_name="deposits")
     txid = models.CharField(max_length=64)
     vout = models.PositiveIntegerField()
     amount_sat = models.BigIntegerField()
@@ -241,12 +213,8 @@ class Deposit(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                name="one_row_per_outpoint", fields=["txid", "vout"]
-            ),
-            models.CheckConstraint(
-                name="deposit_is_positive", condition=Q(amount_sat__gt=0)
-            ),
+            models.UniqueConstraint(name="one_row_per_outpoint", fields=["txid", "vout"]),
+            models.CheckConstraint(name="deposit_is_positive", condition=Q(amount_sat__gt=0)),
         ]
         indexes = [
             models.Index(
@@ -289,14 +257,10 @@ class WebhookDelivery(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     message_id = models.CharField(max_length=40, unique=True)
-    invoice = models.ForeignKey(
-        Invoice, on_delete=models.PROTECT, related_name="deliveries"
-    )
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="deliveries")
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="+")
     url = models.URLField(max_length=2000)
-    endpoint = models.CharField(
-        max_length=300, help_text="scheme://host:port of the URL"
-    )
+    endpoint = models.CharField(max_length=300, help_text="scheme://host:port of the URL")
     body = models.TextField(help_text="Sealed: it may contain the invoice's secret")
     state = models.CharField(max_length=9, choices=State, default=State.PENDING)
     attempts_count = models.PositiveSmallIntegerField(default=0)
@@ -324,9 +288,7 @@ class WebhookAttempt(models.Model):
     """One call of a webhook and what came back."""
 
     id = models.BigAutoField(primary_key=True)
-    delivery = models.ForeignKey(
-        WebhookDelivery, on_delete=models.CASCADE, related_name="attempts"
-    )
+    delivery = models.ForeignKey(WebhookDelivery, on_delete=models.CASCADE, related_name="attempts")
     status = models.PositiveSmallIntegerField(null=True)
     error = models.CharField(max_length=200, blank=True)
     response = models.TextField(blank=True, help_text="The first 1,000 characters")

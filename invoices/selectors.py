@@ -41,14 +41,10 @@ def find(key: str) -> Found | None:
     if _PAYMENT_HASH.fullmatch(lower):
         return _by_request(payment_hash=lower)
     try:
-        invoice = _visible().filter(id=UUID(text)).first()
+        invoice = invoice_by_id(UUID(text))
     except ValueError:
         address = lower if _BECH32_ADDRESS.match(lower) else text
-        row = (
-            Address.objects.select_related("invoice__user")
-            .filter(address=address[:100])
-            .first()
-        )
+        row = Address.objects.select_related("invoice__user").filter(address=address[:100]).first()
         return Found(row.invoice, address=row.address) if row else None
     return Found(invoice) if invoice else None
 
@@ -65,6 +61,10 @@ def get_invoice(key: str) -> Invoice:
     if invoice is None:
         raise InvoiceNotFound()
     return invoice
+
+
+def invoice_by_id(id: UUID) -> Invoice | None:
+    return _visible().filter(id=id).first()
 
 
 def invoices_of(user: User) -> QuerySet[Invoice]:
@@ -87,7 +87,5 @@ def _visible() -> QuerySet[Invoice]:
 
 
 def _by_request(**match: str) -> Found | None:
-    request = (
-        LightningRequest.objects.select_related("invoice__user").filter(**match).first()
-    )
+    request = LightningRequest.objects.select_related("invoice__user").filter(**match).first()
     return Found(request.invoice, request=request) if request else None

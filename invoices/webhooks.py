@@ -48,9 +48,7 @@ RETRY_AFTER = [
 ]
 LONGEST_WAIT = timedelta(hours=24)
 CALL_S = 20
-LEASE = timedelta(
-    seconds=60
-)  # longer than a call can take: a killed worker's rows come free
+LEASE = timedelta(seconds=60)  # longer than a call can take: a killed worker's rows come free
 THREADS = 32
 LOOK_AGAIN_S = 0.5  # while calls are on their way
 RUN_S = 50
@@ -62,9 +60,7 @@ SIGNING_KEY_BYTES = 32
 # --- What is told ----------------------------------------------------------------------------------
 
 
-def queue(
-    invoice: Invoice, activity: Activity, *, confirmed: bool
-) -> WebhookDelivery | None:
+def queue(invoice: Invoice, activity: Activity, *, confirmed: bool) -> WebhookDelivery | None:
     """Write the call of the invoice's webhook about this payment, in the payment's transaction."""
     if not invoice.webhook or invoice.webhook_disabled_at:
         return None
@@ -83,9 +79,7 @@ def queue(
     return delivery
 
 
-def payload(
-    invoice: Invoice, activity: Activity, *, confirmed: bool
-) -> dict[str, object]:
+def payload(invoice: Invoice, activity: Activity, *, confirmed: bool) -> dict[str, object]:
     """The flat body of api.md 6; `hash` is the bolt11 or address that was paid."""
     body: dict[str, object] = {
         "amount": activity.amount_sat,
@@ -153,9 +147,7 @@ class Answer:
     is_refused: bool = False  # we do not go to this URL, now or later
 
 
-def deliver_due(
-    *, seconds: float = RUN_S, stopped: Callable[[], bool] = lambda: False
-) -> int:
+def deliver_due(*, seconds: float = RUN_S, stopped: Callable[[], bool] = lambda: False) -> int:
     """Make the calls that are due until there are none, for about `seconds`; returns how many.
 
     Any number of processes may do this at once. An endpoint gets one call at a time, so a slow
@@ -186,9 +178,7 @@ def _claim(at_most: int) -> list[Call]:
     pending = WebhookDelivery.objects.filter(state=WebhookDelivery.State.PENDING)
     busy = Exists(pending.filter(leased, endpoint=OuterRef("endpoint")))
     with transaction.atomic():
-        with (
-            connection.cursor() as cursor
-        ):  # two claims at once would see the same idle endpoint
+        with connection.cursor() as cursor:  # two claims at once would see the same idle endpoint
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('webhooks.claim'))")
         due = (
             pending.filter(~busy, next_attempt_at__lte=now)
@@ -200,9 +190,9 @@ def _claim(at_most: int) -> list[Call]:
         for delivery in due[:CLAIM_CANDIDATES] if at_most > 0 else []:
             first_of_endpoint.setdefault(delivery.endpoint, delivery)
         claimed = list(first_of_endpoint.values())[:at_most]
-        WebhookDelivery.objects.filter(
-            id__in=[delivery.id for delivery in claimed]
-        ).update(leased_until=now + LEASE)
+        WebhookDelivery.objects.filter(id__in=[delivery.id for delivery in claimed]).update(
+            leased_until=now + LEASE
+        )
     return [
         Call(
             delivery,
@@ -241,9 +231,7 @@ def headers(message_id: str, body: bytes, key: str) -> dict[str, str]:
         "content-type": "application/json",
         "webhook-id": message_id,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(key).sign(
-            message_id, now.astimezone(UTC), body.decode()
-        ),
+        "webhook-signature": Webhook(key).sign(message_id, now.astimezone(UTC), body.decode()),
     }
 
 
@@ -277,9 +265,7 @@ def _record(call: Call, answer: Answer) -> None:
     else:
         wait_for = max(_next_wait(delivery.attempts_count), _asked_wait(response))
         delivery.next_attempt_at = timezone.now() + wait_for
-    delivery.save(
-        update_fields=["attempts_count", "leased_until", "state", "next_attempt_at"]
-    )
+    delivery.save(update_fields=["attempts_count", "leased_until", "state", "next_attempt_at"])
 
 
 def _disable(invoice: Invoice) -> None:
@@ -288,9 +274,7 @@ def _disable(invoice: Invoice) -> None:
     WebhookDelivery.objects.filter(
         invoice=invoice, url=invoice.webhook, state=WebhookDelivery.State.PENDING
     ).update(state=WebhookDelivery.State.FAILED)
-    Event.objects.create(
-        user_id=invoice.user_id, kind="webhook.disabled", invoice_id=invoice.id
-    )
+    Event.objects.create(user_id=invoice.user_id, kind="webhook.disabled", invoice_id=invoice.id)
 
 
 def _next_wait(attempts: int) -> timedelta:

@@ -9,172 +9,369 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('accounts', '0002_ledger'),
+        ("accounts", "0002_ledger"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Cursor',
+            name="Cursor",
             fields=[
-                ('name', models.CharField(max_length=20, primary_key=True, serialize=False)),
-                ('value', models.CharField(max_length=100)),
-                ('node_id', models.CharField(blank=True, max_length=100)),
-                ('updated', models.DateTimeField(auto_now=True)),
+                ("name", models.CharField(max_length=20, primary_key=True, serialize=False)),
+                ("value", models.CharField(max_length=100)),
+                ("node_id", models.CharField(blank=True, max_length=100)),
+                ("updated", models.DateTimeField(auto_now=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Invoice',
+            name="Invoice",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('own', models.BooleanField(default=True, help_text='Created by the owner')),
-                ('type', models.CharField(choices=[('lightning', 'Lightning'), ('bitcoin', 'Bitcoin')], max_length=9)),
-                ('amount_sat', models.BigIntegerField(default=0)),
-                ('tip_sat', models.BigIntegerField(blank=True, null=True)),
-                ('received_sat', models.BigIntegerField(default=0, help_text='Settled so far, tip included')),
-                ('pending_sat', models.BigIntegerField(default=0, help_text='On-chain, seen but not credited')),
-                ('rate', models.DecimalField(decimal_places=8, max_digits=24, null=True)),
-                ('currency', models.CharField(max_length=3)),
-                ('memo', models.TextField(blank=True)),
-                ('items', models.JSONField(default=list)),
-                ('prompt', models.BooleanField(default=False)),
-                ('memo_prompt', models.BooleanField(default=False)),
-                ('request_id', models.CharField(blank=True, max_length=200)),
-                ('address_type', models.CharField(blank=True, max_length=11)),
-                ('hash', models.TextField(blank=True, help_text='Current bolt11 or address; blank while made')),
-                ('payment_hash', models.CharField(help_text='Of the current bolt11', max_length=64, null=True)),
-                ('preimage', models.CharField(max_length=64, null=True)),
-                ('webhook', models.URLField(blank=True, max_length=2000)),
-                ('webhook_disabled_at', models.DateTimeField(help_text='It answered 410 or never', null=True)),
-                ('secret', models.TextField(blank=True, help_text="Sealed; sent back in the webhook's body")),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('expiry_s', models.PositiveIntegerField()),
-                ('settled_at', models.DateTimeField(null=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='invoices', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("own", models.BooleanField(default=True, help_text="Created by the owner")),
+                (
+                    "type",
+                    models.CharField(
+                        choices=[("lightning", "Lightning"), ("bitcoin", "Bitcoin")], max_length=9
+                    ),
+                ),
+                ("amount_sat", models.BigIntegerField(default=0)),
+                ("tip_sat", models.BigIntegerField(blank=True, null=True)),
+                (
+                    "received_sat",
+                    models.BigIntegerField(default=0, help_text="Settled so far, tip included"),
+                ),
+                (
+                    "pending_sat",
+                    models.BigIntegerField(default=0, help_text="On-chain, seen but not credited"),
+                ),
+                ("rate", models.DecimalField(decimal_places=8, max_digits=24, null=True)),
+                ("currency", models.CharField(max_length=3)),
+                ("memo", models.TextField(blank=True)),
+                ("items", models.JSONField(default=list)),
+                ("prompt", models.BooleanField(default=False)),
+                ("memo_prompt", models.BooleanField(default=False)),
+                ("request_id", models.CharField(blank=True, max_length=200)),
+                ("address_type", models.CharField(blank=True, max_length=11)),
+                (
+                    "hash",
+                    models.TextField(
+                        blank=True, help_text="Current bolt11 or address; blank while made"
+                    ),
+                ),
+                (
+                    "payment_hash",
+                    models.CharField(help_text="Of the current bolt11", max_length=64, null=True),
+                ),
+                ("preimage", models.CharField(max_length=64, null=True)),
+                ("webhook", models.URLField(blank=True, max_length=2000)),
+                (
+                    "webhook_disabled_at",
+                    models.DateTimeField(help_text="It answered 410 or never", null=True),
+                ),
+                (
+                    "secret",
+                    models.TextField(
+                        blank=True, help_text="Sealed; sent back in the webhook's body"
+                    ),
+                ),
+                (
+                    "created",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("expiry_s", models.PositiveIntegerField()),
+                ("settled_at", models.DateTimeField(null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="invoices",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Address',
+            name="Address",
             fields=[
-                ('address', models.CharField(max_length=100, primary_key=True, serialize=False)),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('invoice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='addresses', to='invoices.invoice')),
+                ("address", models.CharField(max_length=100, primary_key=True, serialize=False)),
+                (
+                    "created",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "invoice",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="addresses",
+                        to="invoices.invoice",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'addresses',
+                "verbose_name_plural": "addresses",
             },
         ),
         migrations.CreateModel(
-            name='LightningRequest',
+            name="LightningRequest",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('state', models.CharField(choices=[('created', 'Created'), ('open', 'Open'), ('paid', 'Paid'), ('withdrawn', 'Withdrawn'), ('closed', 'Closed')], default='created', max_length=9)),
-                ('payment_hash', models.CharField(max_length=64, null=True, unique=True)),
-                ('bolt11', models.TextField(null=True)),
-                ('amount_msat', models.BigIntegerField(help_text='Null: the payer chooses', null=True)),
-                ('received_msat', models.BigIntegerField(default=0, help_text='From outside')),
-                ('comment', models.TextField(blank=True, help_text="The payer's, by LNURL")),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('invoice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='requests', to='invoices.invoice')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("created", "Created"),
+                            ("open", "Open"),
+                            ("paid", "Paid"),
+                            ("withdrawn", "Withdrawn"),
+                            ("closed", "Closed"),
+                        ],
+                        default="created",
+                        max_length=9,
+                    ),
+                ),
+                ("payment_hash", models.CharField(max_length=64, null=True, unique=True)),
+                ("bolt11", models.TextField(null=True)),
+                (
+                    "amount_msat",
+                    models.BigIntegerField(help_text="Null: the payer chooses", null=True),
+                ),
+                ("received_msat", models.BigIntegerField(default=0, help_text="From outside")),
+                ("comment", models.TextField(blank=True, help_text="The payer's, by LNURL")),
+                (
+                    "created",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "invoice",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="requests",
+                        to="invoices.invoice",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='WebhookDelivery',
+            name="WebhookDelivery",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('message_id', models.CharField(max_length=40, unique=True)),
-                ('url', models.URLField(max_length=2000)),
-                ('endpoint', models.CharField(help_text='scheme://host:port of the URL', max_length=300)),
-                ('body', models.TextField(help_text="Sealed: it may contain the invoice's secret")),
-                ('state', models.CharField(choices=[('pending', 'Pending'), ('delivered', 'Delivered'), ('failed', 'Given up')], default='pending', max_length=9)),
-                ('attempts_count', models.PositiveSmallIntegerField(default=0)),
-                ('next_attempt_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('leased_until', models.DateTimeField(null=True)),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('event', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='accounts.event')),
-                ('invoice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deliveries', to='invoices.invoice')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("message_id", models.CharField(max_length=40, unique=True)),
+                ("url", models.URLField(max_length=2000)),
+                (
+                    "endpoint",
+                    models.CharField(help_text="scheme://host:port of the URL", max_length=300),
+                ),
+                ("body", models.TextField(help_text="Sealed: it may contain the invoice's secret")),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("delivered", "Delivered"),
+                            ("failed", "Given up"),
+                        ],
+                        default="pending",
+                        max_length=9,
+                    ),
+                ),
+                ("attempts_count", models.PositiveSmallIntegerField(default=0)),
+                ("next_attempt_at", models.DateTimeField(default=django.utils.timezone.now)),
+                ("leased_until", models.DateTimeField(null=True)),
+                (
+                    "created",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "event",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="accounts.event",
+                    ),
+                ),
+                (
+                    "invoice",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deliveries",
+                        to="invoices.invoice",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'webhook deliveries',
+                "verbose_name_plural": "webhook deliveries",
             },
         ),
         migrations.CreateModel(
-            name='WebhookAttempt',
+            name="WebhookAttempt",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('status', models.PositiveSmallIntegerField(null=True)),
-                ('error', models.CharField(blank=True, max_length=200)),
-                ('response', models.TextField(blank=True, help_text='The first 1,000 characters')),
-                ('duration_ms', models.PositiveIntegerField()),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='attempts', to='invoices.webhookdelivery')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("status", models.PositiveSmallIntegerField(null=True)),
+                ("error", models.CharField(blank=True, max_length=200)),
+                ("response", models.TextField(blank=True, help_text="The first 1,000 characters")),
+                ("duration_ms", models.PositiveIntegerField()),
+                (
+                    "created",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="attempts",
+                        to="invoices.webhookdelivery",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Deposit',
+            name="Deposit",
             fields=[
-                ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
-                ('txid', models.CharField(max_length=64)),
-                ('vout', models.PositiveIntegerField()),
-                ('amount_sat', models.BigIntegerField()),
-                ('state', models.CharField(choices=[('seen', 'Seen'), ('credited', 'Credited'), ('conflicted', 'Conflicted'), ('reversed', 'Reversed')], default='seen', max_length=10)),
-                ('sequence', models.PositiveIntegerField(default=0)),
-                ('confirmations', models.IntegerField(default=0)),
-                ('confirmations_required', models.PositiveSmallIntegerField()),
-                ('block_hash', models.CharField(max_length=64, null=True)),
-                ('block_height', models.PositiveIntegerField(null=True)),
-                ('activity_id', models.UUIDField(null=True)),
-                ('created', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('credited_at', models.DateTimeField(null=True)),
-                ('address', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deposits', to='invoices.address')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=uuid.uuid4, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("txid", models.CharField(max_length=64)),
+                ("vout", models.PositiveIntegerField()),
+                ("amount_sat", models.BigIntegerField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("seen", "Seen"),
+                            ("credited", "Credited"),
+                            ("conflicted", "Conflicted"),
+                            ("reversed", "Reversed"),
+                        ],
+                        default="seen",
+                        max_length=10,
+                    ),
+                ),
+                ("sequence", models.PositiveIntegerField(default=0)),
+                ("confirmations", models.IntegerField(default=0)),
+                ("confirmations_required", models.PositiveSmallIntegerField()),
+                ("block_hash", models.CharField(max_length=64, null=True)),
+                ("block_height", models.PositiveIntegerField(null=True)),
+                ("activity_id", models.UUIDField(null=True)),
+                (
+                    "created",
+                    models.DateTimeField(default=django.utils.timezone.now, editable=False),
+                ),
+                ("credited_at", models.DateTimeField(null=True)),
+                (
+                    "address",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deposits",
+                        to="invoices.address",
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('state__in', ['seen', 'reversed'])), fields=['created'], name='deposit_waiting'), models.Index(condition=models.Q(('state', 'credited')), fields=['block_height'], name='deposit_shallow')],
-                'constraints': [models.UniqueConstraint(fields=('txid', 'vout'), name='one_row_per_outpoint'), models.CheckConstraint(condition=models.Q(('amount_sat__gt', 0)), name='deposit_is_positive')],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("state__in", ["seen", "reversed"])),
+                        fields=["created"],
+                        name="deposit_waiting",
+                    ),
+                    models.Index(
+                        condition=models.Q(("state", "credited")),
+                        fields=["block_height"],
+                        name="deposit_shallow",
+                    ),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("txid", "vout"), name="one_row_per_outpoint"),
+                    models.CheckConstraint(
+                        condition=models.Q(("amount_sat__gt", 0)), name="deposit_is_positive"
+                    ),
+                ],
             },
         ),
         migrations.AddIndex(
-            model_name='invoice',
-            index=models.Index(fields=['user', '-created'], name='invoices_of_user'),
+            model_name="invoice",
+            index=models.Index(fields=["user", "-created"], name="invoices_of_user"),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(('amount_sat__gte', 0)), name='invoice_amount_ge_0'),
+            model_name="invoice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("amount_sat__gte", 0)), name="invoice_amount_ge_0"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(('tip_sat__gte', 0)), name='invoice_tip_ge_0'),
+            model_name="invoice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("tip_sat__gte", 0)), name="invoice_tip_ge_0"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(('received_sat__gte', 0)), name='invoice_received_ge_0'),
+            model_name="invoice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("received_sat__gte", 0)), name="invoice_received_ge_0"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(('pending_sat__gte', 0)), name='invoice_pending_ge_0'),
+            model_name="invoice",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("pending_sat__gte", 0)), name="invoice_pending_ge_0"
+            ),
         ),
         migrations.AddIndex(
-            model_name='lightningrequest',
-            index=django.contrib.postgres.indexes.HashIndex(fields=['bolt11'], name='request_bolt11'),
+            model_name="lightningrequest",
+            index=django.contrib.postgres.indexes.HashIndex(
+                fields=["bolt11"], name="request_bolt11"
+            ),
         ),
         migrations.AddIndex(
-            model_name='lightningrequest',
-            index=models.Index(condition=models.Q(('state', 'withdrawn')), fields=['created'], name='request_to_withdraw'),
+            model_name="lightningrequest",
+            index=models.Index(
+                condition=models.Q(("state", "withdrawn")),
+                fields=["created"],
+                name="request_to_withdraw",
+            ),
         ),
         migrations.AddIndex(
-            model_name='lightningrequest',
-            index=models.Index(condition=models.Q(('state', 'created')), fields=['created'], name='request_unfinished'),
+            model_name="lightningrequest",
+            index=models.Index(
+                condition=models.Q(("state", "created")),
+                fields=["created"],
+                name="request_unfinished",
+            ),
         ),
         migrations.AddIndex(
-            model_name='webhookdelivery',
-            index=models.Index(condition=models.Q(('state', 'pending')), fields=['next_attempt_at'], name='delivery_due'),
+            model_name="webhookdelivery",
+            index=models.Index(
+                condition=models.Q(("state", "pending")),
+                fields=["next_attempt_at"],
+                name="delivery_due",
+            ),
         ),
         migrations.AddIndex(
-            model_name='webhookdelivery',
-            index=models.Index(condition=models.Q(('state', 'pending')), fields=['endpoint'], name='delivery_endpoint'),
+            model_name="webhookdelivery",
+            index=models.Index(
+                condition=models.Q(("state", "pending")),
+                fields=["endpoint"],
+                name="delivery_endpoint",
+            ),
         ),
     ]

@@ -72,15 +72,15 @@ def create_invoice(
     Calls a node, so not inside a transaction. The rate is ours, stamped now; a missing one stops
     only an amount in fiat. Raises `NodeUnavailable`, and then nothing is visible to anybody.
     """
+    if draft.currency and draft.currency not in rates.known_currencies():
+        raise rates.UnknownCurrency(field="/currency")
     currency = draft.currency or user.currency
-    rate = (
-        rates.rate(currency) if draft.fiat is not None else rates.rate_or_none(currency)
-    )
+    rate = rates.rate(currency) if draft.fiat is not None else rates.rate_or_none(currency)
     amount_sat = draft.amount_sat
     if draft.fiat is not None and rate:
         amount_sat = fiat_to_sat(draft.fiat, rate)
         if not 1 <= amount_sat <= MAX_SAT:
-            raise AmountOutOfRange(field="/invoice/amount")
+            raise AmountOutOfRange(field="/amount")
     _check(draft, amount_sat)
     invoice = Invoice(
         user=user,
@@ -112,7 +112,7 @@ def set_tip(invoice: Invoice, tip_sat: int) -> Invoice:
     """
     _require_unpaid(invoice)
     if invoice.amount_sat + tip_sat > settings.MAX_INVOICE_SAT:
-        raise InvalidTip(field="/invoice/tip")
+        raise InvalidTip(field="/tip")
     if tip_sat == invoice.tip_sat:
         return invoice
     if invoice.type == Invoice.Type.BITCOIN or not invoice.amount_sat:
@@ -140,12 +140,10 @@ def set_tip(invoice: Invoice, tip_sat: int) -> Invoice:
     return invoice
 
 
-def set_webhook(
-    invoice: Invoice, *, webhook: str | None, secret: str | None
-) -> Invoice:
+def set_webhook(invoice: Invoice, *, webhook: str | None, secret: str | None) -> Invoice:
     """Say whom to tell of payments; None leaves a value as it is, "" removes it."""
     if webhook:
-        check_url(webhook, kind="webhook", field="/invoice/webhook")
+        check_url(webhook, kind="webhook", field="/webhook")
     with transaction.atomic():
         invoice = lock(invoice.id)
         if webhook is not None:
@@ -159,18 +157,16 @@ def set_webhook(
 def _check(draft: InvoiceDraft, amount_sat: int) -> None:
     if draft.type not in Invoice.Type.values:
         raise InvalidType(draft.type)
-    if draft.currency and draft.currency not in rates.known_currencies():
-        raise rates.UnknownCurrency(field="/invoice/currency")
     if amount_sat > settings.MAX_INVOICE_SAT:
-        raise AmountOutOfRange(field="/invoice/amount")
+        raise AmountOutOfRange(field="/amount")
     if amount_sat + (draft.tip_sat or 0) > settings.MAX_INVOICE_SAT:
-        raise InvalidTip(field="/invoice/tip")
+        raise InvalidTip(field="/tip")
     if draft.type == Invoice.Type.BITCOIN and 0 < amount_sat < settings.MIN_DEPOSIT_SAT:
         raise AmountBelowMinimum()
     if len(draft.memo) > MEMO_MAX_CHARACTERS:
-        raise MemoTooLong(field="/invoice/memo")
+        raise MemoTooLong(field="/memo")
     if draft.webhook:
-        check_url(draft.webhook, kind="webhook", field="/invoice/webhook")
+        check_url(draft.webhook, kind="webhook", field="/webhook")
 
 
 def _with_address(invoice: Invoice, address_type: str) -> Invoice:

@@ -27,9 +27,7 @@ from invoices.services.receipts import add, lock, tell_webhook, tip_within
 logger = logging.getLogger(__name__)
 
 CURSOR = "bitcoin"
-REORG_BLOCKS = (
-    100  # credited deposits this close to the tip are compared with the active chain
-)
+REORG_BLOCKS = 100  # credited deposits this close to the tip are compared with the active chain
 WAITING = [Deposit.State.SEEN, Deposit.State.REVERSED]
 
 
@@ -53,24 +51,16 @@ def scan_bitcoin() -> None:
             next_block_hash = _note_new(node)
         except NodeRefused as refusal:
             if refusal.code == "block_unknown":
-                stop_sends(
-                    "the bitcoin node does not know a block that our deposits were in"
-                )
+                stop_sends("the bitcoin node does not know a block that our deposits were in")
             raise
         for deposit in Deposit.objects.filter(state__in=WAITING).order_by("created"):
             _follow(node, deposit)
-        Cursor.objects.update_or_create(
-            name=CURSOR, defaults={"value": next_block_hash}
-        )
+        Cursor.objects.update_or_create(name=CURSOR, defaults={"value": next_block_hash})
 
 
 def confirmations_required(amount_sat: int) -> int:
     """Confirmations before a deposit is credited: more for large amounts (design 7)."""
-    return max(
-        needed
-        for from_sat, needed in settings.CONFIRMATION_TIERS
-        if amount_sat >= from_sat
-    )
+    return max(needed for from_sat, needed in settings.CONFIRMATION_TIERS if amount_sat >= from_sat)
 
 
 def most_confirmations() -> int:
@@ -167,9 +157,7 @@ def _follow(node: BitcoinNode, deposit: Deposit) -> None:
     """Ask for this very transaction, and credit the deposit or mark it as conflicted."""
     transaction = node.transaction(deposit.txid)
     if transaction is None:
-        logger.error(
-            "the wallet does not know the transaction of deposit %s", deposit.outpoint
-        )
+        logger.error("the wallet does not know the transaction of deposit %s", deposit.outpoint)
     elif transaction.confirmations < 0:
         _conflict(deposit)
     elif _is_deep_enough(node, deposit, transaction):
@@ -177,14 +165,10 @@ def _follow(node: BitcoinNode, deposit: Deposit) -> None:
         _credit(deposit, transaction)
         failpoint("dep.after_credit")
     elif transaction.confirmations != deposit.confirmations:
-        Deposit.objects.filter(id=deposit.id).update(
-            confirmations=transaction.confirmations
-        )
+        Deposit.objects.filter(id=deposit.id).update(confirmations=transaction.confirmations)
 
 
-def _is_deep_enough(
-    node: BitcoinNode, deposit: Deposit, transaction: WalletTransaction
-) -> bool:
+def _is_deep_enough(node: BitcoinNode, deposit: Deposit, transaction: WalletTransaction) -> bool:
     return (
         transaction.confirmations >= deposit.confirmations_required
         and transaction.block_hash is not None
@@ -215,9 +199,7 @@ def _credit(deposit: Deposit, transaction: WalletTransaction) -> None:
     deposit.save()
     add(invoice, deposit.amount_sat)
     _count_pending(invoice)
-    activity = statement.change(
-        _line(deposit), status=Activity.Status.SETTLED, reason=""
-    )
+    activity = statement.change(_line(deposit), status=Activity.Status.SETTLED, reason="")
     tell_webhook(invoice, activity, confirmed=True)
 
 
@@ -303,9 +285,7 @@ def _reverse(deposit: Deposit) -> None:
 
 def _lock(deposit: Deposit) -> tuple[Invoice, Deposit]:
     """The deposit as it is now, with its invoice locked."""
-    invoice = lock(
-        Address.objects.values_list("invoice_id", flat=True).get(pk=deposit.address_id)
-    )
+    invoice = lock(Address.objects.values_list("invoice_id", flat=True).get(pk=deposit.address_id))
     return invoice, Deposit.objects.select_for_update().get(id=deposit.id)
 
 

@@ -89,9 +89,7 @@ def record_lightning_receipt(receipt: Receipt, *, moves_cursor: bool = False) ->
     if request:
         _credit(request, receipt)
     else:
-        logger.error(
-            "a receipt for the unknown label %r goes to suspense", receipt.label[:80]
-        )
+        logger.error("a receipt for the unknown label %r goes to suspense", receipt.label[:80])
         ledger.receive_unmatched(
             source=ledger.House.LIGHTNING,
             external_id=f"lightning:{receipt.payment_hash}",
@@ -112,9 +110,7 @@ def sweep_lightning() -> int:
         node = lightning()
         _checked_cursor(node)
         position, count = _position(CHANGES), 0
-        while changed := node.invoices_updated_since(
-            updated_index=position + 1, limit=SWEEP_ROWS
-        ):
+        while changed := node.invoices_updated_since(updated_index=position + 1, limit=SWEEP_ROWS):
             for invoice in changed:
                 if invoice.status == "paid":
                     record_lightning_receipt(_receipt_of(invoice))
@@ -173,11 +169,7 @@ def _request_of(label: str) -> LightningRequest | None:
 
 
 def _receipt_of(invoice: NodeInvoice) -> Receipt:
-    if (
-        invoice.received_msat is None
-        or invoice.preimage is None
-        or invoice.pay_index is None
-    ):
+    if invoice.received_msat is None or invoice.preimage is None or invoice.pay_index is None:
         raise NodeUnavailable("The node's record of a paid invoice is incomplete")
     return Receipt(
         label=invoice.label,
@@ -208,10 +200,7 @@ def _checked_cursor(node: LightningNode) -> int:
         _refuse_node(
             f"the Lightning node is {info.id}; the receipts so far came from {row.node_id}"
         )
-    if (
-        position
-        and node.next_receipt(after_pay_index=position - 1, timeout_s=1) is None
-    ):
+    if position and node.next_receipt(after_pay_index=position - 1, timeout_s=1) is None:
         _refuse_node(
             f"the Lightning node knows no receipt number {position}, which we have recorded"
         )
@@ -248,9 +237,7 @@ def withdraw_node_invoices() -> int:
     (M16); returns how many. Was it paid meanwhile, that is real money and is credited."""
     node = lightning()
     rows = list(
-        LightningRequest.objects.filter(state=LightningRequest.State.WITHDRAWN)[
-            :SWEEP_ROWS
-        ]
+        LightningRequest.objects.filter(state=LightningRequest.State.WITHDRAWN)[:SWEEP_ROWS]
     )
     for request in rows:
         _take_off(node, request)

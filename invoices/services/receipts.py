@@ -21,9 +21,7 @@ logger = logging.getLogger(__name__)
 
 def lock(invoice_id: UUID) -> Invoice:
     """The invoice, locked until the transaction ends."""
-    rows = Invoice.objects.select_for_update(no_key=True, of=("self",)).select_related(
-        "user"
-    )
+    rows = Invoice.objects.select_for_update(no_key=True, of=("self",)).select_related("user")
     return rows.get(id=invoice_id)
 
 

@@ -1,0 +1,137 @@
+"""POST /invoice, GET and POST /invoice/:key, GET /invoices (api.md 4, 5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.throttling import BaseThrottle
+
+from accounts.models import User
+from accounts.selectors import user_by_name
+from coinos.api import ApiView, WholeField, errors_at, ok, read
+from coinos.errors import InvalidRequest, NotFound, Unauthorized
+from coinos.throttling import throttle
+from invoices import services
+from invoices.errors import NotTheOwner
+from invoices.models import Invoice
+from invoices.selectors import get_invoice, invoices_of
+from invoices.serializers import (
+    InvoiceChanges,
+    InvoiceRequest,
+    PayeeFields,
+    invoice_json,
+    read_draft,
+)
+
+MOST_INVOICES = 1000
+
+CreateThrottle = throttle("invoice-create", limit=30, window_s=10)
+ReadThrottle = throttle("invoice-read", limit=100, window_s=10)
+EditThrottle = throttle("invoice-edit", limit=30, window_s=10)
+
+
+class CreateInvoiceView(ApiView):
+    """Make an invoice: one's own with a token, anybody's by `user.username`."""
+
+    required_scope = "receive"
+    read_only_token = True
+    optional_auth = True
+    throttle_classes = (CreateThrottle,)
+
+    @extend_schema(request=InvoiceRequest, responses={200: serializers.JSONField()})
+    def post(self, request: Request) -> Response:
+        draft, aid = read_draft(request.data)
+        user = _payee(request)
+        if aid is not None and aid != str(user.id):
+            raise NotFound("account not found")
+        with errors_at("/invoice"):
+            invoice = services.create_invoice(user, draft, own=request.user == user)
+        return ok(invoice_json(invoice, with_webhook=True))  # to who has just set it
+
+
+class InvoiceView(ApiView):
+    """Look at an invoice; before payment, set its tip."""
+
+    required_scope = "read"
+    read_only_token = True
+    optional_auth = True
+
+    def get_throttles(self) -> list[BaseThrottle]:
+        return [ReadThrottle() if self.request.method == "GET" else EditThrottle()]
+
+    @extend_schema(responses={200: serializers.JSONField()})
+    def get(self, request: Request, key: str) -> Response:
+        invoice = get_invoice(key)
+        return ok(
+            invoice_json(invoice, with_webhook=_knows_webhook(request, invoice), with_user=True)
+        )
+
+    @extend_schema(request=InvoiceChanges, responses={200: serializers.JSONField()})
+    def post(self, request: Request, key: str) -> Response:
+        if not isinstance(request.data.get("invoice"), dict):
+            raise InvalidRequest("no invoice object provided", field="/invoice")
+        changes = read(InvoiceChanges, request.data["invoice"], at="/invoice")
+        invoice = get_invoice(key)
+        sets_webhook = "webhook" in changes or "secret" in changes
+        with errors_at("/invoice"):
+            if sets_webhook:
+                _require_owner(request, invoice)
+            if "tip" in changes:
+                invoice = services.set_tip(invoice, changes["tip"])
+            if sets_webhook:
+                invoice = services.set_webhook(
+                    invoice, webhook=changes.get("webhook"), secret=changes.get("secret")
+                )
+        shown = sets_webhook or _knows_webhook(request, invoice)
+        return ok(invoice_json(invoice, with_webhook=shown))
+
+
+class PageFields(serializers.Serializer[Any]):
+    limit = WholeField(required=False, minimum=0, maximum=10**9)
+    offset = WholeField(required=False, minimum=0, maximum=10**9)
+
+
+class InvoicesView(ApiView):
+    """The account's invoices, newest first."""
+
+    required_scope = "read"
+    read_only_token = True
+    throttle_classes = (ReadThrottle,)
+
+    @extend_schema(parameters=[PageFields], responses={200: serializers.JSONField()})
+    def get(self, request: Request) -> Response:
+        page = read(PageFields, request.query_params.dict())
+        limit = min(page.get("limit") or MOST_INVOICES, MOST_INVOICES)
+        offset = page.get("offset", 0)
+        invoices = invoices_of(request.user)[offset : offset + limit]
+        with_webhook = not request.auth.is_read_only
+        return ok([invoice_json(invoice, with_webhook=with_webhook) for invoice in invoices])
+
+
+def _payee(request: Request) -> User:
+    """Who gets the money: the user named in the body, else whose token this is."""
+    named = request.data.get("user")
+    fields = read(PayeeFields, named, at="/user") if named is not None else {}
+    if fields.get("username"):
+        return user_by_name(fields["username"])
+    if request.auth is None:
+        raise Unauthorized("A valid token or a user to pay is required")
+    payee: User = request.user
+    return payee
+
+
+def _require_owner(request: Request, invoice: Invoice) -> None:
+    if request.auth is None or request.user != invoice.user:
+        raise NotTheOwner()
+    request.auth.require("receive", read_only_allowed=True)
+
+
+def _knows_webhook(request: Request, invoice: Invoice) -> bool:
+    """The owner, but not by a token that may only read (P15)."""
+    if request.auth is None or request.user != invoice.user:
+        return False
+    return not request.auth.is_read_only

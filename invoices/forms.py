@@ -1,0 +1,93 @@
+"""What people type to ask for money. Rules live in the services; forms only read."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from django import forms
+
+from accounts.models import User
+from accounts.statement import MEMO_MAX_CHARACTERS
+from coinos import rates
+from coinos.money import parse_decimal, parse_sat
+from invoices.models import Invoice
+from invoices.services import InvoiceDraft
+
+SATS = "sats"
+
+
+class AmountForm(forms.Form):
+    """An amount in sats or in the owner's currency, and a memo."""
+
+    amount = forms.CharField(
+        max_length=30,
+        label="Amount",
+        widget=forms.TextInput(
+            attrs={"inputmode": "decimal", "autocomplete": "off", "placeholder": "0"}
+        ),
+    )
+    unit = forms.ChoiceField(label="Unit", required=False)
+    memo = forms.CharField(
+        max_length=MEMO_MAX_CHARACTERS,
+        required=False,
+        label="What it is for",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "maxlength": MEMO_MAX_CHARACTERS}),
+    )
+
+    def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.owner = owner
+        units = [(SATS, "sats")]
+        if rates.rate_or_none(owner.currency):
+            units.append((owner.currency, owner.currency))
+        self.fields["unit"].choices = units  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        """Leaves `amount_sat` or `fiat`, whichever was meant."""
+        cleaned = super().clean() or {}
+        text = cleaned.get("amount", "").replace(" ", "").replace("\N{NO-BREAK SPACE}", "")
+        cleaned["amount_sat"], cleaned["fiat"] = 0, None
+        if not text or self.errors:
+            return cleaned
+        try:
+            if cleaned.get("unit") in ("", SATS):
+                cleaned["amount_sat"] = parse_sat(text)
+            else:
+                cleaned["fiat"] = parse_decimal(text.replace(",", "."))
+        except ValueError:
+            whole = cleaned.get("unit") in ("", SATS)
+            self.add_error(
+                "amount",
+                "Write a whole number of sats, in digits only"
+                if whole
+                else "Write an amount such as 12.50",
+            )
+        return cleaned
+
+    def draft(self, *, type: str = Invoice.Type.LIGHTNING) -> InvoiceDraft:
+        cleaned = self.cleaned_data
+        fiat: Decimal | None = cleaned["fiat"]
+        return InvoiceDraft(
+            type=type,
+            amount_sat=cleaned["amount_sat"],
+            fiat=fiat,
+            currency=self.owner.currency,
+            memo=cleaned["memo"],
+        )
+
+
+class ReceiveForm(AmountForm):
+    """An invoice of one's own; without an amount the payer chooses."""
+
+    type = forms.ChoiceField(
+        label="How",
+        choices=Invoice.Type.choices,
+        initial=Invoice.Type.LIGHTNING,
+        widget=forms.RadioSelect,
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["amount"].required = False
+        self.fields["amount"].help_text = "Leave empty and the payer chooses."

@@ -1,0 +1,91 @@
+"""The LNURL-pay endpoints. Errors are HTTP 200 with a reason, as wallets expect them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponseBase
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from coinos.api import ApiView, ok
+from coinos.errors import CoinosError, RateLimited
+from coinos.throttling import throttle
+from invoices import lnurl
+from invoices.models import Invoice
+
+LnurlThrottle = throttle("lnurl", limit=60, window_s=60)
+VerifyThrottle = throttle("lnurl-verify", limit=100, window_s=10)
+
+JSON = {200: serializers.JSONField()}
+
+
+class LnurlView(ApiView):
+    """Open to everybody; tokens and cookies are not looked at."""
+
+    authentication_classes: Any = ()
+    optional_auth = True
+    throttle_classes = (LnurlThrottle,)
+
+    def handle_exception(self, exc: Exception) -> HttpResponseBase:
+        if isinstance(exc, CoinosError) and not isinstance(exc, RateLimited):
+            return ok({"status": "ERROR", "reason": exc.message})
+        return super().handle_exception(exc)
+
+
+class PayRequestView(LnurlView):
+    """GET /.well-known/lnurlp/:username, /api/lnurlp/:username, /api/pay/:username[/:amount]."""
+
+    @extend_schema(responses=JSON)
+    def get(self, request: Request, username: str, amount: str | None = None) -> Response:
+        answer = lnurl.pay_request(username, amount)
+        return ok(
+            {
+                "tag": "payRequest",
+                "callback": _absolute("lnurl-callback", answer.token),
+                "minSendable": answer.min_msat,
+                "maxSendable": answer.max_msat,
+                "metadata": answer.metadata,
+                "commentAllowed": lnurl.COMMENT_CHARACTERS,
+            },
+        )
+
+
+class CallbackView(LnurlView):
+    """GET /api/lnurl/:token?amount=<msat>[&comment=]: the invoice."""
+
+    @extend_schema(responses=JSON)
+    def get(self, request: Request, token: str) -> Response:
+        invoice = lnurl.request_invoice(
+            token,
+            amount_msat=request.query_params.get("amount", ""),
+            comment=request.query_params.get("comment", ""),
+        )
+        verify = _absolute("lnurl-verify", invoice.id)
+        return ok({"pr": invoice.hash, "routes": [], "verify": verify})
+
+
+class VerifyView(LnurlView):
+    """GET /api/lnurl/verify/:id: has it been paid? (LUD-21)"""
+
+    throttle_classes = (VerifyThrottle,)
+
+    @extend_schema(responses=JSON)
+    def get(self, request: Request, invoice_id: str) -> Response:
+        invoice: Invoice = lnurl.settled_invoice(invoice_id)
+        return ok(
+            {
+                "status": "OK",
+                "settled": invoice.is_paid,
+                "preimage": invoice.preimage if invoice.is_paid else None,
+                "pr": invoice.hash,
+            },
+        )
+
+
+def _absolute(name: str, argument: object) -> str:
+    return settings.PUBLIC_URL + reverse(name, args=[argument])

@@ -1,0 +1,15 @@
+"""The pages of receiving, at the root. `person` is the site's last route: see coinos/urls.py."""
+
+from django.urls import path
+
+from invoices import views
+
+urlpatterns = [
+    path("receive", views.receive, name="receive"),
+    path("invoice/<uuid:invoice_id>", views.invoice, name="invoice"),
+    path("invoice/<uuid:invoice_id>/events", views.invoice_events, name="invoice_events"),
+    path("webhooks", views.webhook_settings, name="webhooks"),
+    path("webhooks/<uuid:delivery_id>", views.redeliver, name="redeliver"),
+]
+
+person_urls = [path("<str:username>", views.person, name="person")]

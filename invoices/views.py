@@ -1,0 +1,151 @@
+"""Pages for receiving: make an invoice, show it to whoever pays, public pages, webhooks."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts import streams
+from accounts.authentication import user_of
+from accounts.models import User
+from accounts.selectors import UserNotFound, user_by_name
+from accounts.views import password_is_confirmed, wallet, with_password
+from coinos.errors import CoinosError, NotFound
+from coinos.throttling import client_address
+from coinos.web import add_error, limit_rate, signed_in
+from invoices import selectors, services, webhooks
+from invoices.forms import AmountForm, ReceiveForm
+from invoices.models import Invoice
+
+DELIVERIES_SHOWN = 50
+
+# --- Asking for money ------------------------------------------------------------------------------
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def receive(request: HttpRequest) -> HttpResponse:
+    user = user_of(request)
+    form = ReceiveForm(request.POST or None, owner=user)
+    if form.is_valid():
+        draft = form.draft(type=form.cleaned_data["type"])
+        invoice = _create(request, user, form, draft, own=True)
+        if invoice:
+            return redirect("invoice", invoice.id)
+    context = {"form": form, "minimum_sat": settings.MIN_DEPOSIT_SAT, "here": "receive"}
+    return render(request, "invoices/receive.html", context, status=422 if form.errors else 200)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def person(request: HttpRequest, username: str) -> HttpResponse:
+    """`/alice`: her own wallet to herself; to others who she is and a form that pays her."""
+    owner = user_by_name(username)
+    viewer = _viewer(request)
+    if viewer == owner:
+        return wallet(request)
+    if owner.hidepay:
+        raise UserNotFound()
+    form = AmountForm(request.POST or None, owner=owner)
+    if form.is_valid():
+        invoice = _create(request, owner, form, form.draft(), own=False)
+        if invoice:
+            return redirect("invoice", invoice.id)
+    context = {"owner": owner, "form": form}
+    return render(request, "invoices/person.html", context, status=422 if form.errors else 200)
+
+
+def _create(
+    request: HttpRequest,
+    owner: User,
+    form: AmountForm,
+    draft: services.InvoiceDraft,
+    *,
+    own: bool,
+) -> Invoice | None:
+    """The new invoice, or None when it was refused and the form says why."""
+    limit_rate(request, "invoice", limit=30, window_s=10)
+    try:
+        return services.create_invoice(owner, draft, own=own)
+    except CoinosError as error:
+        add_error(form, error)
+        return None
+
+
+# --- Showing an invoice to whoever pays it ---------------------------------------------------------
+
+
+@require_GET
+def invoice(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
+    """The invoice and what became of it. Nobody needs an account to see it.
+
+    `?seen=` is what the open page shows already: 204 when that is still true."""
+    found = selectors.get_invoice(str(invoice_id))
+    state = f"{found.status}-{found.received_sat}-{found.pending_sat}-{found.tip_sat or 0}"
+    if request.GET.get("seen") == state:
+        return HttpResponse(status=204)
+    is_lightning = found.type == Invoice.Type.LIGHTNING
+    context = {
+        "invoice": found,
+        "state": state,
+        "is_owner": _viewer(request) == found.user,
+        "payload": found.hash.upper() if is_lightning else found.text,
+        "missing_sat": max(0, found.total_sat - found.received_sat),
+        "excess_sat": max(0, found.received_sat - found.total_sat),
+        "here": "receive",
+    }
+    return render(request, "invoices/invoice.html", context)
+
+
+async def invoice_events(
+    request: HttpRequest, invoice_id: UUID
+) -> HttpResponse | StreamingHttpResponse:
+    """Server-sent events of one invoice: that something happened, without details."""
+    if not await sync_to_async(selectors.find_invoice)(str(invoice_id)):
+        raise NotFound()
+    caller = await sync_to_async(client_address)(request)
+    return await streams.respond(request, streams.watch_invoice(invoice_id, caller=caller))
+
+
+# --- Webhooks --------------------------------------------------------------------------------------
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def webhook_settings(request: HttpRequest) -> HttpResponse:
+    """What was delivered; POST shows or replaces the signing secret."""
+    user = user_of(request)
+    form = with_password(request, forms.Form(request.POST or None))
+    context: dict[str, object] = {
+        "form": form,
+        "deliveries": selectors.deliveries_of(user)[:DELIVERIES_SHOWN],
+        "here": "settings",
+    }
+    if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
+        rotate = "rotate" in request.POST
+        context["secret"] = (
+            webhooks.rotate_signing_secret(user) if rotate else webhooks.signing_secret(user)
+        )
+    return render(request, "invoices/webhooks.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+@signed_in
+def redeliver(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
+    delivery = selectors.deliveries_of(user_of(request)).filter(id=delivery_id).first()
+    if delivery is None:
+        raise NotFound()
+    webhooks.redeliver(delivery)
+    messages.success(request, "The call is made again within a few seconds")
+    return redirect("webhooks")
+
+
+def _viewer(request: HttpRequest) -> User | None:
+    """Who is signed in, if anybody."""
+    return user_of(request) if getattr(request, "credential", None) else None
