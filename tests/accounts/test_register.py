@@ -17,9 +17,7 @@ PUBKEY = nostr.keypair_of("11" * 32).pubkey
 
 
 def register(username: object, password: object = "hunter2", **more: object) -> Any:
-    return Api().post(
-        "/register", {"user": {"username": username, "password": password} | more}
-    )
+    return Api().post("/register", {"user": {"username": username, "password": password} | more})
 
 
 def test_the_documented_request_opens_an_account(db: None) -> None:
@@ -91,17 +89,13 @@ def test_a_nostr_key_belongs_to_one_account(db: None) -> None:
         ("x" * 24, "x" * 24),
     ],
 )
-def test_names_are_stored_in_lower_case_without_spaces(
-    db: None, typed: str, stored: str
-) -> None:
+def test_names_are_stored_in_lower_case_without_spaces(db: None, typed: str, stored: str) -> None:
     answer = register(typed)
     assert (answer.status_code, answer.body["username"]) == (200, stored)
 
 
 @pytest.mark.parametrize("name", ["alice", "ALICE", " a l i c e "])
-def test_a_taken_name_is_refused_in_words_that_clients_know(
-    alice: User, name: str
-) -> None:
+def test_a_taken_name_is_refused_in_words_that_clients_know(alice: User, name: str) -> None:
     answer = register(name)
     assert (answer.status_code, answer.body["code"]) == (409, "username_taken")
     assert answer.body["message"] == answer.body["error"] == "Username alice taken"
@@ -125,9 +119,7 @@ def test_a_taken_name_is_refused_in_words_that_clients_know(
         "<b>",
     ],
 )
-def test_a_name_of_anything_but_plain_letters_and_digits_is_refused(
-    db: None, name: str
-) -> None:
+def test_a_name_of_anything_but_plain_letters_and_digits_is_refused(db: None, name: str) -> None:
     """P14"""
     answer = register(name)
     assert (answer.status_code, answer.body["code"]) == (400, "invalid_username")
@@ -135,9 +127,7 @@ def test_a_name_of_anything_but_plain_letters_and_digits_is_refused(
     assert not User.objects.exists()
 
 
-@pytest.mark.parametrize(
-    "name", ["admin", "api", "Ecash", "settings", "undefined1", "ws", "login"]
-)
+@pytest.mark.parametrize("name", ["admin", "api", "Ecash", "settings", "undefined1", "ws", "login"])
 def test_names_of_routes_are_refused(db: None, name: str) -> None:
     answer = register(name)
     assert (answer.status_code, answer.body["message"]) == (400, "Invalid username")
