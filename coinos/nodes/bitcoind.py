@@ -143,7 +143,7 @@ class BitcoinCore:
         except RpcError as error:
             if error.code == NOT_FOUND:
                 raise NodeRefused("The node knows no such block", code="block_unknown") from None
-            raise _refused(error) from None
+            raise NodeUnavailable() from None
         # -1 for a block that is not in the best chain
         return header.integer("confirmations", minimum=-1) > 0
 
@@ -182,7 +182,7 @@ class BitcoinCore:
         except RpcError as error:
             if error.code == NOT_FOUND:
                 return False
-            raise _refused(error) from None
+            raise NodeUnavailable() from None
         return reply.boolean("ismine")
 
     def receipts_since(self, block_hash: str | None, *, confirmations: int) -> Receipts:
@@ -195,7 +195,7 @@ class BitcoinCore:
         except RpcError as error:
             if error.code == NOT_FOUND:
                 raise NodeRefused("The node knows no such block", code="block_unknown") from None
-            raise _refused(error) from None
+            raise NodeUnavailable() from None
         reply = Reply(answer, "listsinceblock")
         return Receipts(
             outputs=tuple(
@@ -215,7 +215,7 @@ class BitcoinCore:
         except RpcError as error:
             if error.code == NOT_FOUND:
                 return None
-            raise _refused(error) from None
+            raise NodeUnavailable() from None
         confirmations = _confirmations(reply)
         return WalletTransaction(
             txid=reply.hash32("txid"),
@@ -238,7 +238,7 @@ class BitcoinCore:
         except RpcError as error:
             if error.code == NOT_FOUND:
                 return False
-            raise _refused(error) from None
+            raise NodeUnavailable() from None
         return True
 
     def balance(self) -> BitcoinBalance:
@@ -324,7 +324,7 @@ class BitcoinCore:
                 )
             except RpcError as error:
                 if error.code != INVALID_PARAMETER:
-                    raise _refused(error) from None
+                    raise NodeUnavailable() from None
 
     def _unlock_quietly(self, inputs: tuple[tuple[str, int], ...]) -> None:
         try:
@@ -349,18 +349,18 @@ class BitcoinCore:
     # --- calling -------------------------------------------------------------------------------
 
     def _node(self, method: NodeMethod, *params: object) -> object:
-        """A call to the node whose every error reply is a refusal."""
+        """A call to the node that asks what is: an error reply tells us nothing."""
         try:
             return self._call(method, *params)
-        except RpcError as error:
-            raise _refused(error) from None
+        except RpcError:
+            raise NodeUnavailable() from None
 
     def _own_wallet(self, method: WalletMethod, *params: object) -> object:
-        """A call to our wallet whose every error reply is a refusal."""
+        """The same of our wallet."""
         try:
             return self._call_wallet(method, *params)
-        except RpcError as error:
-            raise _refused(error) from None
+        except RpcError:
+            raise NodeUnavailable() from None
 
     def _call_wallet(self, method: WalletMethod, *params: object) -> object:
         """`_call` on our wallet. -18 says that nothing ran because the wallet is not loaded, so
@@ -421,7 +421,7 @@ class BitcoinCore:
             elif code not in (*NOT_JSON, WARMING_UP):
                 raise RpcError(code, str(error.message)) from None
             raise NodeUnavailable() from None
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # Sockets and parsers fail in many ways, and their texts may hold the payload.
             code = type(error).__name__
             raise NodeUnavailable() from None
@@ -484,8 +484,4 @@ def _cannot_prepare(error: RpcError) -> NodeRefused | NodeUnavailable:
     if error.code == WALLET_LOCKED:
         logger.critical("the wallet of bitcoind is locked: withdrawals wait")
         return NodeUnavailable()
-    return _refused(error)
-
-
-def _refused(error: RpcError) -> NodeRefused:
     return NodeRefused(f"The Bitcoin node refused: {error.message}")

@@ -10,12 +10,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import socket
 import time
 from collections.abc import Mapping
 from typing import Literal, get_args
-
-from pyln.client.lightning import UnixDomainSocketRpc, UnixSocket
 
 from coinos.errors import NodeUnavailable
 from coinos.nodes.base import (
@@ -30,6 +27,7 @@ from coinos.nodes.base import (
     Receipt,
 )
 from coinos.nodes.replies import MAX_INDEX, MAX_MSAT, MAX_TIME_S, Reply, RpcError, unreadable
+from coinos.nodes.unix_rpc import DeadlineRpc
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +61,7 @@ LABEL_EXISTS = 900
 WAIT_TIMED_OUT = 904
 LABEL_UNKNOWN = 905
 STATUS_DIFFERS = 906
+NO_INVOICE_FETCHED = (1002, 1003, 1004, 1005)
 
 # What xpay's own errors mean for the payer (nodes.md 3). A code that is not here is unknown.
 PAY_ERRORS = {
@@ -109,7 +108,7 @@ class CoreLightning:
         self._margin_s = margin_s
 
     def info(self) -> LightningInfo:
-        reply = Reply(self._call("getinfo"), "getinfo")
+        reply = Reply(self._read("getinfo", {}), "getinfo")
         behind = reply.raw.keys() & {"warning_bitcoind_sync", "warning_lightningd_sync"}
         features = reply.optional(reply.nested, "our_features")
         return LightningInfo(
@@ -215,7 +214,7 @@ class CoreLightning:
         """A BOLT12 offer. Not idempotent: the same arguments make another offer (nodes.md 6)."""
         amount = "any" if amount_msat is None else _msat(amount_msat)
         params = {"amount": amount, "description": description, "label": label}
-        return Reply(self._read("offer", params), "offer").text("bolt12")
+        return Reply(self._ask("offer", params), "offer").text("bolt12")
 
     # --- paying --------------------------------------------------------------------------------
 
@@ -223,11 +222,9 @@ class CoreLightning:
         if len(payment_request) > MAX_REQUEST_CHARS or not payment_request.isascii():
             raise NodeRefused("This is not a Lightning invoice or offer")
         try:
-            reply = Reply(self._call("decode", {"string": payment_request}), "decode")
-        except RpcError as error:
-            if error.code == BAD_PARAMETERS:
-                raise NodeRefused("This is not a Lightning invoice or offer") from None
-            raise _refused(error) from None
+            reply = Reply(self._ask("decode", {"string": payment_request}), "decode")
+        except NodeRefused:
+            raise NodeRefused("This is not a Lightning invoice or offer") from None
         if not reply.boolean("valid"):
             raise NodeRefused("This Lightning invoice or offer is not valid")
         match reply.text("type"):
@@ -243,7 +240,7 @@ class CoreLightning:
         params: dict[str, object] = {"offer": offer, "timeout": FETCH_INVOICE_TIMEOUT_S}
         if amount_msat is not None:
             params["amount_msat"] = _msat(amount_msat)
-        reply = Reply(self._read("fetchinvoice", params), "fetchinvoice")
+        reply = Reply(self._ask("fetchinvoice", params), "fetchinvoice")
         changes = reply.optional(reply.nested, "changes")
         if changes is not None and "amount_msat" in changes.raw:
             raise NodeRefused("The recipient asks for another amount than the offer says")
@@ -325,7 +322,14 @@ class CoreLightning:
     # --- calling -------------------------------------------------------------------------------
 
     def _read(self, method: Method, params: Mapping[str, object]) -> object:
-        """A call whose every error reply is a refusal."""
+        """A call that asks what is: an error reply tells us nothing."""
+        try:
+            return self._call(method, params)
+        except RpcError:
+            raise NodeUnavailable() from None
+
+    def _ask(self, method: Method, params: Mapping[str, object]) -> object:
+        """A call that may be refused."""
         try:
             return self._call(method, params)
         except RpcError as error:
@@ -345,77 +349,17 @@ class CoreLightning:
         started = time.monotonic()
         code: int | str = "ok"
         try:
-            rpc = _Rpc(self._path, caller_name="coinos")
+            rpc = DeadlineRpc(self._path, caller_name="coinos")
             return rpc.ask(method, params or {}, timeout_s or self._timeout_s)
         except RpcError as error:
             code = error.code
             raise
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # Sockets and parsers fail in many ways, and their texts may hold the payload.
             code = type(error).__name__
             raise NodeUnavailable() from None
         finally:
             logger.debug("lightning %s %s %.3f s", method, code, time.monotonic() - started)
-
-
-class _Rpc(UnixDomainSocketRpc):
-    """pyln-client's framing, with a deadline and without its logging of payloads."""
-
-    def ask(self, method: str, params: Mapping[str, object], timeout_s: float) -> object:
-        call_id = self.get_json_id(method, None)
-        request = {"jsonrpc": "2.0", "method": method, "params": dict(params), "id": call_id}
-        sock = _DeadlineSocket(self.socket_path, timeout_s)
-        try:
-            self._writeobj(sock, request)
-            answer, _ = self._readobj(sock)
-        finally:
-            sock.close()
-        # A closed connection reads as {"error": "<text>"} without an id.
-        if not isinstance(answer, dict) or answer.get("id") != call_id:
-            raise ConnectionError
-        if "error" in answer:
-            error = answer["error"]
-            code, message = error["code"], error.get("message", "")
-            if isinstance(code, bool) or not isinstance(code, int):
-                raise ConnectionError
-            raise RpcError(code, str(message))
-        return answer["result"]
-
-
-class _DeadlineSocket(UnixSocket):
-    """A unix socket with one deadline over connecting, sending and all reading."""
-
-    def __init__(self, path: str, timeout_s: float) -> None:
-        self._deadline = time.monotonic() + timeout_s
-        super().__init__(path)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._arm()
-        if len(os.fsencode(self.path)) < 108:
-            self.sock.connect(self.path)
-            return
-        # A socket address holds 107 bytes; a longer path is reached through its open directory.
-        directory, name = os.path.split(self.path)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            self.sock.connect(f"/proc/self/fd/{descriptor}/{name}")
-        finally:
-            os.close(descriptor)
-
-    def sendall(self, b: bytes) -> None:
-        self._arm()
-        super().sendall(b)
-
-    def recv(self, length: int) -> bytes:
-        self._arm()
-        return super().recv(length)
-
-    def _arm(self) -> None:
-        left_s = self._deadline - time.monotonic()
-        if left_s <= 0:
-            raise TimeoutError
-        self.sock.settimeout(left_s)
 
 
 def _msat(amount_msat: int) -> str:
@@ -433,8 +377,11 @@ def _index(value: int) -> int:
     return value
 
 
-def _refused(error: RpcError) -> NodeRefused:
-    return NodeRefused(f"The Lightning node refused: {error.message}")
+def _refused(error: RpcError) -> NodeRefused | NodeUnavailable:
+    """A refusal, when the code says that lightningd understood and did nothing."""
+    if error.code in (BAD_PARAMETERS, *NO_INVOICE_FETCHED):
+        return NodeRefused(f"The Lightning node refused: {error.message}")
+    return NodeUnavailable()
 
 
 def _preimage(reply: Reply, key: str) -> str:

@@ -167,7 +167,11 @@ class ScriptedBitcoin(Script):
                     "error": answer.error if failed else None,
                     "id": body["id"],
                 }
-                self._send(500 if failed else 200, json.dumps(reply).encode(), "application/json")
+                self._send(
+                    500 if failed else 200,
+                    json.dumps(reply).encode(),
+                    "application/json",
+                )
 
             def _send(self, status: int, body: bytes, content_type: str) -> None:
                 with suppress(OSError):
@@ -195,7 +199,13 @@ class ScriptedBitcoin(Script):
 
 
 # the float is no number of sats either, when a bitcoin amount is read from it
-SPOILS = {"missing": None, "string": "7", "float": 0.123456789, "nan": float("nan"), "negative": -7}
+SPOILS = {
+    "missing": None,
+    "string": "7",
+    "float": 0.123456789,
+    "nan": float("nan"),
+    "negative": -7,
+}
 
 
 def spoiled(value: Any, path: tuple[Any, ...], how: str) -> Any:

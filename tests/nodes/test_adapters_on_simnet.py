@@ -49,9 +49,7 @@ def test_a_held_payment_stays_unknown_at_any_age_and_settles_when_released(world
 
     world.control.release(payment_hash)
     settled = verdict(world, payment_hash)
-    assert settled == Settled(
-        100, world.control.payment(payment_hash)["preimage"], True
-    )
+    assert settled == Settled(100, world.control.payment(payment_hash)["preimage"], True)
 
 
 def test_a_payment_whose_answer_is_dropped_is_found_settled(world):
@@ -117,9 +115,7 @@ def test_a_wait_survives_a_restart_of_the_node_by_asking_again(world):
     )
     cursor = max((r.pay_index for r in all_receipts(world)), default=0)
     with ThreadPoolExecutor(1) as threads:
-        wait = threads.submit(
-            world.lightning.next_receipt, after_pay_index=cursor, timeout_s=20
-        )
+        wait = threads.submit(world.lightning.next_receipt, after_pay_index=cursor, timeout_s=20)
         time.sleep(0.3)
         world.control.restart()
         with pytest.raises(NodeUnavailable):
@@ -127,9 +123,7 @@ def test_a_wait_survives_a_restart_of_the_node_by_asking_again(world):
 
     world.pay(invoice.bolt11)
 
-    assert (
-        world.lightning.next_receipt(after_pay_index=cursor, timeout_s=5).label == label
-    )
+    assert world.lightning.next_receipt(after_pay_index=cursor, timeout_s=5).label == label
 
 
 def all_receipts(world: Simnet):
@@ -181,14 +175,10 @@ def test_a_broadcast_whose_answer_is_lost_is_given_again(world):
         subtract_fee=False,
         lock_inputs=True,
     )
-    world.control.set_faults(
-        [{"kind": "exec_then_drop", "method": "sendrawtransaction"}]
-    )
+    world.control.set_faults([{"kind": "exec_then_drop", "method": "sendrawtransaction"}])
     with pytest.raises(NodeUnavailable):
         world.bitcoin.broadcast(signed.hex)
     world.control.clear_faults()
 
     assert world.bitcoin.broadcast(signed.hex).state == "accepted"
-    assert [sent["txid"] for sent in world.control.chain_truth()["sent"]].count(
-        signed.txid
-    ) == 1
+    assert [sent["txid"] for sent in world.control.chain_truth()["sent"]].count(signed.txid) == 1

@@ -146,7 +146,10 @@ def test_one_transaction_that_pays_two_addresses_is_two_outputs(bitcoin, bitcoin
 
     outputs = bitcoin.receipts_since(None, confirmations=1).outputs
 
-    assert [(output.vout, output.amount_sat) for output in outputs] == [(0, 200_000), (1, 100_000)]
+    assert [(output.vout, output.amount_sat) for output in outputs] == [
+        (0, 200_000),
+        (1, 100_000),
+    ]
     assert len({output.txid for output in outputs}) == 1
 
 
@@ -197,7 +200,10 @@ def test_a_confirmed_conflict_is_a_negative_depth_without_outputs(bitcoin, bitco
 
 def test_a_replaced_deposit_names_its_rival(bitcoin, bitcoind):
     """M25"""
-    bitcoind.will(gettransaction=answer_of(trace("gettransaction: replaced")), getmempoolentry=GONE)
+    bitcoind.will(
+        gettransaction=answer_of(trace("gettransaction: replaced")),
+        getmempoolentry=GONE,
+    )
 
     transaction = bitcoin.transaction("df" * 32)
 
@@ -269,7 +275,8 @@ def test_only_addresses_of_our_network_are_valid(bitcoin, bitcoind, scenario, va
 
 
 @pytest.mark.parametrize(
-    ("scenario", "ours"), [("getaddressinfo: ours", True), ("getaddressinfo: nonsense", False)]
+    ("scenario", "ours"),
+    [("getaddressinfo: ours", True), ("getaddressinfo: nonsense", False)],
 )
 def test_the_wallet_knows_its_own_addresses(bitcoin, bitcoind, scenario, ours):
     bitcoind.will(getaddressinfo=answer_of(trace(scenario)))
@@ -308,7 +315,13 @@ def test_without_estimates_every_rate_is_the_relay_floor(bitcoin, bitcoind):
 
 
 def test_estimates_are_rounded_up_to_whole_sats(bitcoin, bitcoind):
-    estimates(bitcoind, fastest=0.00020001, half_hour=0.00012, hour=0.00011001, economy=0.00003)
+    estimates(
+        bitcoind,
+        fastest=0.00020001,
+        half_hour=0.00012,
+        hour=0.00011001,
+        economy=0.00003,
+    )
 
     assert bitcoin.fee_rates() == FeeRates(21, 12, 12, 3, 1)
 
@@ -367,7 +380,12 @@ def test_a_payment_is_signed_and_not_broadcast(bitcoin, bitcoind):
         None,
         "unset",
         2,
-        {"add_to_wallet": False, "lock_unspents": True, "minconf": 1, "replaceable": True},
+        {
+            "add_to_wallet": False,
+            "lock_unspents": True,
+            "minconf": 1,
+            "replaceable": True,
+        },
     ]
     assert signed == SignedTransaction(
         txid=reply["txid"], hex=reply["hex"], inputs=INPUTS, fee_sat=416, vsize=208
@@ -451,7 +469,12 @@ def test_a_locked_wallet_makes_withdrawals_wait(bitcoin, bitcoind):
 
 @pytest.mark.parametrize(
     "change",
-    [{"amount_sat": 0}, {"amount_sat": -1}, {"fee_rate_sat_vb": 0}, {"fee_rate_sat_vb": 501}],
+    [
+        {"amount_sat": 0},
+        {"amount_sat": -1},
+        {"fee_rate_sat_vb": 0},
+        {"fee_rate_sat_vb": 501},
+    ],
 )
 def test_an_amount_or_rate_out_of_range_never_reaches_the_node(bitcoin, bitcoind, change):
     """F08"""
@@ -487,8 +510,14 @@ def test_unlocking_nothing_does_not_release_everything(bitcoin, bitcoind):
     ("answer", "state"),
     [
         (answer_of(trace("sendrawtransaction")), "accepted"),
-        (answer_of(trace("sendrawtransaction: again while in the mempool")), "accepted"),
-        (Error({"code": -27, "message": "Transaction outputs already in utxo set"}), "accepted"),
+        (
+            answer_of(trace("sendrawtransaction: again while in the mempool")),
+            "accepted",
+        ),
+        (
+            Error({"code": -27, "message": "Transaction outputs already in utxo set"}),
+            "accepted",
+        ),
         (answer_of(trace("sendrawtransaction: again after confirmation")), "ambiguous"),
         (answer_of(trace("sendrawtransaction: inputs missing or spent")), "ambiguous"),
         (Error({"code": -26, "message": "min relay fee not met"}), "refused"),
@@ -542,7 +571,15 @@ def test_a_wallet_that_does_not_exist_is_made_on_regtest(bitcoin, bitcoind):
 
     bitcoin.balance()
 
-    assert bitcoind.params("createwallet") == ["coinos", False, False, "", False, True, True]
+    assert bitcoind.params("createwallet") == [
+        "coinos",
+        False,
+        False,
+        "",
+        False,
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize(("chain", "code"), [("main", -18), ("signet", -18), ("regtest", -4)])

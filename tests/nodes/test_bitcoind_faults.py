@@ -44,6 +44,7 @@ BROKEN = {
     "503, work queue full": Raw(b"Work queue depth exceeded", status=503, content_type="text/html"),
     "500, not JSON": Raw(b"oops", status=500),
     "warming up": Error({"code": -28, "message": "Loading block index…"}),
+    "an error nobody expects": Error({"code": -1, "message": "?"}),
     "error a text": Error("oops"),
     "error a text about a message": Error("message"),
     "error without code": Error({"message": "?"}),

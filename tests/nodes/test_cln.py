@@ -25,8 +25,16 @@ def test_info_says_who_the_node_is(lightning, lightningd):
     info = lightning.info()
 
     assert info.id == "0383bcad711c15961cdd87f3fc9de7c78c724c0ef48fe16f1bcc9dcf836b2beb28"
-    assert (info.network, info.version, info.blockheight) == ("regtest", "v26.06.6", 133)
-    assert (info.num_peers, info.num_active_channels, info.fees_collected_msat) == (1, 1, 0)
+    assert (info.network, info.version, info.blockheight) == (
+        "regtest",
+        "v26.06.6",
+        133,
+    )
+    assert (info.num_peers, info.num_active_channels, info.fees_collected_msat) == (
+        1,
+        1,
+        0,
+    )
     assert info.synced
     assert info.features["node"] == "808898880a8a59a1"
 
@@ -118,7 +126,11 @@ def test_an_invoice_is_found_by_its_label(lightning, lightningd):
         1_000_000,
         1_000_000,
     )
-    assert (invoice.pay_index, invoice.created_index, invoice.updated_index) == (1, 1, 1)
+    assert (invoice.pay_index, invoice.created_index, invoice.updated_index) == (
+        1,
+        1,
+        1,
+    )
 
 
 def test_an_expired_invoice_has_received_nothing(lightning, lightningd):
@@ -126,7 +138,11 @@ def test_an_expired_invoice_has_received_nothing(lightning, lightningd):
 
     invoice = lightning.invoice_by_label("short-fbc69d")
 
-    assert (invoice.status, invoice.received_msat, invoice.updated_index) == ("expired", None, 3)
+    assert (invoice.status, invoice.received_msat, invoice.updated_index) == (
+        "expired",
+        None,
+        3,
+    )
 
 
 def test_an_unknown_label_is_none(lightning, lightningd):
@@ -184,7 +200,11 @@ def test_updated_invoices_come_in_the_order_of_their_updates(lightning, lightnin
 
     [invoice] = lightning.invoices_updated_since(updated_index=1, limit=500)
 
-    assert lightningd.params("listinvoices") == {"index": "updated", "start": 1, "limit": 500}
+    assert lightningd.params("listinvoices") == {
+        "index": "updated",
+        "start": 1,
+        "limit": 500,
+    }
     assert (invoice.label, invoice.status) == ("fixed-fbc69d", "paid")
 
 
@@ -192,7 +212,10 @@ def test_an_unpaid_invoice_is_deleted(lightning, lightningd):
     lightningd.will(delinvoice=Result(trace("listinvoices: by label")["result"]["invoices"][0]))
 
     assert lightning.delete_unpaid_invoice("fixed-fbc69d")
-    assert lightningd.params("delinvoice") == {"label": "fixed-fbc69d", "status": "unpaid"}
+    assert lightningd.params("delinvoice") == {
+        "label": "fixed-fbc69d",
+        "status": "unpaid",
+    }
 
 
 @pytest.mark.parametrize("code", [905, 906])
@@ -268,7 +291,8 @@ def test_an_offer_is_read(lightning, lightningd):
 
 
 @pytest.mark.parametrize(
-    "change", [{"offer_currency": "EUR", "offer_amount": 100}, {"offer_chains": ["11" * 32]}]
+    "change",
+    [{"offer_currency": "EUR", "offer_amount": 100}, {"offer_chains": ["11" * 32]}],
 )
 def test_an_offer_in_another_money_is_refused(lightning, lightningd, change):
     lightningd.will(decode=Result(trace("decode: offer")["result"] | change))

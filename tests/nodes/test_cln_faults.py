@@ -44,6 +44,7 @@ BROKEN = {
     "result a text": Result("ok"),
     "result a list": Result([{}]),
     "an empty result": Result({}),
+    "an error nobody expects": Error({"code": -1, "message": "?"}),
     "error a text": Error("Connection to RPC server lost."),
     "error null": Error(None),
     "error without code": Error({"message": "?"}),
@@ -102,14 +103,20 @@ def test_a_socket_path_longer_than_an_address_is_reached(lightning, lightningd, 
 def test_the_log_never_holds_a_payload(lightning, lightningd, caplog):
     caplog.set_level(logging.DEBUG)
     lightningd.will(
-        waitanyinvoice=answer_of(trace("waitanyinvoice: paid")), xpay=Error("secret-text")
+        waitanyinvoice=answer_of(trace("waitanyinvoice: paid")),
+        xpay=Error("secret-text"),
     )
 
     receipt = lightning.next_receipt(after_pay_index=0, timeout_s=0)
     pay(lightning, payment_request="lnbcrt1request")
 
     assert "lightning waitanyinvoice ok" in caplog.text
-    for secret in (receipt.preimage, receipt.payment_hash, "lnbcrt1request", "secret-text"):
+    for secret in (
+        receipt.preimage,
+        receipt.payment_hash,
+        "lnbcrt1request",
+        "secret-text",
+    ):
         assert secret not in caplog.text
 
 
@@ -201,7 +208,16 @@ READINGS = {
 }
 # Where another text is as good a text; other texts must be one of a few, or hex.
 PLAIN_TEXTS = {"label", "bolt11", "description", "payee", "currency", "id", "network"}
-PLAIN_TEXTS |= {"version", "color", "alias", "state", "init", "node", "channel", "invoice"}
+PLAIN_TEXTS |= {
+    "version",
+    "color",
+    "alias",
+    "state",
+    "init",
+    "node",
+    "channel",
+    "invoice",
+}
 
 
 @pytest.mark.parametrize("reading", READINGS.values(), ids=READINGS)

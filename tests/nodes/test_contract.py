@@ -49,9 +49,7 @@ def receipts(world: World, after_pay_index: int = 0) -> dict[str, Receipt]:
     """All receipts above a cursor, by label, as the watcher would read them."""
     found = {}
     while True:
-        receipt = world.lightning.next_receipt(
-            after_pay_index=after_pay_index, timeout_s=1
-        )
+        receipt = world.lightning.next_receipt(after_pay_index=after_pay_index, timeout_s=1)
         if receipt is None:
             return found
         assert receipt.pay_index > after_pay_index
@@ -163,9 +161,7 @@ def test_a_paid_offer_is_received_under_its_id(world):
 
     world.pay(offer, 64_000)
 
-    amounts = [
-        r.received_msat for r in receipts(world).values() if r.offer_id == offer_id
-    ]
+    amounts = [r.received_msat for r in receipts(world).values() if r.offer_id == offer_id]
     assert amounts == [64_000]
 
 
@@ -331,9 +327,7 @@ def test_an_outside_address_is_valid_and_not_ours(world):
 
     assert world.bitcoin.address_is_valid(address)
     assert not world.bitcoin.address_is_ours(address)
-    assert not world.bitcoin.address_is_valid(
-        "bc1qmhfk9stzffhd9umzmld92vff7zg3mdlh7rvvaj"
-    )
+    assert not world.bitcoin.address_is_valid("bc1qmhfk9stzffhd9umzmld92vff7zg3mdlh7rvvaj")
     assert not world.bitcoin.address_is_ours("hello")
 
 
@@ -402,9 +396,7 @@ def prepare(world: World, amount_sat: int = 50_000, *, lock: bool = True, **chan
         "fee_rate_sat_vb": 2,
         "subtract_fee": False,
     }
-    return world.bitcoin.prepare(
-        amount_sat=amount_sat, lock_inputs=lock, **arguments | changes
-    )
+    return world.bitcoin.prepare(amount_sat=amount_sat, lock_inputs=lock, **arguments | changes)
 
 
 def test_a_withdrawal_is_broadcast_again_and_again_and_paid_once(world):
@@ -420,10 +412,7 @@ def test_a_withdrawal_is_broadcast_again_and_again_and_paid_once(world):
 
     assert world.bitcoin.broadcast(signed.hex).state in ("accepted", "ambiguous")
     assert world.bitcoin.transaction(signed.txid).confirmations == 1
-    assert (
-        before.trusted_sat - world.bitcoin.balance().trusted_sat
-        == 50_000 + signed.fee_sat
-    )
+    assert before.trusted_sat - world.bitcoin.balance().trusted_sat == 50_000 + signed.fee_sat
 
 
 def test_two_withdrawals_never_share_an_input(world):
@@ -483,14 +472,7 @@ def test_a_withdrawal_that_cannot_be_made_says_why(world, amount_sat, address, c
 def test_fee_rates_fall_with_patience(world):
     rates = world.bitcoin.fee_rates()
 
-    assert (
-        rates.fastest
-        >= rates.half_hour
-        >= rates.hour
-        >= rates.economy
-        >= rates.minimum
-        >= 1
-    )
+    assert rates.fastest >= rates.half_hour >= rates.hour >= rates.economy >= rates.minimum >= 1
 
 
 def test_a_wallet_that_was_unloaded_is_loaded_again(world):

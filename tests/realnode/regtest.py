@@ -29,9 +29,7 @@ from coinos.nodes.cln import CoreLightning
 BITCOIND = os.environ.get("BITCOIND", "")
 LIGHTNINGD = os.environ.get("LIGHTNINGD", "")
 AVAILABLE = bool(BITCOIND and LIGHTNINGD)
-MISSING = (
-    "set BITCOIND and LIGHTNINGD to the paths of the binaries to run against real nodes"
-)
+MISSING = "set BITCOIND and LIGHTNINGD to the paths of the binaries to run against real nodes"
 
 WALLET = "coinos"
 START_SECONDS_MAX = 90
@@ -131,9 +129,7 @@ class Regtest:
 
     def _fill_wallets(self) -> None:
         addresses = [self.node(name).newaddr()["p2tr"] for name in ("alice", "bob")]
-        addresses += [
-            self.bitcoin.new_address(label="", address_type="bech32") for _ in range(5)
-        ]
+        addresses += [self.bitcoin.new_address(label="", address_type="bech32") for _ in range(5)]
         self.deposit(dict.fromkeys(addresses, 5 * CHANNEL_SAT))
         self.mine()
         for name in ("alice", "bob"):
@@ -160,9 +156,7 @@ class Regtest:
 
     def _route_exists(self) -> bool:
         carol = self.node("carol").getinfo()["id"]
-        known = self.node("alice").call("listchannels", {"destination": carol})[
-            "channels"
-        ]
+        known = self.node("alice").call("listchannels", {"destination": carol})["channels"]
         return len(known) > 0
 
     def _until_synced(self, name: str) -> None:
@@ -189,9 +183,7 @@ class Regtest:
         params = {"invstring": payment_request}
         if payment_request.lower().startswith("lno"):
             params = {"offer": payment_request, "amount_msat": f"{amount_msat}msat"}
-            params = {
-                "invstring": self.node("bob").call("fetchinvoice", params)["invoice"]
-            }
+            params = {"invstring": self.node("bob").call("fetchinvoice", params)["invoice"]}
         elif amount_msat is not None:
             params["amount_msat"] = f"{amount_msat}msat"
         try:
@@ -204,9 +196,7 @@ class Regtest:
 
     def refused_invoice(self, amount_msat: int) -> str:
         invoice = self._carol_invoices(amount_msat, 3600)
-        self.node("carol").call(
-            "delinvoice", {"label": invoice["label"], "status": "unpaid"}
-        )
+        self.node("carol").call("delinvoice", {"label": invoice["label"], "status": "unpaid"})
         return str(invoice["bolt11"])
 
     def _carol_invoices(self, amount_msat: int | None, expiry_s: int) -> dict[str, Any]:
@@ -235,9 +225,7 @@ class Regtest:
 
     def reorganise(self, depth: int) -> None:
         height = self._bitcoin("getblockcount")
-        self._bitcoin(
-            "invalidateblock", self._bitcoin("getblockhash", height - depth + 1)
-        )
+        self._bitcoin("invalidateblock", self._bitcoin("getblockhash", height - depth + 1))
         address = self._bitcoin("getnewaddress", wallet="miner")
         for _ in range(depth + 1):
             self._bitcoin("generateblock", address, [])
