@@ -43,18 +43,21 @@ class BitcoinNode:
     """`treasury_sat` is what the operator's wallet holds, confirmed, on the very first start."""
 
     def __init__(self, path: Path, treasury_sat: int = SAT_PER_BTC) -> None:
-        self.chain = Chain()
-        self.wallets: dict[str, Wallet] = {}
-        self.is_stuck = False
-        self.fee_estimates: dict[int, float] | None = dict(FEE_ESTIMATES_SAT_VB)
         self.started_s = now_s()
         self._journal = Journal(path)
+        self._forget()
         for record in self._journal.replay():
             self._apply(record)
-        if self.wallets:
-            self._journal.compact(self._snapshot())
-        else:
+        if not self.has_begun:
             self._begin(treasury_sat)
+        self._journal.compact(self._snapshot())
+
+    def _forget(self) -> None:
+        self.chain = Chain()
+        self.wallets: dict[str, Wallet] = {}
+        self.has_begun = False
+        self.is_stuck = False
+        self.fee_estimates: dict[int, float] | None = dict(FEE_ESTIMATES_SAT_VB)
 
     def close(self) -> None:
         self._journal.close()
@@ -64,6 +67,9 @@ class BitcoinNode:
         return self.wallets[OUTSIDE]
 
     def _begin(self, treasury_sat: int) -> None:
+        """The first blocks and coins. A beginning that a kill interrupted is begun again."""
+        self._forget()
+        self._journal.compact([])
         self.create_wallet(OUTSIDE)
         self.create_wallet(OUR_WALLET)
         self._extend(START_BLOCKS, self.outside_key().script)
@@ -76,6 +82,7 @@ class BitcoinNode:
             treasury[next(iter(treasury))] += odd_sat
             self.pay_from_outside(treasury)
         self.mine(1)
+        self._record("begun")
 
     # --- the journal -----------------------------------------------------------------------
 
@@ -87,6 +94,9 @@ class BitcoinNode:
     def _apply(self, record: dict[str, Any]) -> Any:
         values = {name: value for name, value in record.items() if name != "op"}
         return getattr(self, f"_apply_{record['op']}")(**values)
+
+    def _apply_begun(self) -> None:
+        self.has_begun = True
 
     def _apply_wallet(self, name: str, seed: str, time_s: int) -> Wallet:
         wallet = Wallet(name, bytes.fromhex(seed), time_s, self.chain)
@@ -208,6 +218,7 @@ class BitcoinNode:
         yield {"op": "setting", "name": "stuck", "value": self.is_stuck}
         yield {"op": "setting", "name": "min_fee", "value": chain.mempool_floor_sat_kvb}
         yield {"op": "setting", "name": "fee_estimates", "value": self.fee_estimates}
+        yield {"op": "begun"}
 
     # --- wallets ---------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from bitcoinrpc.authproxy import AuthServiceProxy
 
+from coinos.simnet.bitcoin_node import BitcoinNode
 from coinos.simnet.chain import HALVING_BLOCKS
 from coinos.simnet.control import ControlError
 from coinos.simnet.network import WorldError
@@ -183,6 +184,17 @@ def test_whatever_happened_a_restart_changes_nothing_and_no_coin_is_made_or_lost
     assert sum(coin.amount_sat for coin in chain.coins.values()) == minted
 
 
+@pytest.mark.parametrize("records", [0, 1, 7, 200])
+def test_a_first_start_that_was_cut_short_is_begun_again(tmp_path: Path, records: int) -> None:
+    journal = tmp_path / "bitcoin.jsonl"
+    BitcoinNode(journal).close()
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[: min(records, len(lines) - 1)]))
+    node = BitcoinNode(journal)
+    assert node.wallets["coinos"].balances_sat()["trusted"] == SAT_PER_BTC
+    node.close()
+
+
 def test_kill_9_loses_nothing_that_was_answered(own_simnet: SimnetProcess) -> None:
     control = own_simnet.control
 
@@ -212,18 +224,15 @@ def test_kill_9_loses_nothing_that_was_answered(own_simnet: SimnetProcess) -> No
 def test_the_world_says_in_a_word_what_it_could_not_do(
     bitcoin: RunningBitcoin, own_simnet: SimnetProcess
 ) -> None:
-    for code, verb, params in [
+    refusals: list[tuple[str, str, dict[str, Any]]] = [
         ("bad_request", "deposit", {"address": "hello", "amount_sat": 1_000}),
         ("unknown", "deposit", {"amount_sat": 1_000}),
-        (
-            "cannot_spend",
-            "deposit",
-            {"address": bitcoin.world("address"), "amount_sat": 1},
-        ),
+        ("cannot_spend", "deposit", {"address": bitcoin.world("address"), "amount_sat": 1}),
         ("bad_request", "replace", {"txid": "00" * 32}),
         ("unknown", "conflict", {"txid": "00" * 32}),
         ("bad_request", "reorg", {"depth": 0}),
-    ]:
+    ]
+    for code, verb, params in refusals:
         with pytest.raises(WorldError) as raised:
             bitcoin.world(verb, **params)
         assert raised.value.code == code
