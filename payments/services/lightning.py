@@ -101,7 +101,7 @@ def pay_lightning(
     decoded = decode(bolt11)
     info = node.info()
     amount_msat = _amount_to_send(decoded, amount_sat)
-    _require_payable(decoded, info)
+    require_payable(decoded, info)
     open_gate(credential, pin=pin, external=True)
     accept = functools.partial(
         _accept,
@@ -165,7 +165,8 @@ def _amount_to_send(decoded: Decoded, amount_sat: int | None) -> int:
     return decoded.amount_msat
 
 
-def _require_payable(decoded: Decoded, info: LightningInfo) -> None:
+def require_payable(decoded: Decoded, info: LightningInfo) -> None:
+    """Raise unless this can be paid now: an invoice, of our network, not expired, not our own."""
     if decoded.kind == "bolt12 offer" or decoded.payment_hash is None:
         raise InvalidPaymentRequest("Offers cannot be paid here yet", field="/payreq")
     if decoded.currency != CURRENCIES[settings.NETWORK]:

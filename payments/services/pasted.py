@@ -1,0 +1,297 @@
+"""One box that takes anything: whom does it pay, what would it cost, pay it.
+
+Looking and pricing leave no trace. Each kind of destination is paid by its own service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.conf import settings
+
+from accounts.credentials import Credential
+from accounts.errors import InsufficientFunds, SelfPayment
+from accounts.ledger import balance_of
+from accounts.models import User
+from accounts.selectors import user_by_name
+from coinos import nodes
+from coinos.errors import InvalidAmount
+from coinos.money import msat_to_sat_ceil, msat_to_sat_floor
+from coinos.nodes.base import FeeRates
+from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired
+from invoices.models import Invoice
+from invoices.selectors import find_invoice
+from payments.destinations import (
+    Bolt11,
+    Bolt12Offer,
+    LightningAddress,
+    Lnurl,
+    Onchain,
+    Username,
+    recognise,
+)
+from payments.errors import InvalidPaymentRequest
+from payments.fees import (
+    miner_fee_reserve_sat,
+    most_sendable_sat,
+    platform_fee_sat,
+    routing_reserve_sat,
+)
+from payments.idempotency import Named, Spent
+from payments.services.internal import send_to_user
+from payments.services.lightning import decode, pay_lightning, require_payable
+from payments.services.lnurl import is_ours, look_up, pay_address
+from payments.services.onchain import quote_onchain, send_onchain
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the user pasted, looked up. `fixed_sat` is the amount it insists on, if it does."""
+
+    destination: Bolt11 | Onchain | Username | LightningAddress | Lnurl
+    recipient: str
+    fixed_sat: int | None = None
+    suggested_sat: int | None = None
+    minimum_sat: int = 1
+    maximum_sat: int | None = None
+    memo: str = ""
+    invoice: Invoice | None = None
+    """Ours, so it is settled inside: at once and free."""
+    fees: FeeRates | None = None
+    """On-chain: what to choose from."""
+
+    @property
+    def is_internal(self) -> bool:
+        return self.invoice is not None or isinstance(self.destination, Username)
+
+    @property
+    def is_onchain(self) -> bool:
+        return isinstance(self.destination, Onchain) and not self.is_internal
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What paying costs. `fee_max_sat` is held; what the network does not take comes back."""
+
+    amount_sat: int
+    fee_sat: int | None
+    fee_max_sat: int
+    platform_fee_sat: int
+    available_sat: int
+
+    @property
+    def total_sat(self) -> int:
+        """The most that can leave the balance."""
+        return self.amount_sat + self.fee_max_sat + self.platform_fee_sat
+
+    @property
+    def left_sat(self) -> int:
+        """What remains spendable, at least."""
+        return self.available_sat - self.total_sat
+
+
+# --- Whom does it pay? -----------------------------------------------------------------------------
+
+
+def look(user: User, text: str) -> Target:
+    """Find out what was pasted. Asks the node or another server where that is needed.
+
+    Raises `UnknownDestination`, `UserNotFound`, `SelfPayment`, `InvoiceAlreadyPaid`,
+    `InvoiceExpired`, `RemoteRefused`, `NodeUnavailable`.
+    """
+    found = recognise(text)
+    if isinstance(found, LightningAddress) and is_ours(found):
+        found = Username(found.name)
+    if isinstance(found, Onchain) and found.bolt11:
+        found = Bolt11(found.bolt11)  # a link that offers both: Lightning is quicker and cheaper
+    if isinstance(found, Username):
+        recipient = user_by_name(found.name)
+        if recipient == user:
+            raise SelfPayment()
+        return Target(found, recipient.username)
+    if isinstance(found, Bolt11):
+        return _look_at_bolt11(user, found)
+    if isinstance(found, Onchain):
+        return _look_at_address(user, found)
+    if isinstance(found, Bolt12Offer):
+        raise InvalidPaymentRequest("Offers (lno…) cannot be paid here yet. Ask for an invoice")
+    service = look_up(found)
+    recipient_name = str(found) if isinstance(found, LightningAddress) else service.host
+    return Target(
+        found,
+        recipient_name,
+        minimum_sat=msat_to_sat_ceil(service.min_msat),
+        maximum_sat=msat_to_sat_floor(service.max_msat),
+    )
+
+
+def _look_at_bolt11(user: User, found: Bolt11) -> Target:
+    ours = find_invoice(found.text)
+    if ours:
+        return _ours(user, found, ours, fixed_sat=ours.total_sat or None)
+    decoded = decode(found.text)
+    require_payable(decoded, nodes.lightning().info())
+    amount_msat = decoded.amount_msat
+    payee = decoded.payee or ""
+    return Target(
+        found,
+        f"Lightning node {payee[:12]}" if payee else "a Lightning node",
+        fixed_sat=msat_to_sat_ceil(amount_msat) if amount_msat is not None else None,
+        memo=decoded.description or "",
+    )
+
+
+def _look_at_address(user: User, found: Onchain) -> Target:
+    ours = find_invoice(found.address)
+    if ours:
+        return _ours(user, found, ours, suggested_sat=found.amount_sat)
+    return Target(
+        found,
+        found.address,
+        suggested_sat=found.amount_sat,
+        memo=found.memo,
+        fees=nodes.bitcoin().fee_rates(),
+    )
+
+
+def _ours(
+    user: User,
+    found: Bolt11 | Onchain,
+    invoice: Invoice,
+    *,
+    fixed_sat: int | None = None,
+    suggested_sat: int | None = None,
+) -> Target:
+    if invoice.user_id == user.id:
+        raise SelfPayment()
+    if isinstance(found, Bolt11):
+        if invoice.is_paid:
+            raise InvoiceAlreadyPaid()
+        if invoice.is_expired:
+            raise InvoiceExpired()
+    return Target(
+        found,
+        invoice.user.username,
+        fixed_sat=fixed_sat,
+        suggested_sat=suggested_sat,
+        memo=invoice.memo,
+        invoice=invoice,
+    )
+
+
+# --- What would it cost? ---------------------------------------------------------------------------
+
+
+def price(
+    user: User,
+    target: Target,
+    amount_sat: int,
+    *,
+    fee_rate_sat_vb: int | None = None,
+    subtract: bool = False,
+) -> Bill:
+    """The bill of paying `amount_sat`. Raises `InsufficientFunds`, `InvalidAmount` and what the
+    quote of a withdrawal raises."""
+    if target.fixed_sat:
+        amount_sat = target.fixed_sat
+    available_sat = balance_of(user.id).available_sat
+    top_sat = min(target.maximum_sat or settings.MAX_PAYMENT_SAT, settings.MAX_PAYMENT_SAT)
+    if not target.minimum_sat <= amount_sat <= top_sat:
+        raise InvalidAmount(
+            f"The amount must be from {target.minimum_sat} to {top_sat} sats", field="/amount"
+        )
+    if target.is_internal:
+        bill = Bill(amount_sat, 0, 0, 0, available_sat)
+    elif isinstance(target.destination, Onchain):
+        quote = quote_onchain(
+            user=user,
+            address=target.destination.address,
+            amount_sat=amount_sat,
+            fee_rate_sat_vb=fee_rate_sat_vb,
+            subtract=subtract,
+        )
+        spare_sat = 0 if subtract else available_sat - quote.total_sat
+        bill = Bill(
+            quote.amount_sat,
+            quote.fee_sat,
+            miner_fee_reserve_sat(quote.fee_sat, spare_sat),
+            quote.platform_fee_sat,
+            available_sat,
+        )
+    else:
+        reserve_sat = routing_reserve_sat(amount_sat)
+        bill = Bill(amount_sat, None, reserve_sat, platform_fee_sat(amount_sat), available_sat)
+    if bill.total_sat > available_sat:
+        raise InsufficientFunds(available_sat, bill.total_sat)
+    return bill
+
+
+def everything_sat(user: User, target: Target) -> int:
+    """The amount that "send all" means: for an on-chain payment the fees then come out of it."""
+    available_sat = balance_of(user.id).available_sat
+    if target.is_internal or target.is_onchain:
+        return available_sat
+    most_sat = most_sendable_sat(available_sat)
+    return min(most_sat, target.maximum_sat) if target.maximum_sat else most_sat
+
+
+# --- Pay it ----------------------------------------------------------------------------------------
+
+
+def pay(
+    *,
+    credential: Credential,
+    text: str,
+    amount_sat: int,
+    max_fee_sat: int | None = None,
+    fee_rate_sat_vb: int | None = None,
+    subtract: bool = False,
+    memo: str = "",
+    pin: object = None,
+    named: Named | None = None,
+) -> Spent:
+    """Pay what was pasted, by the service for its kind. Raises what that service raises."""
+    found = recognise(text)
+    if isinstance(found, Onchain) and found.bolt11:
+        found = Bolt11(found.bolt11)
+    if isinstance(found, Username):
+        return send_to_user(
+            credential=credential,
+            username=found.name,
+            amount_sat=amount_sat,
+            memo=memo,
+            pin=pin,
+            named=named,
+        )
+    if isinstance(found, Bolt11):
+        return pay_lightning(
+            credential=credential,
+            payreq=found.text,
+            amount_sat=amount_sat,
+            max_fee_sat=max_fee_sat,
+            memo=memo,
+            pin=pin,
+            named=named,
+        )
+    if isinstance(found, Onchain):
+        return send_onchain(
+            credential=credential,
+            address=found.address,
+            amount_sat=amount_sat,
+            fee_rate_sat_vb=fee_rate_sat_vb,
+            subtract=subtract,
+            memo=memo,
+            pin=pin,
+            named=named,
+        )
+    if isinstance(found, Bolt12Offer):
+        raise InvalidPaymentRequest("Offers (lno…) cannot be paid here yet. Ask for an invoice")
+    return pay_address(
+        credential=credential,
+        destination=found,
+        amount_sat=amount_sat,
+        max_fee_sat=max_fee_sat,
+        memo=memo,
+        pin=pin,
+        named=named,
+    )

@@ -1,0 +1,93 @@
+"""A payment's story in words: what happened, what is next. The words are those of the API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+
+from accounts.models import Activity
+from payments.models import Payment
+
+
+@dataclass(frozen=True)
+class Step:
+    """One entry of the timeline; `state` is done, waiting or failed."""
+
+    words: str
+    at: datetime | None = None
+    state: str = "done"
+
+
+def timeline(activity: Activity, payment: Payment | None) -> list[Step]:
+    """What became of the money of this line, oldest first."""
+    if activity.is_incoming:
+        return _incoming(activity)
+    if payment is None:
+        return [Step("Settled: the other side has it", activity.settled_at or activity.created)]
+    if payment.type == Payment.Type.LIGHTNING:
+        return _lightning(activity, payment)
+    return _onchain(activity, payment)
+
+
+def _incoming(activity: Activity) -> list[Step]:
+    if activity.type != Activity.Type.BITCOIN:
+        return [Step("Received and yours to spend", activity.settled_at or activity.created)]
+    steps = [Step("Seen on the network", activity.created)]
+    if activity.status == Activity.Status.SETTLED:
+        steps.append(Step("Confirmed and yours to spend", activity.settled_at))
+    elif activity.status == Activity.Status.FAILED:
+        steps.append(Step(activity.reason or "It never confirmed", None, "failed"))
+    else:
+        steps.append(Step("Waiting for a block to confirm it", None, "waiting"))
+    return steps
+
+
+def _lightning(activity: Activity, payment: Payment) -> list[Step]:
+    steps = [Step("Held: taken out of what you can spend", payment.created)]
+    if payment.attempted_at:
+        steps.append(Step("Sent: on its way through the network", payment.attempted_at))
+    if activity.status == Activity.Status.SETTLED:
+        steps.append(Step("Settled: proven by the preimage", activity.settled_at))
+        if payment.fee_final and payment.fee_sat is not None:
+            back_sat = payment.max_fee_sat - payment.fee_sat
+            if back_sat > 0:
+                steps.append(
+                    Step(f"Returned: {back_sat} sats of the fee were not needed", payment.resolved_at)
+                )
+    elif activity.status == Activity.Status.FAILED:
+        steps += _returned(activity, payment)
+    else:
+        steps.append(Step("Not known yet whether it arrived", None, "waiting"))
+    return steps
+
+
+def _onchain(activity: Activity, payment: Payment) -> list[Step]:
+    steps = [Step("Held: taken out of what you can spend", payment.created)]
+    if payment.broadcast_attempted_at:
+        steps.append(Step("Sent: given to the network", payment.broadcast_attempted_at))
+    if activity.status == Activity.Status.SETTLED:
+        steps.append(Step("Confirmed in a block", activity.settled_at))
+    elif activity.status == Activity.Status.FAILED:
+        steps += _returned(activity, payment)
+    elif payment.state == Payment.State.BROADCAST:
+        steps.append(Step("Waiting for a block to confirm it", None, "waiting"))
+    else:
+        steps.append(Step("Being prepared", None, "waiting"))
+    return steps
+
+
+def _returned(activity: Activity, payment: Payment) -> list[Step]:
+    reason = activity.reason or payment.failure or "it could not be delivered"
+    return [
+        Step(f"Failed: {reason}", payment.resolved_at, "failed"),
+        Step("Returned: all of it is yours to spend again", payment.resolved_at),
+    ]
+
+
+def decided_by(payment: Payment | None) -> datetime | None:
+    """When a Lightning payment of unknown outcome is normally decided; None when there is none."""
+    if payment is None or payment.deadline is None:
+        return None
+    return payment.deadline + timedelta(seconds=settings.SEND_MARGIN_SECONDS)
