@@ -241,5 +241,5 @@ class ControlServer:
             return {"result": await result if inspect.isawaitable(result) else result}
         except WorldError as error:
             return {"error": {"code": error.code, "message": error.message}}
-        except Exception as error:  # noqa: BLE001  whatever was wrong, its sender is told
+        except Exception as error:
             return {"error": {"code": "bad_request", "message": f"{type(error).__name__}: {error}"}}

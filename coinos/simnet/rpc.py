@@ -140,6 +140,8 @@ class RpcServer:
             reply["result"] = await function(*arguments.args, **arguments.kwargs)
         except RpcError as error:
             reply["error"] = error.as_dict()
+        except (AttributeError, TypeError) as error:  # a parameter of a type nobody expected
+            reply["error"] = RpcError(INVALID_PARAMS, f"{method}: {error}").as_dict()
         return reply
 
 

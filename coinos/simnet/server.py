@@ -99,19 +99,25 @@ class Simnet:
         def truth(_: dict[str, Any]) -> dict[str, Any]:
             return network.truth()
 
-        return self.bitcoin.control_methods | self.rates.control_methods | {
-            "pay": lambda p: network.pay_from_outside(p["bolt11"], p["amount_msat"], p["payer"]),
-            "invoice": lambda p: network.outside_invoice(**p),
-            "offer": lambda p: network.outside_offer(**p),
-            "payment": lambda p: network.payment(p["payment_hash"]),
-            "truth": truth,
-            "hold": lambda p: payments.hold(p["payment_hash"]),
-            "release": lambda p: payments.release(p["payment_hash"], settle=p["settle"]),
-            "set_faults": lambda p: faults.set(p["rules"], p["seed"]),
-            "clear_faults": lambda p: faults.clear(),
-            "fault_counts": lambda p: dict(faults.counts),
-            "restart": lambda p: self.restart(p["down_s"]),
-        }
+        return (
+            self.bitcoin.control_methods
+            | self.rates.control_methods
+            | {
+                "pay": lambda p: network.pay_from_outside(
+                    p["bolt11"], p["amount_msat"], p["payer"]
+                ),
+                "invoice": lambda p: network.outside_invoice(**p),
+                "offer": lambda p: network.outside_offer(**p),
+                "payment": lambda p: network.payment(p["payment_hash"]),
+                "truth": truth,
+                "hold": lambda p: payments.hold(p["payment_hash"]),
+                "release": lambda p: payments.release(p["payment_hash"], settle=p["settle"]),
+                "set_faults": lambda p: faults.set(p["rules"], p["seed"]),
+                "clear_faults": lambda p: faults.clear(),
+                "fault_counts": lambda p: dict(faults.counts),
+                "restart": lambda p: self.restart(p["down_s"]),
+            }
+        )
 
 
 def _lock(path: Path) -> int:

@@ -41,7 +41,16 @@ EMPTY = {
     "listfunds.outputs": "treasury, as above",
 }
 # Words that must be the same, and numbers that no clock and no chance decides.
-SAME_WORDS = {"status", "type", "currency", "valid", "subsystem", "network", "version", "state"}
+SAME_WORDS = {
+    "status",
+    "type",
+    "currency",
+    "valid",
+    "subsystem",
+    "network",
+    "version",
+    "state",
+}
 SAME_NUMBERS = {
     "amount_msat",
     "amount_sent_msat",

@@ -187,7 +187,12 @@ def test_a_payment_outlives_the_client_that_hung_up(simnet: Control) -> None:
     simnet.hold(hash_of(invoice))
     with socket.socket(socket.AF_UNIX) as client:
         client.connect(simnet.lightning_rpc)
-        call = {"jsonrpc": "2.0", "id": 1, "method": "xpay", "params": {"invstring": invoice}}
+        call = {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "xpay",
+            "params": {"invstring": invoice},
+        }
         client.sendall(json.dumps(call).encode())
         eventually(lambda: simnet.payment(hash_of(invoice))["status"] == "pending")
     simnet.release(hash_of(invoice))
@@ -359,6 +364,26 @@ def test_faults_strike_the_nth_call_or_by_a_probability_that_a_seed_repeats(
     assert 0 < sum(first) < 20
 
 
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("invoice", {"amount_msat": 1, "label": [], "description": {}}),
+        ("invoice", {"amount_msat": 1.5, "label": "a", "description": "b"}),
+        ("invoice", {"amount_msat": "-1msat", "label": "a", "description": "b"}),
+        ("invoice", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        ("xpay", {"invstring": 7}),
+        ("xpay", {"invstring": "lnbcrt1", "nonsense": 1}),
+        ("listinvoices", {"payment_hash": {}}),
+        ("listsendpays", {"index": "sideways"}),
+        ("decode", "a string"),
+    ],
+)
+def test_nonsense_parameters_get_an_error_reply(
+    alice: LightningRpc, method: str, params: Any
+) -> None:
+    assert code_of(lambda: alice.call(method, params)) == -32602
+
+
 def test_a_fault_that_does_not_exist_is_refused(simnet: Control) -> None:
     assert refusal_of(lambda: simnet.set_faults([{"kind": "gremlins"}])) == "bad_request"
 
@@ -414,6 +439,22 @@ def test_a_payment_cut_off_by_a_restart_ends_by_itself(
     own_simnet.start()
     assert world.payment(hash_of(invoice))["status"] == "pending"
     eventually(lambda: world.payment(hash_of(invoice))["status"] == "settled")
+
+
+def test_a_frozen_node_answers_when_it_thaws(
+    own_simnet: SimnetProcess, pool: ThreadPoolExecutor
+) -> None:
+    own_simnet.freeze()
+    call = pool.submit(rpc(own_simnet.control).getinfo)
+    time.sleep(0.2)
+    assert not call.done()
+    own_simnet.thaw()
+    assert call.result()["network"] == "regtest"
+
+
+def test_simnet_runs_without_django_set_up() -> None:
+    look = "import sys, coinos.simnet.server; sys.exit('django.db' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], cwd=PROJECT, check=False).returncode == 0
 
 
 def test_two_processes_do_not_share_a_directory(own_simnet: SimnetProcess) -> None:
