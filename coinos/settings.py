@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import environ
 from cryptography.fernet import Fernet
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
@@ -22,8 +21,6 @@ from coinos.logs import RedactingFormatter
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-env = environ.Env()
-
 
 def refuse(sentence: str) -> ImproperlyConfigured:
     """The error that stops a start; the sentence names the variable and the mend."""
@@ -31,7 +28,7 @@ def refuse(sentence: str) -> ImproperlyConfigured:
 
 
 def text(name: str, default: str = "") -> str:
-    return env.str(name, default="").strip() or default
+    return os.environ.get(name, "").strip() or default
 
 
 def flag(name: str, default: bool) -> bool:
@@ -333,6 +330,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "coinos.web.ErrorPages",
 ]
 
 ROOT_URLCONF = "coinos.urls"
@@ -349,6 +347,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "coinos.web.page_context",
             ],
         },
     },
@@ -368,6 +367,7 @@ WHITENOISE_MAX_AGE = 300
 # --- Who is calling ------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
+CSRF_FAILURE_VIEW = "coinos.web.csrf_failure"
 LOGIN_URL = "/login"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/"

@@ -7,8 +7,11 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
+from accounts.streams import api_events
 from coinos import info
 from coinos.api import not_found
+from invoices.simnet_page import page as simnet_page
+from invoices.urls import person_urls
 
 api_urls: list[URLPattern | URLResolver] = [
     path("health", info.HealthView.as_view()),
@@ -18,6 +21,7 @@ api_urls: list[URLPattern | URLResolver] = [
     path("info", info.NodeInfoView.as_view()),
     path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
     path("schema/docs", SpectacularSwaggerView.as_view(url_name="schema")),
+    path("events", api_events, name="api_events"),
     path("", include("accounts.api_urls")),
     path("", include("payments.api_urls")),
     path("", include("invoices.api_urls")),
@@ -26,8 +30,20 @@ api_urls: list[URLPattern | URLResolver] = [
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include(api_urls)),
+    path("", include("accounts.urls")),
     path("", include("invoices.urls")),
+    path("", include("payments.urls")),
 ]
 
 if settings.ADMIN_ENABLED:
     urlpatterns.append(path("admin/", admin.site.urls))
+
+if settings.SIMNET:
+    urlpatterns.append(path("simnet", simnet_page, name="simnet"))
+
+# The last one: a user name stands where no other page does. `accounts.names` reserves the others.
+urlpatterns += person_urls
+
+handler400 = "coinos.web.bad_request"
+handler403 = "coinos.web.forbidden"
+handler404 = "coinos.web.not_found"

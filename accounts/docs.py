@@ -1,0 +1,49 @@
+"""The API documentation as a page, with the reader's own token in it when he asks for it."""
+
+from __future__ import annotations
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from accounts import credentials
+from accounts.authentication import user_of
+from accounts.views import password_is_confirmed, with_password
+from coinos.errors import CoinosError
+from coinos.throttling import client_address
+from coinos.web import sign_in_first
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def page(request: HttpRequest) -> HttpResponse:
+    """POST shows the token, after the password when that was typed long ago."""
+    context: dict[str, object] = {}
+    signed_in = getattr(request, "credential", None) is not None
+    if request.method == "POST" and not signed_in:
+        return sign_in_first(request)
+    if signed_in:
+        form = with_password(request, forms.Form(request.POST or None))
+        context["form"] = form
+        if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
+            context["token"] = credentials.shown_token(
+                user_of(request), address=client_address(request)
+            )
+    response = render(request, "accounts/docs.html", context)
+    response["Cache-Control"] = "no-store" if signed_in else "public, max-age=300"
+    response["Vary"] = "Cookie"
+    return response
+
+
+@require_GET
+def errors(request: HttpRequest) -> HttpResponse:
+    """Every error code with its status and sentence: where the `type` of a problem points."""
+    found = {error.code: error for error in _all_errors(CoinosError)}
+    listed = sorted(found.values(), key=lambda error: (error.status, error.code))
+    return render(request, "accounts/errors.html", {"errors": listed})
+
+
+def _all_errors(base: type[CoinosError]) -> list[type[CoinosError]]:
+    """The base and everything derived from it; for one code the most general comes last."""
+    derived = [error for child in base.__subclasses__() for error in _all_errors(child)]
+    return [*derived, base]

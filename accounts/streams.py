@@ -1,0 +1,263 @@
+"""Server-sent events: what happened to a user's money, or to one invoice, as it happens.
+
+The `Event` rows are the truth; a Redis message only says "look" (`accounts.live`). Rows are read
+in the order of the transactions that wrote them, and only below the oldest transaction still
+running, so that none is ever skipped. The position travels as the event's id, so a client that
+reconnects goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import redis.asyncio
+from asgiref.sync import sync_to_async
+from django.conf import settings
+from django.db import connection
+from django.db.models import Q, QuerySet
+from django.db.models.expressions import RawSQL
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from redis.exceptions import RedisError
+
+from accounts import live
+from accounts.authentication import TOKEN_COOKIE
+from accounts.credentials import credential_of, live_session
+from accounts.models import Event
+from accounts.serializers import payment_json
+from coinos.drf import problem_response
+from coinos.errors import CoinosError, RateLimited, Unauthorized
+
+MAX_DURATION_S = 3600
+HEARTBEAT_S = 20
+RECHECK_S = 45
+LOOK_ANYWAY_S = 20  # in case a message was lost
+LOOK_AGAIN_S = 0.25  # when the newest rows are above a running transaction
+BATCH = 100
+MAX_STREAMS = 2000  # of this process
+MAX_STREAMS_PER_CALLER = 12
+
+_open: Counter[str] = Counter()
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """After this event: the transaction that wrote it, and its row."""
+
+    transaction_id: int
+    event_id: int
+
+    def __str__(self) -> str:
+        return f"{self.transaction_id}-{self.event_id}"
+
+    @classmethod
+    def parse(cls, text: str | None) -> Position | None:
+        first, _, second = (text or "").partition("-")
+        if not (first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
+            return None
+        if len(first) > 18 or len(second) > 18:
+            return None
+        return cls(int(first), int(second))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who watches what. `is_allowed` is asked again while the stream is open (P24)."""
+
+    caller: str
+    channel: str
+    events: Q
+    is_allowed: Callable[[], bool]
+    tells_details: bool
+
+
+def watch_user(user_id: UUID, *, caller: str, is_allowed: Callable[[], bool]) -> Watch:
+    """All that happens to one user's money, with the payments as the API shows them."""
+    return Watch(caller, live.user_channel(user_id), Q(user_id=user_id), is_allowed, True)
+
+
+def watch_invoice(invoice_id: UUID, *, caller: str) -> Watch:
+    """That something happened to an invoice, for whoever knows its id; no details."""
+    channel = live.invoice_channel(invoice_id)
+    return Watch(caller, channel, Q(invoice_id=invoice_id), lambda: True, False)
+
+
+# --- Views -----------------------------------------------------------------------------------------
+
+
+async def page_events(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """GET /events: the signed-in user's stream for pages, by session cookie."""
+    credential = request.credential  # type: ignore[attr-defined]
+    if credential is None:
+        return HttpResponse(status=401)
+    session_id = credential.session.id
+
+    def is_allowed() -> bool:
+        return live_session(session_id) is not None
+
+    watch = watch_user(credential.user.id, caller=str(session_id), is_allowed=is_allowed)
+    return await respond(request, watch)
+
+
+async def api_events(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+    """GET /api/events: the same for programs, by `Authorization: Bearer` or the token cookie.
+
+    Needs a full token or an API key of any scope. Errors are the API's problem objects."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    token = token.strip() if scheme.lower() == "bearer" else request.COOKIES.get(TOKEN_COOKIE, "")
+
+    def is_allowed() -> bool:
+        try:
+            return bool(credential_of(token))
+        except Unauthorized:
+            return False
+
+    try:
+        credential = await sync_to_async(credential_of)(token)
+        credential.require("read")
+        watch = watch_user(credential.user.id, caller=credential.id, is_allowed=is_allowed)
+        return await respond(request, watch)
+    except CoinosError as error:
+        return problem_response(error)
+
+
+async def respond(request: HttpRequest, watch: Watch) -> StreamingHttpResponse:
+    """The stream as a response. `RateLimited` when this caller or process has too many open."""
+    # The sign-in check opened a connection in the request's thread; a stream must not keep it.
+    await sync_to_async(connection.close)()
+    if _open[watch.caller] >= MAX_STREAMS_PER_CALLER or _open.total() >= MAX_STREAMS:
+        raise RateLimited("Too many live streams are open", retry_after_s=30)
+    after = Position.parse(request.headers.get("Last-Event-ID"))
+    return StreamingHttpResponse(
+        _stream(watch, after),
+        content_type="text/event-stream",
+        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    )
+
+
+# --- The stream ------------------------------------------------------------------------------------
+
+
+async def _stream(watch: Watch, after: Position | None) -> AsyncIterator[str]:
+    _open[watch.caller] += 1
+    try:
+        async with _bell(watch.channel) as rung:
+            position = after or await _in_thread(_now)
+            yield f"retry: 3000\nid: {position}\nevent: hello\ndata: {{}}\n\n"
+            async with aclosing(_events(watch, position, rung)) as events:
+                async for text in events:
+                    yield text
+    finally:
+        _open[watch.caller] -= 1
+        if not _open[watch.caller]:
+            del _open[watch.caller]
+
+
+async def _events(
+    watch: Watch, position: Position, rung: Callable[[float], Any]
+) -> AsyncIterator[str]:
+    end = time.monotonic() + MAX_DURATION_S
+    recheck_at = time.monotonic() + RECHECK_S
+    heartbeat_at = time.monotonic() + HEARTBEAT_S
+    while (now := time.monotonic()) < end:
+        if now >= recheck_at:
+            if not await _in_thread(watch.is_allowed):
+                return
+            recheck_at = now + RECHECK_S
+        rows, is_complete = await _in_thread(_look, watch, position)
+        for event in rows:
+            position = Position(event.transaction_id, event.id)
+            yield f"id: {position}\nevent: payment\ndata: {_data(watch, event)}\n\n"
+            heartbeat_at = time.monotonic() + HEARTBEAT_S
+        if len(rows) == BATCH:
+            continue
+        if time.monotonic() >= heartbeat_at:
+            yield ": still here\n\n"
+            heartbeat_at = time.monotonic() + HEARTBEAT_S
+        await rung(LOOK_AGAIN_S if not is_complete else LOOK_ANYWAY_S)
+
+
+def _data(watch: Watch, event: Event) -> str:
+    if not watch.tells_details or event.activity is None:
+        return json.dumps({"kind": event.kind})
+    return json.dumps(payment_json(event.activity) | {"kind": event.kind})
+
+
+# --- Reading ---------------------------------------------------------------------------------------
+
+OLDEST_RUNNING = RawSQL("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", [])
+
+
+def _now() -> Position:
+    """Behind all that has happened so far."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        return Position(cursor.fetchone()[0] - 1, 2**62)
+
+
+def _look(watch: Watch, position: Position) -> tuple[list[Event], bool]:
+    """The next events behind `position`, and whether there are none yet above them."""
+    unseen: QuerySet[Event] = Event.objects.filter(watch.events).filter(
+        Q(transaction_id__gt=position.transaction_id)
+        | Q(transaction_id=position.transaction_id, id__gt=position.event_id)
+    )
+    rows = list(
+        unseen.annotate(oldest=OLDEST_RUNNING)
+        .select_related("activity__counterparty")
+        .order_by("transaction_id", "id")[:BATCH]
+    )
+    ready = [event for event in rows if event.transaction_id < event.oldest]  # type: ignore[attr-defined]
+    return ready, len(ready) == len(rows)
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Run a query in a pooled thread and give its connection back at once: streams live long."""
+
+    def run() -> Any:
+        try:
+            return function(*args)
+        finally:
+            connection.close()
+
+    return await sync_to_async(run, thread_sensitive=False)()
+
+
+# --- The bell --------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _bell(channel: str) -> AsyncIterator[Callable[[float], Any]]:
+    """Subscribe, and yield a function that waits for a ring or for some seconds.
+
+    Without Redis it only waits: the stream then looks every second."""
+    client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
+    subscription = client.pubsub(ignore_subscribe_messages=True)
+    try:
+        await subscription.subscribe(channel)
+    except (RedisError, OSError):
+        pass
+
+    async def wait(seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                if await subscription.get_message(timeout=left):
+                    return
+        except (RedisError, OSError, RuntimeError):
+            await asyncio.sleep(min(seconds, 1.0))
+
+    try:
+        yield wait
+    finally:
+        try:
+            await subscription.aclose()  # type: ignore[no-untyped-call]
+            await client.aclose()
+        except (RedisError, OSError):
+            pass

@@ -1,0 +1,26 @@
+"""The account's pages, at the root."""
+
+from django.urls import path
+
+from accounts import docs, streams, views
+
+urlpatterns = [
+    path("", views.home, name="home"),
+    path("register", views.register, name="register"),
+    path("login", views.sign_in, name="login"),
+    path("logout", views.sign_out, name="logout"),
+    path("swap", views.swap, name="swap"),
+    path("events", streams.page_events, name="events"),
+    path("settings", views.settings, name="settings"),
+    path("settings/profile", views.save_profile, name="save_profile"),
+    path("settings/preferences", views.save_preferences, name="save_preferences"),
+    path("settings/password", views.change_password, name="change_password"),
+    path("settings/pin", views.change_pin, name="change_pin"),
+    path("settings/sessions", views.revoke_all, name="revoke_all"),
+    path("settings/sessions/<uuid:session_id>", views.revoke_session, name="revoke_session"),
+    path("settings/keys", views.create_api_key, name="create_api_key"),
+    path("settings/keys/<uuid:key_id>", views.revoke_api_key, name="revoke_api_key"),
+    path("settings/read-only", views.show_read_only_token, name="show_read_only_token"),
+    path("docs", docs.page, name="docs"),
+    path("docs/errors", docs.errors, name="docs_errors"),
+]

@@ -1,0 +1,335 @@
+"""The account's pages: landing, sign-in, the owner's home, settings, the API documentation."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth import login, logout, update_session_auth_hash
+from django.forms import BaseForm, CharField, PasswordInput
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts import credentials, ledger, selectors, services
+from accounts.authentication import SESSION_ROW, TOKEN_COOKIE, session_of, user_of
+from accounts.forms import (
+    ApiKeyForm,
+    PasswordForm,
+    PinForm,
+    PreferencesForm,
+    ProfileForm,
+    RegisterForm,
+    SignInForm,
+)
+from accounts.models import Session, User
+from coinos.errors import CoinosError
+from coinos.throttling import client_address
+from coinos.web import add_error, limit_rate, next_url, signed_in
+
+RECENT_PAYMENTS = 6
+CONFIRMED_FOR_S = 300
+PASSWORD_AT = "password_at"
+
+# --- Landing, registration, sign-in ----------------------------------------------------------------
+
+
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    """The first page: one's own wallet, or what this is."""
+    if getattr(request, "credential", None):
+        return redirect("person", user_of(request).username)
+    return render(request, "accounts/landing.html")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def register(request: HttpRequest) -> HttpResponse:
+    form = RegisterForm(request.POST or None)
+    if request.method == "POST":
+        limit_rate(request, "register", limit=60, window_s=3600)
+        if form.is_valid():
+            try:
+                user, _ = services.register(**form.cleaned_data)
+            except CoinosError as error:
+                add_error(form, error)
+            else:
+                _sign_in(request, user)
+                return redirect("person", user.username)
+    else:
+        form = RegisterForm(initial={"username": services.suggest_username()})
+    status = 422 if form.errors else 200
+    return render(request, "accounts/register.html", {"form": form}, status=status)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in(request: HttpRequest) -> HttpResponse:
+    form = SignInForm(request.POST or None)
+    if form.is_valid():
+        limit_rate(request, "login", limit=10, window_s=5)
+        try:
+            user = services.authenticate(
+                address=client_address(request),
+                **form.cleaned_data,
+            )
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            _sign_in(request, user)
+            return redirect(next_url(request, f"/{user.username}"))
+    context = {"form": form, "next": next_url(request, "")}
+    return render(request, "accounts/login.html", context, status=422 if form.errors else 200)
+
+
+def _sign_in(request: HttpRequest, user: User) -> None:
+    login(request, user)
+    session = credentials.start_session(
+        user,
+        kind=Session.Kind.WEB,
+        address=client_address(request),
+        user_agent=request.headers.get("User-Agent", ""),
+    )
+    request.session[SESSION_ROW] = str(session.id)
+    request.session[PASSWORD_AT] = time.time()
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    if getattr(request, "credential", None):
+        credentials.revoke_session(user_of(request), session_of(request).id)
+    logout(request)
+    response = redirect("home")
+    response.delete_cookie(TOKEN_COOKIE)
+    return response
+
+
+# --- The owner's home ------------------------------------------------------------------------------
+
+
+@require_GET
+@signed_in
+def wallet(request: HttpRequest) -> HttpResponse:
+    """What is spendable, what is on its way, and the last payments."""
+    user = user_of(request)
+    everything = selectors.StatementFilter(status="all")
+    context = {
+        "balance": ledger.balance_of(user.id),
+        "pending_sat": selectors.pending_incoming_sat(user),
+        "payments": selectors.statement_page(user, everything, after=None, limit=RECENT_PAYMENTS),
+        "here": "home",
+    }
+    return render(request, "accounts/wallet.html", context)
+
+
+@require_POST
+@signed_in
+def swap(request: HttpRequest) -> HttpResponse:
+    """Show the currency first, or the sats first; remembered."""
+    user = user_of(request)
+    services.update_profile(user, {"fiat": not user.fiat})
+    return redirect(next_url(request, "/"))
+
+
+# --- Settings --------------------------------------------------------------------------------------
+
+
+@require_GET
+@signed_in
+def settings(request: HttpRequest) -> HttpResponse:
+    return _settings_page(request)
+
+
+@require_POST
+@signed_in
+def save_profile(request: HttpRequest) -> HttpResponse:
+    form = ProfileForm(request.POST)
+    if form.is_valid():
+        try:
+            services.update_profile(user_of(request), form.cleaned_data)
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            return _saved(request, "Your profile is saved")
+    return _settings_page(request, profile=form)
+
+
+@require_POST
+@signed_in
+def save_preferences(request: HttpRequest) -> HttpResponse:
+    form = PreferencesForm(request.POST)
+    if form.is_valid():
+        try:
+            services.update_profile(user_of(request), form.cleaned_data)
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            return _saved(request, "Your preferences are saved")
+    return _settings_page(request, preferences=form)
+
+
+@require_POST
+@signed_in
+def change_password(request: HttpRequest) -> HttpResponse:
+    form = PasswordForm(request.POST)
+    if form.is_valid():
+        user = user_of(request)
+        try:
+            services.change_password(
+                user,
+                current=form.cleaned_data["current_password"],
+                new=form.cleaned_data["password"],
+                keep=session_of(request),
+                address=client_address(request),
+            )
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            update_session_auth_hash(request, user)
+            request.session[PASSWORD_AT] = time.time()
+            return _saved(request, "Your password is changed; all other sign-ins have ended")
+    return _settings_page(request, password=form)
+
+
+@require_POST
+@signed_in
+def change_pin(request: HttpRequest) -> HttpResponse:
+    form = PinForm(request.POST)
+    if form.is_valid():
+        new = form.cleaned_data["newpin"] or "delete"
+        try:
+            services.set_pin(
+                user_of(request),
+                new=new,
+                current=form.cleaned_data["pin"],
+                address=client_address(request),
+            )
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            return _saved(request, "The PIN is removed" if new == "delete" else "The PIN is set")
+    return _settings_page(request, pin=form)
+
+
+@require_POST
+@signed_in
+def revoke_session(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    credentials.revoke_session(user_of(request), session_id)
+    return _saved(request, "That sign-in has ended")
+
+
+@require_POST
+@signed_in
+def revoke_all(request: HttpRequest) -> HttpResponse:
+    """Log out everywhere but here; the API keys too when asked."""
+    credentials.revoke_all(
+        user_of(request),
+        keep=session_of(request),
+        api_keys="api_keys" in request.POST,
+    )
+    return _saved(request, "All other sign-ins have ended")
+
+
+@require_POST
+@signed_in
+def create_api_key(request: HttpRequest) -> HttpResponse:
+    """Make a key and show it, this once."""
+    form = with_password(request, ApiKeyForm(request.POST))
+    if form.is_valid() and password_is_confirmed(request, form):
+        try:
+            row, key = credentials.create_api_key(
+                user_of(request),
+                name=form.cleaned_data["name"],
+                scope=form.cleaned_data["scope"],
+                budget_sat=form.cleaned_data["budget_sat"],
+            )
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            return _settings_page(request, new_key=key, new_key_name=row.name)
+    return _settings_page(request, api_key=form)
+
+
+@require_POST
+@signed_in
+def revoke_api_key(request: HttpRequest, key_id: UUID) -> HttpResponse:
+    credentials.revoke_api_key(user_of(request), key_id)
+    return _saved(request, "That API key no longer works")
+
+
+@require_POST
+@signed_in
+def show_read_only_token(request: HttpRequest) -> HttpResponse:
+    return _settings_page(
+        request, read_only_token=credentials.read_only_token(user_of(request))
+    )
+
+
+def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
+    """The one settings page, with a form that was refused or a secret that was asked for."""
+    user = user_of(request)
+    stored = User.objects.get(id=user.id)  # a refused form may have changed our copy
+    now = timezone.now()
+    context: dict[str, Any] = {
+        "profile": ProfileForm(
+            initial={name: getattr(stored, name) for name in ProfileForm.base_fields}
+        ),
+        "preferences": PreferencesForm(
+            initial={
+                "currency": stored.currency,
+                "fiat": stored.fiat,
+                "language": stored.language or "en",
+                "theme": stored.theme or "system",
+            }
+        ),
+        "password": PasswordForm(),
+        "pin": PinForm(),
+        "api_key": with_password(request, ApiKeyForm()),
+        "sessions": stored.sessions.filter(revoked_at=None, expires__gt=now).order_by("-last_used"),
+        "this_session": session_of(request),
+        "api_keys": stored.api_keys.filter(revoked_at=None).order_by("-created"),
+        "here": "settings",
+    }
+    refused = any(isinstance(value, BaseForm) and value.errors for value in changed.values())
+    return render(
+        request, "accounts/settings.html", context | changed, status=422 if refused else 200
+    )
+
+
+def _saved(request: HttpRequest, sentence: str) -> HttpResponse:
+    messages.success(request, sentence)
+    return redirect("settings")
+
+
+# --- Secrets need the password of the last minutes -------------------------------------------------
+
+
+def with_password(request: HttpRequest, form: BaseForm) -> BaseForm:
+    """Add a password field unless it was typed within the last five minutes (security.md 2)."""
+    if time.time() - request.session.get(PASSWORD_AT, 0) > CONFIRMED_FOR_S:
+        form.fields["password"] = CharField(
+            max_length=4096,
+            strip=False,
+            label="Your password",
+            widget=PasswordInput(attrs={"autocomplete": "current-password"}),
+        )
+    return form
+
+
+def password_is_confirmed(request: HttpRequest, form: BaseForm) -> bool:
+    """Whether the password was right, or was not asked for; else the form says so."""
+    if "password" not in form.fields:
+        return True
+    try:
+        services.authenticate(
+            username=user_of(request).username,
+            password=form.cleaned_data["password"],
+            address=client_address(request),
+        )
+    except CoinosError as error:
+        form.add_error("password", error.message)
+        return False
+    request.session[PASSWORD_AT] = time.time()
+    return True
+

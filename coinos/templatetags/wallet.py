@@ -1,0 +1,149 @@
+"""How the pages write amounts, icons, times and QR codes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import segno
+from django import template
+from django.conf import settings
+from django.template import Context
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.timesince import timesince
+
+from coinos.money import sat_to_fiat
+from coinos.web import Units
+
+register = template.Library()
+
+MINUS = "\N{MINUS SIGN}"
+
+
+# --- Amounts ---------------------------------------------------------------------------------------
+
+
+@register.simple_tag(takes_context=True)
+def sats(context: Context, amount_sat: int, *, sign: bool = False) -> SafeString:
+    """`⚡️1,000`, with + or − before it when `sign`; screen readers hear "1,000 sats"."""
+    units: Units = context["units"]
+    return format_html(
+        '<span class="amount">{}<span class="bolt" aria-hidden="true">⚡️</span>{}'
+        '<span class="hidden-text"> sats</span></span>',
+        _sign(amount_sat, always=sign),
+        units.number(abs(amount_sat)),
+    )
+
+
+@register.simple_tag(takes_context=True)
+def fiat(
+    context: Context,
+    amount_sat: int,
+    *,
+    sign: bool = False,
+    rate: Decimal | None = None,
+    currency: str = "",
+) -> SafeString:
+    """The amount in currency: at the rate and currency given, else at today's in the user's.
+
+    Empty when there is no rate: a missing rate never hides an amount in sats."""
+    units: Units = context["units"]
+    rate, currency = (rate, currency) if rate else (units.rate, units.currency)
+    if rate is None:
+        return mark_safe("")
+    value = sat_to_fiat(abs(amount_sat), rate)
+    return format_html(
+        '<span class="amount">{}{}</span>',
+        _sign(amount_sat, always=sign),
+        units.money(value, currency),
+    )
+
+
+@register.simple_tag(takes_context=True)
+def first(context: Context, amount_sat: int, **options: Any) -> SafeString:
+    """The amount in the unit that the user wants to see first; in sats when there is no rate."""
+    units: Units = context["units"]
+    shown = fiat(context, amount_sat, **options) if units.fiat_first else mark_safe("")
+    return shown or sats(context, amount_sat, sign=options.get("sign", False))
+
+
+@register.simple_tag(takes_context=True)
+def second(context: Context, amount_sat: int, **options: Any) -> SafeString:
+    """The amount in the other unit; empty when there is no rate."""
+    units: Units = context["units"]
+    shown = fiat(context, amount_sat, **options)
+    if units.fiat_first and shown:
+        return sats(context, amount_sat, sign=options.get("sign", False))
+    return shown
+
+
+def _sign(amount_sat: int, *, always: bool) -> str:
+    if amount_sat < 0:
+        return MINUS
+    return "+" if always and amount_sat else ""
+
+
+# --- Everything else -------------------------------------------------------------------------------
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A picture beside text that says the same: hidden from screen readers."""
+    return format_html(
+        '<svg class="icon" aria-hidden="true"><use href="{}#{}"/></svg>',
+        static("icons/sprite.svg"),
+        name,
+    )
+
+
+@register.simple_tag
+def qr(payload: str) -> SafeString:
+    """A QR code as inline SVG, black on nothing: the page puts it on white, in dark mode too."""
+    code = segno.make(payload, error="l", boost_error=True, micro=False)
+    return mark_safe(  # noqa: S308 - segno writes modules only, never the text
+        code.svg_inline(border=1, omitsize=True, svgclass=None, lineclass=None, dark="#000")
+    )
+
+
+@register.filter
+def ago(moment: datetime) -> SafeString:
+    """`5 minutes ago` today, else the date."""
+    now = timezone.now()
+    seconds = (now - moment).total_seconds()
+    if seconds < 60:
+        words = "just now"
+    elif seconds < 24 * 3600:
+        words = f"{timesince(moment, now, depth=1)} ago"
+    elif moment.year == now.year:
+        words = f"{moment.day} {moment:%b}"
+    else:
+        words = f"{moment.day} {moment:%b %Y}"
+    return format_html('<time datetime="{}">{}</time>', moment.isoformat(), words)
+
+
+@register.filter
+def at(moment: datetime) -> SafeString:
+    """`23 Nov 2026, 07:46 UTC`."""
+    words = f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+    return format_html('<time datetime="{}">{}</time>', moment.isoformat(), words)
+
+
+@register.filter
+def short(text: str) -> str:
+    """The two ends of a hash or address."""
+    return text if len(text) <= 20 else f"{text[:8]}…{text[-8:]}"
+
+
+@register.simple_tag
+def lightning_address(username: str) -> str:
+    return f"{username}@{settings.DOMAIN}"
+
+
+@register.inclusion_tag("_field.html")
+def field(bound_field: Any, **attributes: Any) -> dict[str, Any]:
+    """One form field with its label, help and problem, tied together for screen readers."""
+    return {"field": bound_field, **attributes}

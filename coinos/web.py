@@ -1,0 +1,182 @@
+"""The edge kit of the pages: errors as messages, and what every template may use.
+
+Nothing here knows about money. A `CoinosError` says the same sentence on a page as in the API:
+beside the field at fault when a form is shown, else on a page of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from decimal import Decimal
+from functools import cached_property
+from typing import Any, Concatenate, ParamSpec
+from urllib.parse import urlencode
+
+from babel import Locale, UnknownLocaleError
+from babel.numbers import format_currency, format_decimal
+from django.conf import settings
+from django.contrib.auth.models import AnonymousUser
+from django.forms import BaseForm
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from coinos import rates
+from coinos.errors import CoinosError, Forbidden, NotFound, RateLimited, Unauthorized
+from coinos.throttling import allow, client_address
+
+
+class Units:
+    """How this visitor reads amounts: currency, today's rate, which unit first, which digits."""
+
+    def __init__(self, user: Any) -> None:
+        self.currency: str = getattr(user, "currency", "") or "USD"
+        self.language: str = getattr(user, "language", "") or "en"
+        self._wants_fiat: bool = getattr(user, "fiat", False)
+
+    @cached_property
+    def rate(self) -> Decimal | None:
+        """Units of the currency per BTC; None when no rate is fresh enough to trust."""
+        return rates.rate_or_none(self.currency)
+
+    @property
+    def fiat_first(self) -> bool:
+        return self._wants_fiat and self.rate is not None
+
+    @cached_property
+    def _locale(self) -> Locale:
+        try:
+            return Locale.parse(self.language)
+        except (UnknownLocaleError, ValueError):
+            return Locale("en")
+
+    def number(self, number: int) -> str:
+        return format_decimal(number, locale=self._locale)
+
+    def money(self, value: Decimal, currency: str) -> str:
+        return format_currency(value, currency, locale=self._locale)
+
+
+def page_context(request: HttpRequest) -> dict[str, Any]:
+    """Context processor: what the base template and the amount tags need.
+
+    `user` is who signed in to the wallet; an operator signed in at /admin only is nobody here."""
+    credential = getattr(request, "credential", None)
+    user = credential.user if credential else AnonymousUser()
+    return {
+        "user": user,
+        "units": Units(user),
+        "simnet": settings.SIMNET,
+        "public_url": settings.PUBLIC_URL,
+        "domain": settings.DOMAIN,
+    }
+
+
+# --- Errors ----------------------------------------------------------------------------------------
+
+
+def add_error(form: BaseForm, error: CoinosError) -> None:
+    """Show a refusal on the form: at the field that the error names, else above all fields."""
+    name = (error.field or "").rsplit("/", 1)[-1]
+    form.add_error(name if name in form.fields else None, error.message)
+
+
+class ErrorPages:
+    """Middleware: a `CoinosError` that no view has handled becomes a page with its sentence.
+
+    The API has its own handler, which sees its errors before this does."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = self.get_response(request)
+        return response
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if not isinstance(error, CoinosError):
+            return None
+        if isinstance(error, Unauthorized):
+            return sign_in_first(request)
+        return error_page(request, error)
+
+
+def error_page(request: HttpRequest, error: CoinosError) -> HttpResponse:
+    context = {"status": error.status, "title": error.title, "message": error.message}
+    response = render(request, "error.html", context, status=error.status)
+    if error.retry_after_s is not None:
+        response["Retry-After"] = str(error.retry_after_s)
+    return response
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form without its token: usually a page that stood open while the user signed in again."""
+    context = {
+        "status": 403,
+        "title": "This page is out of date",
+        "message": "Nothing was done. Go back, reload the page and try again.",
+    }
+    return render(request, "error.html", context, status=403)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error_page(request, CoinosError("Your browser sent something that we do not understand"))
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return error_page(request, Forbidden("You may not open this page"))
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    message = "There is nothing at this address. It may be mistyped, or it has been removed"
+    return error_page(request, NotFound(message))
+
+
+# --- Who may open a page, and how often ------------------------------------------------------------
+
+P = ParamSpec("P")
+
+
+def signed_in(
+    view: Callable[Concatenate[HttpRequest, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """A page for people who are signed in to the wallet; others go to the sign-in page first.
+
+    What such a page shows is private: no cache keeps it."""
+
+    @functools.wraps(view)
+    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if request.credential is None:  # type: ignore[attr-defined]
+            return sign_in_first(request)
+        response = view(request, *args, **kwargs)
+        response.setdefault("Cache-Control", "no-store")
+        return response
+
+    return guarded
+
+
+def sign_in_first(request: HttpRequest) -> HttpResponse:
+    wanted = request.get_full_path() if request.method == "GET" else request.path
+    return redirect(f"{reverse('login')}?{urlencode({'next': wanted})}")
+
+
+def limit_rate(request: HttpRequest, name: str, *, limit: int, window_s: int) -> None:
+    """Raise `RateLimited` above `limit` requests per window; shared with the API's throttle of
+    that name. Keyed by the signed-in credential, else by address."""
+    credential = getattr(request, "credential", None)
+    caller = credential.id if credential else client_address(request)
+    wait_s = allow(name, caller, limit=limit, window_s=window_s)
+    if wait_s:
+        raise RateLimited(retry_after_s=wait_s)
+
+
+
+def next_url(request: HttpRequest, default: str) -> str:
+    """Where a form asks to go on to; only within this site (P12)."""
+    wanted = request.POST.get("next") or request.GET.get("next") or ""
+    allowed = url_has_allowed_host_and_scheme(
+        wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
+    )
+    return wanted if allowed else default

@@ -1,0 +1,95 @@
+"""What people type to send money. Rules live in the services; forms only read."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django import forms
+
+from accounts.forms import pin_input
+from accounts.models import User
+from accounts.statement import MEMO_MAX_CHARACTERS
+from coinos import rates
+from coinos.money import MAX_SAT, fiat_to_sat
+from invoices.forms import AmountForm
+from payments.services.pasted import Target
+
+PASTED_MAX_CHARACTERS = 8000
+
+
+class SendForm(forms.Form):
+    text = forms.CharField(
+        max_length=PASTED_MAX_CHARACTERS,
+        label="To",
+        help_text="An invoice, a bitcoin address, a username, a Lightning Address or an LNURL.",
+        widget=forms.Textarea(
+            attrs={
+                "rows": 4,
+                "autocomplete": "off",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+                "placeholder": "Paste anything",
+            }
+        ),
+    )
+
+
+class SendAmountForm(AmountForm):
+    """How much, for destinations that leave it to the payer; on-chain also how fast."""
+
+    text = forms.CharField(max_length=PASTED_MAX_CHARACTERS, widget=forms.HiddenInput)
+    fee_rate = forms.TypedChoiceField(
+        label="Speed", coerce=int, empty_value=None, required=False, widget=forms.RadioSelect
+    )
+    all = forms.BooleanField(required=False, label="Send all")
+
+    def __init__(self, *args: Any, owner: User, target: Target, **kwargs: Any) -> None:
+        super().__init__(*args, owner=owner, **kwargs)
+        self.fields["memo"].label = "Note"
+        self.fields["memo"].help_text = (
+            "The other side reads it too." if target.is_internal else "Only you see it."
+        )
+        self.fields["amount"].required = False
+        if target.fees:
+            fees = target.fees
+            speeds = {
+                fees.hour: f"In about an hour, {fees.hour} sat/vB",
+                fees.half_hour: f"In about half an hour, {fees.half_hour} sat/vB",
+                fees.fastest: f"As soon as possible, {fees.fastest} sat/vB",
+            }
+            self.fields["fee_rate"].choices = list(speeds.items())  # type: ignore[attr-defined]
+            self.fields["fee_rate"].initial = fees.half_hour
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("fiat") is not None:
+            rate = rates.rate(self.owner.currency)
+            cleaned["amount_sat"] = fiat_to_sat(cleaned["fiat"], rate)
+        if not cleaned.get("amount_sat") and not cleaned.get("all") and not self.errors:
+            self.add_error("amount", "How much shall arrive?")
+        return cleaned
+
+
+class ConfirmForm(forms.Form):
+    """What the confirmation page showed, word for word; the key makes it one payment."""
+
+    text = forms.CharField(max_length=PASTED_MAX_CHARACTERS, widget=forms.HiddenInput)
+    amount_sat = forms.IntegerField(min_value=1, max_value=MAX_SAT, widget=forms.HiddenInput)
+    max_fee_sat = forms.IntegerField(
+        min_value=0, max_value=MAX_SAT, required=False, widget=forms.HiddenInput
+    )
+    fee_rate = forms.IntegerField(
+        min_value=1, max_value=100_000, required=False, widget=forms.HiddenInput
+    )
+    subtract = forms.BooleanField(required=False, widget=forms.HiddenInput)
+    memo = forms.CharField(
+        max_length=MEMO_MAX_CHARACTERS, required=False, widget=forms.HiddenInput
+    )
+    key = forms.CharField(max_length=64, widget=forms.HiddenInput)
+    pin = forms.CharField(required=False, label="PIN", widget=pin_input())
+
+    @staticmethod
+    def new_key() -> str:
+        """A fresh idempotency key, made when the form is rendered."""
+        return f"page-{uuid.uuid4()}"

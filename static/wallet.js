@@ -1,0 +1,74 @@
+// Improvements on pages that work without them: copy, paste, one submit, live updates.
+
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest('[data-copy], [data-paste], [data-print]')
+  if (!button) return
+  if (button.dataset.copy) {
+    await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).value)
+    const label = button.querySelector('span')
+    const before = label.textContent
+    label.textContent = 'Copied'
+    setTimeout(() => { label.textContent = before }, 2000)
+  } else if (button.dataset.paste) {
+    const field = document.querySelector(button.dataset.paste)
+    field.value = await navigator.clipboard.readText()
+    field.focus()
+  }
+})
+
+// Buttons that need a script are hidden until there is one.
+function reveal(root) {
+  if (!navigator.clipboard) return
+  root.querySelectorAll('[data-copy][hidden], [data-paste][hidden]').forEach((button) => { button.hidden = false })
+}
+document.addEventListener('DOMContentLoaded', () => reveal(document))
+document.addEventListener('htmx:afterSwap', () => reveal(document))
+
+document.addEventListener('focusin', (event) => {
+  if (event.target.matches('input[readonly]')) event.target.select()
+})
+
+// A form is sent once. The server would return the first result anyway; this saves the doubt.
+document.addEventListener('submit', (event) => {
+  const buttons = event.target.querySelectorAll('button')
+  setTimeout(() => buttons.forEach((button) => { button.disabled = true }))
+})
+window.addEventListener('pageshow', () => {
+  document.querySelectorAll('form button[disabled]').forEach((button) => { button.disabled = false })
+})
+
+// Live updates: the stream says what happened; the parts marked with hx-trigger="live from:body"
+// fetch themselves again. Without a stream they do so every five seconds.
+const url = document.body.dataset.stream
+if (url) {
+  const refresh = () => document.body.dispatchEvent(new Event('live'))
+  let stream = null
+  const connect = () => {
+    if (stream && stream.readyState !== EventSource.CLOSED) return
+    stream = new EventSource(url)
+    stream.addEventListener('hello', refresh)
+    stream.addEventListener('payment', (message) => {
+      const payment = JSON.parse(message.data)
+      if (payment.amount > 0 && payment.status !== 'failed') {
+        const word = payment.status === 'settled' ? 'Received' : 'Detected'
+        toast(`${word} ⚡️${(payment.amount + (payment.tip || 0)).toLocaleString()}`)
+      }
+      refresh()
+    })
+  }
+  connect()
+  setInterval(() => {
+    if (document.hidden || stream.readyState === EventSource.OPEN) return
+    refresh()
+    connect()
+  }, 5000)
+  document.addEventListener('visibilitychange', () => { if (!document.hidden) { refresh(); connect() } })
+}
+
+function toast(text) {
+  const box = document.getElementById('toasts')
+  const line = document.createElement('p')
+  line.textContent = text
+  box.append(line)
+  setTimeout(() => line.remove(), 6000)
+}
