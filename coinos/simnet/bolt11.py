@@ -1,4 +1,4 @@
-"""BOLT 11: real, signed Lightning invoices (https://github.com/lightning/bolts, 11-payment-encoding).
+"""BOLT 11: real, signed Lightning invoices (github.com/lightning/bolts, 11-payment-encoding).
 
 pyln-proto encodes neither payment secrets nor features nor the final CLTV delta, so the tagged
 fields are packed here; bech32 and secp256k1 come from it and its coincurve.
