@@ -1,0 +1,126 @@
+"""A wrong setting stops the start with a sentence that names it."""
+
+import runpy
+import stat
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from coinos import embedded, secret_keys
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+NODES = {"LIGHTNING_RPC": "/run/lightning-rpc", "BITCOIN_RPC_URL": "http://u:p@127.0.0.1:8332"}
+DATABASE = {"DATABASE_URL": "postgresql://app@db/coinos"}
+HTTPS = {"PUBLIC_URL": "https://wallet.example.com", "TRUSTED_PROXIES": "1"}
+MAINNET = {"NETWORK": "bitcoin", **NODES, **DATABASE, **HTTPS}
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Read the settings anew with just these variables."""
+    import os
+
+    def read(**environment: str) -> dict[str, Any]:
+        path = os.environ["PATH"]
+        for name in list(os.environ):
+            monkeypatch.delenv(name)
+        for name, value in {"PATH": path, "COINOS_DATA_DIR": str(tmp_path), **environment}.items():
+            monkeypatch.setenv(name, value)
+        return runpy.run_path(str(ROOT / "coinos" / "settings.py"))
+
+    return read
+
+
+def test_with_nothing_set_the_server_is_a_local_simulated_one(read):
+    settings = read()
+    assert settings["SIMNET"]
+    assert settings["PUBLIC_URL"] == "http://127.0.0.1:8000"
+    assert settings["DATABASE_IS_EMBEDDED"] and settings["REDIS_IS_EMBEDDED"]
+    assert not settings["DEBUG"]
+
+
+def test_a_real_server_is_strict(read):
+    settings = read(**MAINNET)
+    assert settings["SESSION_COOKIE_NAME"] == "__Host-sessionid"
+    assert settings["SECURE_HSTS_SECONDS"] >= 31536000
+    assert settings["ALLOW_PRIVATE_URLS"] == []
+    assert not settings["ADMIN_ENABLED"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"NETWORK": "mainnet"}, "NETWORK is 'mainnet': write one of bitcoin"),
+        ({"NETWORK": "signet"}, "no node is given"),
+        ({"LIGHTNING_RPC": "/run/rpc"}, "BITCOIN_RPC_URL is not"),
+        ({**NODES, "BITCOIN_RPC_URL": "localhost"}, "BITCOIN_RPC_URL must look like"),
+        ({"PORT": "eighty"}, "PORT is 'eighty': write a whole number"),
+        ({"PORT": "-1"}, "PORT is '-1'"),
+        ({"DEBUG": "maybe"}, "DEBUG is 'maybe': write on or off"),
+        ({"PUBLIC_URL": "wallet.example.com"}, "PUBLIC_URL is"),
+        ({"PUBLIC_URL": "https://wallet.example.com"}, "set TRUSTED_PROXIES=1"),
+        ({"SECRET_KEY": "changeme" * 8}, "SECRET_KEY is a sample value"),
+        ({"JWT_SIGNING_KEY": "short"}, "JWT_SIGNING_KEY is a sample value"),
+        ({"FIELD_KEY": "0123456789abcdef" * 3}, "FIELD_KEY must be 32 random bytes"),
+        ({"REDIS_URL": "localhost:6379"}, "REDIS_URL must begin with"),
+        ({"DATABASE_URL": "postgresql://app@db"}, "name the database"),
+        ({"DATABASE_OWNER_URL": "postgresql://o@db/c"}, "set both or neither"),
+        ({"ALLOW_PRIVATE_URLS": "10.0.0.1/8"}, "Write networks such as"),
+        ({**MAINNET, "RATE_LIMITS": "off"}, "RATE_LIMITS=off is refused on mainnet"),
+        ({**MAINNET, "SEND_RETRY_FOR": "2"}, "may not be shorter"),
+        ({**MAINNET, "ALLOW_PRIVATE_URLS": "10.0.0.0/8"}, "refused on mainnet"),
+        ({**MAINNET, "DEBUG": "on"}, "DEBUG is refused on mainnet"),
+        ({**MAINNET, "PUBLIC_URL": "http://wallet.example.com"}, "needs an https PUBLIC_URL"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_a_sentence(read, environment, sentence):
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        read(**environment)
+    assert sentence in str(refusal.value)
+
+
+def test_mainnet_as_root_with_the_embedded_database_is_refused(read, monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    with pytest.raises(ImproperlyConfigured, match="as root with the embedded database"):
+        read(NETWORK="bitcoin", **NODES, **HTTPS)
+
+
+def test_keys_are_made_once_and_only_their_owner_reads_them(tmp_path):
+    path = tmp_path / "secrets" / "KEY"
+    seen: list[str] = []
+    threads = [
+        threading.Thread(
+            target=lambda: seen.append(secret_keys.generated_once(path, secret_keys.random_text))
+        )
+        for _ in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(seen) == 16
+    assert len(set(seen)) == 1
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [p.name for p in path.parent.iterdir()] == ["KEY"]
+    assert not secret_keys.is_sample(seen[0])
+
+
+def test_a_long_data_dir_still_has_sockets_that_fit(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/tmp")
+    data_dir = tmp_path / ("long" * 30)
+    path = embedded.socket_path(data_dir, "simnet/lightning-rpc")
+    try:
+        assert len(str(path)) <= embedded.SOCKET_PATH_BYTES_MAX
+        assert path == embedded.socket_path(data_dir, "simnet/lightning-rpc")
+        assert path.parent.parent.readlink() == data_dir
+
+        path.parent.parent.unlink()
+        path.parent.parent.symlink_to("/tmp/somebody-elses")
+        with pytest.raises(embedded.CannotStart, match="choose a shorter COINOS_DATA_DIR"):
+            embedded.socket_path(data_dir, "simnet/lightning-rpc")
+    finally:
+        path.parent.parent.unlink()
