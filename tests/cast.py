@@ -25,9 +25,7 @@ class Api:
         self._client = Client(raise_request_exception=False)
 
     def get(self, path: str, **headers: str) -> Any:
-        return self._answer(
-            self._client.get(self.base + path, headers=self._headers(headers))
-        )
+        return self._answer(self._client.get(self.base + path, headers=self._headers(headers)))
 
     def post(self, path: str, body: Any = None, **headers: str) -> Any:
         return self._answer(
@@ -45,9 +43,7 @@ class Api:
 
     def _answer(self, response: Any) -> Any:
         response.body = (
-            response.json()
-            if "json" in response.headers.get("Content-Type", "")
-            else None
+            response.json() if "json" in response.headers.get("Content-Type", "") else None
         )
         return response
 
@@ -56,15 +52,14 @@ def make_user(name: str, **fields: Any) -> User:
     """A registered user, without the cost of hashing a password."""
     user = User(username=name, pubkey=f"{next(_numbers):064x}", **fields)
     user.set_unusable_password()
-    user.save(force_insert=True)
-    ledger.open_account(user)
+    with transaction.atomic():
+        user.save(force_insert=True)
+        ledger.open_account(user)
     return user
 
 
 def token_of(user: User) -> str:
-    return credentials.token_of(
-        credentials.start_session(user, kind=Session.Kind.LOGIN)
-    )
+    return credentials.token_of(credentials.start_session(user, kind=Session.Kind.LOGIN))
 
 
 def fund(user: User, sats: int) -> None:
@@ -98,8 +93,7 @@ def charlie(db: None) -> User:
 
 
 def _cast(name: str) -> User:
-    with transaction.atomic():
-        return make_user(name)
+    return make_user(name)
 
 
 @pytest.fixture

@@ -1,0 +1,161 @@
+"""Alice pays Bob on the same server: one transfer, free, at once."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from accounts.models import Activity, Transfer
+from tests.cast import available_sat
+from tests.payments.conftest import Person
+
+
+def test_a_payment_to_a_user_arrives_at_once_and_free(alice: Person, bob: Person) -> None:
+    paid = alice.api.post("/send", {"amount": 5000, "username": "bob"})
+    assert paid.status_code == 200
+    body = paid.body
+    assert body["amount"] == -5000
+    assert (body["type"], body["status"], body["confirmed"]) == ("internal", "settled", True)
+    assert (body["fee"], body["ourfee"], body["tip"]) == (0, 0, None)
+    assert body["ref"] == str(bob.user.id)
+    assert len(body["hash"]) == 32
+    assert body["with"]["username"] == "bob"
+    assert (alice.available_sat, bob.available_sat) == (95_000, 5000)
+    received = bob.api.get("/payments").body["payments"]
+    assert [(p["amount"], p["ref"]) for p in received] == [(5000, str(alice.user.id))]
+
+
+@pytest.mark.parametrize("name", ["BOB", "bob@pay.example", " bob "])
+def test_the_recipient_is_found_however_the_name_is_written(
+    alice: Person, bob: Person, name: str
+) -> None:
+    assert alice.api.post("/send", {"amount": 1, "username": name}).status_code == 200
+    assert bob.available_sat == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"amount": 100_001, "username": "bob"}, 400, "insufficient_funds"),
+        ({"amount": 1, "username": "alice"}, 400, "self_payment"),
+        ({"amount": 1, "username": "nobody"}, 404, "not_found"),
+        ({"amount": 0, "username": "bob"}, 400, "invalid_amount"),
+        ({"amount": -5, "username": "bob"}, 400, "invalid_amount"),
+        ({"amount": 1.5, "username": "bob"}, 400, "invalid_amount"),
+        ({"amount": "1e3", "username": "bob"}, 400, "invalid_amount"),
+        ({"amount": True, "username": "bob"}, 400, "invalid_amount"),
+        ({"amount": 2**63, "username": "bob"}, 400, "invalid_amount"),
+        ({"amount": 2_100_000_000_000_001, "username": "bob"}, 400, "invalid_amount"),
+        ({"username": "bob"}, 400, "invalid_request"),
+        ({"amount": 1}, 400, "invalid_request"),
+        ({"amount": 1, "username": 7}, 400, "invalid_request"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_and_nothing_moves(
+    alice: Person, bob: Person, body: dict[str, object], status: int, code: str
+) -> None:
+    """F04, F08, F09"""
+    refused = alice.api.post("/send", body)
+    assert (refused.status_code, refused.body["code"]) == (status, code)
+    assert (alice.available_sat, bob.available_sat) == (100_000, 0)
+    assert not Activity.objects.exists()
+
+
+def test_a_refusal_says_what_is_there_and_what_is_needed(alice: Person, bob: Person) -> None:
+    refused = alice.api.post("/send", {"amount": 100_001, "username": "bob"})
+    assert refused.body["message"] == "Insufficient funds ⚡️100000 / 100001"
+
+
+def test_of_many_payments_of_the_whole_balance_at_once_one_succeeds(
+    alice: Person, bob: Person
+) -> None:
+    """M01"""
+    codes: list[int] = []
+
+    def pay() -> None:
+        codes.append(alice.api.post("/send", {"amount": 100_000, "username": "bob"}).status_code)
+
+    _at_once(pay, 10)
+    assert sorted(codes) == [200] + [400] * 9
+    assert (alice.available_sat, bob.available_sat) == (0, 100_000)
+
+
+def test_the_same_key_pays_once_and_answers_the_same(alice: Person, bob: Person) -> None:
+    body = {"amount": 700, "username": "bob"}
+    first = alice.api.post("/send", body, Idempotency_Key="rent-november")
+    again = alice.api.post("/send", body, Idempotency_Key='"rent-november"')
+    assert again.body["id"] == first.body["id"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert bob.available_sat == 700
+    other = alice.api.post("/send", {**body, "amount": 701}, Idempotency_Key="rent-november")
+    assert (other.status_code, other.body["code"]) == (422, "idempotency_key_reused")
+
+
+def test_the_same_key_at_once_pays_once(alice: Person, bob: Person) -> None:
+    answers = []
+
+    def pay() -> None:
+        body = {"amount": 700, "username": "bob"}
+        answers.append(alice.api.post("/send", body, Idempotency_Key="once"))
+
+    _at_once(pay, 8)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.body["id"] for answer in answers}) == 1
+    assert bob.available_sat == 700
+
+
+def test_a_refusal_does_not_use_up_the_key(alice: Person, bob: Person) -> None:
+    assert alice.api.post("/send", {"amount": 1, "username": "bo"}, Idempotency_Key="k").status_code
+    paid = alice.api.post("/send", {"amount": 1, "username": "bob"}, Idempotency_Key="k")
+    assert paid.status_code == 200
+
+
+def test_opposite_payments_at_once_do_not_lose_a_sat(alice: Person, charlie: Person) -> None:
+    """A08"""
+
+    def back_and_forth() -> None:
+        for _ in range(5):
+            assert alice.api.post("/send", {"amount": 10, "username": "charlie"}).status_code == 200
+            assert charlie.api.post("/send", {"amount": 10, "username": "alice"}).status_code == 200
+
+    _at_once(back_and_forth, 4)
+    assert (alice.available_sat, charlie.available_sat) == (100_000, 50_000)
+    assert Transfer.objects.filter(kind="internal").count() == 40
+
+
+def test_a_pin_is_asked_for_every_spend(alice: Person, bob: Person) -> None:
+    """P22"""
+    assert alice.api.post("/user", {"newpin": "123456"}).status_code == 200
+    for body in ({}, {"pin": "000000"}, {"pin": 123456}):
+        refused = alice.api.post("/send", {"amount": 1, "username": "bob", **body})
+        assert (refused.status_code, refused.body["code"]) == (403, "invalid_pin")
+    paid = alice.api.post("/send", {"amount": 1, "username": "bob", "pin": "123456"})
+    assert paid.status_code == 200
+
+
+def test_only_the_parties_see_the_memo(alice: Person, bob: Person, charlie: Person) -> None:
+    """I13"""
+    sent = alice.api.post("/send", {"amount": 5, "username": "bob", "memo": "for lunch"})
+    path = f"/payments/{sent.body['id']}"
+    assert alice.api.get(path).body["memo"] == "for lunch"
+    seen = charlie.api.get(path)
+    assert seen.status_code == 200
+    assert not {"memo", "ref", "iid", "uid", "with"} & set(seen.body)
+    assert available_sat(charlie.user) == 50_000
+
+
+def _at_once(function: object, times: int) -> None:
+    from django.db import connection
+
+    def run() -> None:
+        try:
+            function()  # type: ignore[operator]
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(times)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()

@@ -1,0 +1,330 @@
+"""Alice pays invoices of other servers through the node; simnet knows what really happened."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from accounts import ledger
+from accounts.models import Transfer
+from coinos.simnet.control import Control
+from payments.models import Payment
+from payments.services import resolve_due
+from tests.payments.conftest import Person
+
+
+def pay(person: Person, payreq: str, **body: Any) -> Any:
+    return person.api.post("/payments", {"payreq": payreq, **body})
+
+
+def let_the_resolver_look() -> None:
+    Payment.objects.update(next_look_at=timezone.now())
+    resolve_due()
+
+
+def until_resolved(person: Person, seconds: float = 10) -> Payment:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        let_the_resolver_look()
+        payment = person.payment()
+        if payment.state in ("settled", "failed") and (payment.fee_final or payment.failure):
+            break
+        time.sleep(0.1)
+    return person.payment()
+
+
+def test_an_outside_invoice_is_paid_and_the_unused_reserve_comes_back(
+    alice: Person, network: Control
+) -> None:
+    bolt11 = network.invoice(5_000_000, description="lunch")
+    paid = pay(alice, bolt11)
+    assert paid.status_code == 200, paid.body
+    body = paid.body
+    truth = network.payment(body["payment_hash"])
+    assert truth["status"] == "settled"
+    assert (body["status"], body["confirmed"], body["amount"]) == ("settled", True, -5000)
+    assert body["ref"] == truth["preimage"]
+    assert body["hash"] == bolt11
+    fee_sat = -(-truth["fee_msat"] // 1000)
+    assert body["fee"] == fee_sat
+    assert alice.available_sat == 100_000 - 5000 - fee_sat
+    assert ledger.balance_of(alice.user.id).held_sat == 0
+
+
+@pytest.mark.parametrize("written", [str.upper, str.lower, lambda b: f"  lightning:{b} "])
+def test_an_invoice_may_be_written_in_any_case(
+    alice: Person, network: Control, written: Any
+) -> None:
+    """A09"""
+    bolt11 = network.invoice(1_000_000)
+    assert pay(alice, written(bolt11)).body["status"] == "settled"
+    assert alice.payment().destination == bolt11
+
+
+def test_an_amount_is_asked_for_only_where_the_invoice_has_none(
+    alice: Person, network: Control
+) -> None:
+    open_invoice = network.invoice(None)
+    assert pay(alice, open_invoice).body["code"] == "invalid_amount"
+    fixed = network.invoice(1_000_000)
+    assert pay(alice, fixed, amount=999).body["code"] == "invalid_amount"
+    assert pay(alice, fixed, amount=1000).body["status"] == "settled"
+    assert pay(alice, open_invoice, amount=300).body["amount"] == -300
+
+
+def test_an_invoice_is_paid_once_on_the_whole_site(
+    alice: Person, charlie: Person, network: Control
+) -> None:
+    """M28"""
+    bolt11 = network.invoice(1_000_000)
+    assert pay(alice, bolt11).status_code == 200
+    for person in (alice, charlie):
+        again = pay(person, bolt11)
+        assert (again.status_code, again.body["code"]) == (409, "invoice_already_paid")
+    assert charlie.available_sat == 50_000
+
+
+def test_twenty_payments_of_one_invoice_at_once_hold_and_pay_once(
+    alice: Person, network: Control
+) -> None:
+    """M34"""
+    bolt11 = network.invoice(1_000_000)
+    codes: list[int] = []
+
+    def run() -> None:
+        codes.append(pay(alice, bolt11).status_code)
+        connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(codes) == [200] + [409] * 11
+    assert Transfer.objects.filter(kind="send.hold").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("payreq", "code"),
+    [
+        ("nonsense", "invalid_payment_request"),
+        ("lnbcrt1qqqq", "invalid_payment_request"),
+        ("", "invalid_payment_request"),
+        (7, "invalid_request"),
+        (["lnbc"], "invalid_request"),
+    ],
+)
+def test_nonsense_is_refused(alice: Person, network: Control, payreq: Any, code: str) -> None:
+    refused = pay(alice, payreq)
+    assert (refused.status_code, refused.body["code"]) == (400, code)
+
+
+def test_an_expired_invoice_is_refused_before_anything_is_held(
+    alice: Person, network: Control
+) -> None:
+    bolt11 = network.invoice(1_000_000, expiry=1)
+    time.sleep(1.1)
+    assert pay(alice, bolt11).body["code"] == "invoice_expired"
+    assert not Payment.objects.exists()
+
+
+def test_a_payment_that_certainly_failed_gives_everything_back(
+    alice: Person, network: Control
+) -> None:
+    refused = pay(alice, network.invoice(1_000_000, node="fail"))
+    assert (refused.status_code, refused.body["code"]) == (400, "payment_failed")
+    assert alice.payment().state == "failed"
+    assert alice.available_sat == 100_000
+    listed = alice.api.get("/payments").body
+    assert listed["count"] == 0
+    failed = alice.api.get("/payments?status=all").body["payments"]
+    assert [(p["status"], p["amount"], p["fee"]) for p in failed] == [("failed", -1000, 0)]
+
+
+def test_a_fee_limit_below_the_route_fails_without_a_loss(alice: Person, network: Control) -> None:
+    refused = pay(alice, network.invoice(50_000_000), fee=0)
+    assert refused.body["code"] == "payment_failed"
+    assert alice.available_sat == 100_000
+
+
+def test_without_an_answer_the_payment_is_pending_and_the_hold_stays(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M07, M33"""
+    monkeypatch.setattr("payments.services.lightning.ANSWER_WITHIN_S", 0.5)
+    bolt11 = network.invoice(1_000_000)
+    network.set_faults([{"method": "xpay", "kind": "delay", "seconds": 1.5}])
+    unknown = pay(alice, bolt11)
+    assert unknown.status_code == 200
+    assert (unknown.body["status"], unknown.body["confirmed"]) == ("pending", False)
+    assert "ref" not in unknown.body
+    assert ledger.balance_of(alice.user.id).held_sat == 1000 + 5
+    assert until_resolved(alice).state == "settled"
+
+
+def test_a_reply_that_is_lost_after_the_payment_is_no_refund(
+    alice: Person, network: Control
+) -> None:
+    """M07, M08, M11: executed, then the connection drops."""
+    bolt11 = network.invoice(1_000_000)
+    network.set_faults([{"method": "xpay", "kind": "exec_then_drop"}])
+    answer = pay(alice, bolt11)
+    assert answer.status_code == 200
+    network.clear_faults()
+    payment = until_resolved(alice)
+    assert payment.state == "settled"
+    assert network.payment(payment.payment_hash or "")["status"] == "settled"
+
+
+def test_an_error_after_success_is_no_refund(alice: Person, network: Control) -> None:
+    """M10"""
+    network.set_faults([{"method": "xpay", "kind": "exec_then_error", "code": 209}])
+    assert pay(alice, network.invoice(1_000_000)).status_code == 200
+    network.clear_faults()
+    assert until_resolved(alice).state == "settled"
+
+
+def test_a_call_that_never_reached_the_node_is_released_after_its_deadline(
+    alice: Person, network: Control
+) -> None:
+    """M09: no record is not a failure before the deadline has passed."""
+    network.set_faults([{"method": "xpay", "kind": "drop_before"}])
+    assert pay(alice, network.invoice(1_000_000)).body["status"] == "pending"
+    network.clear_faults()
+    let_the_resolver_look()
+    assert alice.payment().state == "sending"
+    assert until_resolved(alice).state == "failed"
+    assert alice.available_sat == 100_000
+
+
+def test_a_lookup_that_breaks_keeps_the_hold(alice: Person, network: Control) -> None:
+    """M11, F11"""
+    network.set_faults(
+        [
+            {"method": "xpay", "kind": "exec_then_drop"},
+            {"method": "listsendpays", "kind": "garbage"},
+        ]
+    )
+    assert pay(alice, network.invoice(1_000_000)).body["status"] == "pending"
+    let_the_resolver_look()
+    assert alice.payment().state == "sending"
+    network.clear_faults()
+    assert until_resolved(alice).state == "settled"
+
+
+def test_a_held_invoice_is_pending_until_the_receiver_decides(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M33, A01"""
+    monkeypatch.setattr("payments.services.lightning.ANSWER_WITHIN_S", 0.5)
+    bolt11 = network.invoice(1_000_000)
+    decoded = alice.api.get(f"/decode/{bolt11}").body
+    network.hold(decoded["payment_hash"])
+    assert pay(alice, bolt11).body["status"] == "pending"
+    let_the_resolver_look()
+    assert alice.payment().state == "sending"
+    network.release(decoded["payment_hash"], settle=False)
+    assert until_resolved(alice).state == "failed"
+    assert alice.available_sat == 100_000
+
+
+def test_the_whole_balance_cannot_be_spent_without_room_for_the_fee(
+    alice: Person, network: Control
+) -> None:
+    """F05"""
+    refused = pay(alice, network.invoice(100_000_000))
+    assert refused.body["code"] == "insufficient_funds"
+    assert refused.body["message"] == "Insufficient funds ⚡️100000 / 100500"
+
+
+def test_the_kill_switch_stops_what_goes_out_and_nothing_else(
+    alice: Person, bob: Person, network: Control, settings: Any, tmp_path: Any
+) -> None:
+    """O02"""
+    settings.STOP_FILE = tmp_path / "stop"
+    settings.STOP_FILE.touch()
+    refused = pay(alice, network.invoice(1_000_000))
+    assert (refused.status_code, refused.body["code"]) == (403, "withdrawals_paused")
+    assert alice.api.post("/send", {"amount": 1, "username": "bob"}).status_code == 200
+
+
+def test_a_node_that_is_away_is_503_and_holds_nothing(
+    alice: Person, network: Control, settings: Any, tmp_path: Any
+) -> None:
+    bolt11 = network.invoice(1_000_000)
+    settings.LIGHTNING_RPC = str(tmp_path / "nobody")
+    away = pay(alice, bolt11)
+    assert (away.status_code, away.body["code"]) == (503, "node_unavailable")
+    assert away.headers["Retry-After"]
+    assert alice.available_sat == 100_000
+
+
+@pytest.mark.parametrize("how", ["lost", "in_flight"])
+def test_parts_that_outlive_an_error_are_not_refunded(
+    alice: Person, network: Control, how: str
+) -> None:
+    """M10: error 209 while parts complete, or are still in flight."""
+    network.set_faults([{"kind": "partial_mpp", "method": "xpay", "how": how, "times": 1}])
+    paid = pay(alice, network.invoice(3_000_000))
+    assert paid.status_code == 200
+    if how == "in_flight":
+        assert paid.body["status"] == "pending"
+        network.release(paid.body["payment_hash"])
+    assert until_resolved(alice).state == "settled"
+    assert ledger.differences() == []
+
+
+def test_a_payment_with_a_part_still_pending_is_settled_but_keeps_its_hold(
+    alice: Person, network: Control
+) -> None:
+    network.set_faults([{"kind": "partial_mpp", "method": "xpay", "how": "pending", "times": 1}])
+    paid = pay(alice, network.invoice(3_000_000)).body
+    assert (paid["status"], paid["confirmed"]) == ("settled", True)
+    assert paid["ref"]
+    assert not alice.payment().fee_final
+    assert ledger.balance_of(alice.user.id).held_sat == 3015
+    network.release(paid["payment_hash"])
+    assert until_resolved(alice).fee_final
+    assert ledger.balance_of(alice.user.id).held_sat == 0
+
+
+@pytest.mark.parametrize("how", ["missing", "string", "float", "nan", "negative"])
+@pytest.mark.parametrize("field", ["amount_sent_msat", "amount_msat", "status", "payment_preimage"])
+def test_an_unreadable_record_keeps_the_hold(
+    alice: Person, network: Control, field: str, how: str
+) -> None:
+    """F11"""
+    network.set_faults(
+        [{"kind": "wrong_type", "method": "listsendpays", "field": field, "how": how}]
+    )
+    assert pay(alice, network.invoice(1_000_000)).body["status"] == "pending"
+    network.clear_faults()
+    assert until_resolved(alice).state == "settled"
+
+
+def test_the_same_key_does_not_pay_an_invoice_twice(alice: Person, network: Control) -> None:
+    bolt11 = network.invoice(1_000_000)
+    body = {"payreq": bolt11}
+    first = alice.api.post("/payments", body, Idempotency_Key="k1")
+    again = alice.api.post("/payments", body, Idempotency_Key="k1")
+    assert again.body["id"] == first.body["id"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other = alice.api.post("/payments", {"payreq": network.invoice(1)}, Idempotency_Key="k1")
+    assert other.status_code == 422
+
+
+def test_sub_sat_amounts_are_ceiled_for_the_user_and_exact_in_the_books(
+    alice: Person, network: Control
+) -> None:
+    """F06"""
+    paid = pay(alice, network.invoice(1_000_500)).body
+    assert paid["amount"] == -1001
+    truth = network.payment(paid["payment_hash"])
+    post = Transfer.objects.get(kind="send.post")
+    assert post.amount_msat == truth["amount_msat"] + truth["fee_msat"]
+    assert ledger.differences() == []
