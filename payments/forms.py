@@ -83,9 +83,7 @@ class ConfirmForm(forms.Form):
         min_value=1, max_value=100_000, required=False, widget=forms.HiddenInput
     )
     subtract = forms.BooleanField(required=False, widget=forms.HiddenInput)
-    memo = forms.CharField(
-        max_length=MEMO_MAX_CHARACTERS, required=False, widget=forms.HiddenInput
-    )
+    memo = forms.CharField(max_length=MEMO_MAX_CHARACTERS, required=False, widget=forms.HiddenInput)
     key = forms.CharField(max_length=64, widget=forms.HiddenInput)
     pin = forms.CharField(required=False, label="PIN", widget=pin_input())
 

@@ -54,7 +54,9 @@ def _lightning(activity: Activity, payment: Payment) -> list[Step]:
             back_sat = payment.max_fee_sat - payment.fee_sat
             if back_sat > 0:
                 steps.append(
-                    Step(f"Returned: {back_sat} sats of the fee were not needed", payment.resolved_at)
+                    Step(
+                        f"Returned: {back_sat} sats of the fee were not needed", payment.resolved_at
+                    )
                 )
     elif activity.status == Activity.Status.FAILED:
         steps += _returned(activity, payment)

@@ -77,7 +77,9 @@ def confirm(request: HttpRequest) -> HttpResponse:
             everything = form.cleaned_data["all"]
             rate = form.cleaned_data["fee_rate"]
             subtract = everything and target.is_onchain
-            amount_sat = everything_sat(user, target) if everything else form.cleaned_data["amount_sat"]
+            amount_sat = (
+                everything_sat(user, target) if everything else form.cleaned_data["amount_sat"]
+            )
             bill = price(user, target, amount_sat, fee_rate_sat_vb=rate, subtract=subtract)
             confirm_form = _confirm_form(
                 text,
