@@ -82,6 +82,7 @@ BLOCKS_FASTEST, BLOCKS_HALF_HOUR, BLOCKS_HOUR, BLOCKS_ECONOMY = 2, 3, 6, 144
 SAT_VB_PER_BTC_KVB = SAT_PER_BTC // 1000
 
 # bitcoind's error codes (src/rpc/protocol.h)
+TYPE_ERROR = -3
 WALLET_ERROR = -4
 NOT_FOUND = -5
 INSUFFICIENT_FUNDS = -6
@@ -484,4 +485,6 @@ def _cannot_prepare(error: RpcError) -> NodeRefused | NodeUnavailable:
     if error.code == WALLET_LOCKED:
         logger.critical("the wallet of bitcoind is locked: withdrawals wait")
         return NodeUnavailable()
-    return NodeRefused(f"The Bitcoin node refused: {error.message}")
+    if error.code in (WALLET_ERROR, INSUFFICIENT_FUNDS, TYPE_ERROR, INVALID_PARAMETER):
+        return NodeRefused(f"The Bitcoin node refused: {error.message}")
+    return NodeUnavailable()

@@ -460,8 +460,9 @@ def test_a_payment_that_cannot_be_built_says_why(bitcoin, bitcoind, error, code)
     assert refusal.value.code == code
 
 
-def test_a_locked_wallet_makes_withdrawals_wait(bitcoin, bitcoind):
-    bitcoind.will(send=Error({"code": -13, "message": "Please enter the wallet passphrase"}))
+@pytest.mark.parametrize("code", [-13, -1, -20])
+def test_a_locked_or_confused_wallet_makes_withdrawals_wait(bitcoin, bitcoind, code):
+    bitcoind.will(send=Error({"code": code, "message": "Please enter the wallet passphrase"}))
 
     with pytest.raises(NodeUnavailable):
         prepare(bitcoin)
