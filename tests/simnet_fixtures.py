@@ -37,7 +37,9 @@ class SimnetProcess:
         """Start, or start again on the same state and port; returns when it is ready."""
         arguments = ["--dir", str(self.directory), "--bitcoin-port", str(self._bitcoin_port)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "coinos.simnet", *arguments], cwd=PROJECT
+            [sys.executable, "-m", "coinos.simnet", "--until-eof", *arguments],
+            cwd=PROJECT,
+            stdin=subprocess.PIPE,  # if pytest is killed, it ends too
         )
         deadline = time.monotonic() + START_SECONDS_MAX
         while not self._ready():
@@ -59,7 +61,7 @@ class SimnetProcess:
         """kill -9: what it had not written is lost."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
     def freeze(self) -> None:
         """The nodes hang: connections stay open, nothing is answered."""
@@ -73,7 +75,7 @@ class SimnetProcess:
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-            self._process.wait(10)
+            self._process.communicate(timeout=10)
         shutil.rmtree(self.directory)
 
 

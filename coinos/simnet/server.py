@@ -17,6 +17,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,13 +132,24 @@ def _lock(path: Path) -> int:
     return handle
 
 
-async def serve(directory: Path, *, bitcoin_port: int = 0, block_interval_s: float = 0) -> None:
-    """Run until SIGTERM or SIGINT. `block_interval_s` 0: blocks only on command."""
+async def serve(
+    directory: Path,
+    *,
+    bitcoin_port: int = 0,
+    block_interval_s: float = 0,
+    until_eof: bool = False,
+) -> None:
+    """Run until SIGTERM or SIGINT, or the end of stdin: it ends with a parent that is killed.
+
+    `block_interval_s` 0: blocks only on command.
+    """
     simnet = Simnet(directory, bitcoin_port=bitcoin_port)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    if until_eof:
+        loop.add_reader(sys.stdin, stopped.set)
     await simnet.start()
     miner = (
         asyncio.create_task(simnet.mine_on_timer(block_interval_s)) if block_interval_s else None
@@ -155,10 +167,16 @@ def main() -> None:
     parser.add_argument(
         "--block-interval", type=float, default=0, help="seconds between blocks; 0: on command"
     )
+    parser.add_argument("--until-eof", action="store_true", help="end when stdin is closed")
     given = parser.parse_args()
     try:
         asyncio.run(
-            serve(given.dir, bitcoin_port=given.bitcoin_port, block_interval_s=given.block_interval)
+            serve(
+                given.dir,
+                bitcoin_port=given.bitcoin_port,
+                block_interval_s=given.block_interval,
+                until_eof=given.until_eof,
+            )
         )
     except AlreadyRunning as error:
         parser.exit(1, f"{error}\n")
