@@ -84,7 +84,7 @@ class Command(BaseCommand):
             case "address":
                 return control.address()
             case _:
-                return str(control.reorg(given["n"]))
+                return "\n".join(control.reorg(given["n"]))
 
 
 def _sats(parser: ArgumentParser) -> None:
