@@ -54,7 +54,9 @@ def _act(request: HttpRequest) -> dict[str, Any]:
             case "coins":
                 amount_sat = _amount(given.get("amount", "")) or 100_000
                 control.deposit(_own_address(request), amount_sat)
-                messages.success(request, "The coins are on their way; mine a block to confirm them")
+                messages.success(
+                    request, "The coins are on their way; mine a block to confirm them"
+                )
             case "mine":
                 control.mine(1)
                 messages.success(request, "A block was mined")

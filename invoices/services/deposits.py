@@ -84,24 +84,27 @@ def _note_new(node: BitcoinNode) -> str:
         transaction_sat[output.txid] += output.amount_sat
     for output in receipts.outputs:
         if output.amount_sat > 0 and output.confirmations >= 0:
-            _note(output, confirmations_required(transaction_sat[output.txid]))
+            is_ours = _note(output, confirmations_required(transaction_sat[output.txid]))
+            # What the wallet held before we first looked is the operator's own.
+            if not is_ours and cursor:
+                _note_unmatched(output)
     return receipts.next_block_hash
 
 
 @ledger.atomic
-def _note(output: Output, confirmations_required: int) -> None:
-    """Record that an output pays us; no balance changes. Repeating it is harmless."""
+def _note(output: Output, confirmations_required: int) -> bool:
+    """Record that an output pays a user; no balance changes. Repeating it is harmless.
+    False when the address is none of ours."""
     address = Address.objects.filter(address=output.address).first()
     if address is None:
-        _note_unmatched(output)
-        return
+        return False
     deposit = Deposit.objects.filter(txid=output.txid, vout=output.vout).first()
     if deposit and deposit.state != Deposit.State.CONFLICTED:
-        return
+        return True
     invoice = lock(address.invoice_id)
     if deposit:
         _bring_back(invoice, deposit)
-        return
+        return True
     deposit, is_new = Deposit.objects.get_or_create(
         txid=output.txid,
         vout=output.vout,
@@ -113,7 +116,7 @@ def _note(output: Output, confirmations_required: int) -> None:
         },
     )
     if not is_new:
-        return
+        return True
     tip_sat = 0
     if not invoice.received_sat and not invoice.pending_sat:
         tip_sat = tip_within(invoice, deposit.amount_sat)
@@ -134,8 +137,10 @@ def _note(output: Output, confirmations_required: int) -> None:
     deposit.save(update_fields=["activity_id"])
     _count_pending(invoice)
     tell_webhook(invoice, activity, confirmed=False)
+    return True
 
 
+@ledger.atomic
 def _note_unmatched(output: Output) -> None:
     """Coins for an address of the wallet that no user has: to suspense, once they are final."""
     if output.confirmations < most_confirmations():

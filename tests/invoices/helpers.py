@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from accounts.models import Activity, Transfer, User
-from coinos.nodes import lightning
 from invoices import services
 from invoices.models import Invoice
 from tests.cast import Api, api_of
@@ -42,13 +41,3 @@ def statement_of(user: User) -> list[Activity]:
 
 def credits_of(user: User) -> list[Transfer]:
     return list(Transfer.objects.filter(credit__user=user, kind__startswith="receive"))
-
-
-def is_at_node(payment_hash: str) -> bool:
-    """Does our node still have an invoice with this payment hash?"""
-    found = [
-        invoice
-        for invoice in lightning().invoices_updated_since(updated_index=0, limit=10_000)
-        if invoice.payment_hash == payment_hash
-    ]
-    return bool(found)
