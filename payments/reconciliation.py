@@ -10,6 +10,7 @@ from django.core.cache import cache
 from accounts import ledger
 from coinos import killswitch, nodes
 from coinos.money import MSAT_PER_SAT
+from payments.models import Payment
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +30,18 @@ class Solvency:
 
 
 def solvency() -> Solvency:
-    """One reading. What is owed is read first: money that arrives in between only helps."""
+    """One reading. What is owed is read first: money that arrives in between only helps.
+
+    The node counts a payment as ours until both sides have removed its HTLC, even after it has
+    settled: such payments are taken off (nodes.md 6). Unconfirmed coins are not counted."""
     owed_msat = ledger.owed_msat()
     lightning = nodes.lightning().balance()
-    bitcoin = nodes.bitcoin().balance()
-    onchain_sat = bitcoin.trusted_sat + bitcoin.pending_sat
-    return Solvency(lightning.ours_msat + onchain_sat * MSAT_PER_SAT, owed_msat)
+    settled = Payment.objects.filter(
+        payment_hash__in=list(lightning.outgoing_msat), state=Payment.State.SETTLED, fee_final=True
+    ).values_list("payment_hash", flat=True)
+    leaving_msat = sum(lightning.outgoing_msat[str(payment_hash)] for payment_hash in settled)
+    onchain_msat = nodes.bitcoin().balance().trusted_sat * MSAT_PER_SAT
+    return Solvency(lightning.ours_msat - leaving_msat + onchain_msat, owed_msat)
 
 
 def reconcile() -> None:
