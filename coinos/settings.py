@@ -81,11 +81,11 @@ if SIMNET:
             " The simulated network is regtest."
         )
     LIGHTNING_RPC = str(embedded.socket_path(DATA_DIR, "simnet/lightning-rpc"))
+    # 0 until simnet has run once: never the port of some other server's simnet.
     port_file = SIMNET_DIR / "bitcoin-port"
     SIMNET_BITCOIN_PORT = number(
         "SIMNET_BITCOIN_PORT",
-        int(port_file.read_text()) if port_file.exists() else 18443,
-        minimum=1,
+        int(port_file.read_text()) if port_file.exists() else 0,
         maximum=65535,
     )
     BITCOIN_RPC_URL = f"http://simnet:simnet@127.0.0.1:{SIMNET_BITCOIN_PORT}"
@@ -283,7 +283,9 @@ CACHES = {
 # Its word for a unix socket, and for the number of a database on it, are its own.
 CELERY_BROKER_URL = REDIS_URL
 if REDIS_URL.startswith("unix://"):
-    CELERY_BROKER_URL = REDIS_URL.replace("unix:", "redis+socket:").replace("?db=", "?virtual_host=")
+    CELERY_BROKER_URL = REDIS_URL.replace("unix:", "redis+socket:").replace(
+        "?db=", "?virtual_host="
+    )
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
@@ -461,7 +463,10 @@ LOGGING = {
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "redacting"}},
-    "root": {"handlers": ["console"], "level": choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING"))},
+    "root": {
+        "handlers": ["console"],
+        "level": choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING")),
+    },
     "loggers": {
         # Both of these log whole requests, credentials and preimages included, below WARNING.
         "BitcoinRPC": {"level": "WARNING"},

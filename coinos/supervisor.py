@@ -160,6 +160,13 @@ def how_it_ended(returncode: int) -> str:
     return f"exit code {returncode}"
 
 
+QUIET = {
+    "PYTHONUNBUFFERED": "1",
+    # Celery's warning about root, three times; `doctor` says it once.
+    "PYTHONWARNINGS": "ignore:::celery.platforms",
+}
+
+
 def start_python(
     name: str, argv: Sequence[str], *, cwd: Path, env: dict[str, str], say: Callable[[str], None]
 ) -> "subprocess.Popen[bytes]":
@@ -167,7 +174,7 @@ def start_python(
     process = subprocess.Popen(
         [sys.executable, *argv],
         cwd=cwd,
-        env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore:::celery.platforms"} | env,
+        env=os.environ | QUIET | env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -95,7 +95,9 @@ def servers() -> Iterator[None]:
 def create_template() -> None:
     with administrator() as connection:
         for role in (embedded.OWNER_ROLE, embedded.APP_ROLE):
-            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
+            if not connection.execute(
+                "SELECT 1 FROM pg_roles WHERE rolname = %s", [role]
+            ).fetchone():
                 connection.execute(
                     sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'coinos'").format(sql.Identifier(role))
                 )

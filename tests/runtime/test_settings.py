@@ -38,7 +38,8 @@ def test_with_nothing_set_the_server_is_a_local_simulated_one(read):
     settings = read()
     assert settings["SIMNET"]
     assert settings["PUBLIC_URL"] == "http://127.0.0.1:8000"
-    assert settings["DATABASE_IS_EMBEDDED"] and settings["REDIS_IS_EMBEDDED"]
+    assert settings["DATABASE_IS_EMBEDDED"]
+    assert settings["REDIS_IS_EMBEDDED"]
     assert not settings["DEBUG"]
 
 

@@ -44,7 +44,7 @@ class Command(BaseCommand):
 
     def start(self, supervisor: Supervisor, stack: ExitStack) -> None:
         """Stage by stage: servers, tables, nodes, then what serves users."""
-        self.say(f"coinos starts; its data is in {settings.DATA_DIR}")
+        self.say(f"coinos starts; data and logs of its servers are in {settings.DATA_DIR}")
         if settings.SIMNET:
             os.environ["SIMNET_BITCOIN_PORT"] = str(simnet_bitcoin_port())
         supervisor.wait(
@@ -87,7 +87,7 @@ class Command(BaseCommand):
                 return embedded.start_postgres(settings.DATA_DIR, log=log)
 
         return Child(
-            f"PostgreSQL (log in {settings.DATA_DIR}/logs)",
+            "PostgreSQL",
             start,
             is_ready=lambda: embedded.postgres_is_ready(settings.DATA_DIR),
             stop_signal=signal.SIGINT,  # PostgreSQL's "fast shutdown": it ends open sessions
@@ -204,7 +204,7 @@ def port_is_free(host: str, port: int) -> bool:
 
 def simnet_bitcoin_port() -> int:
     """The given or last port, or any free one, so that two servers run side by side."""
-    if port_is_free("127.0.0.1", settings.SIMNET_BITCOIN_PORT):
+    if settings.SIMNET_BITCOIN_PORT and port_is_free("127.0.0.1", settings.SIMNET_BITCOIN_PORT):
         return settings.SIMNET_BITCOIN_PORT
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -223,7 +223,8 @@ def accepts(path: Path) -> bool:
 
 
 def web_is_healthy() -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.HOST, settings.HOST)
+    any_address = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+    host = any_address.get(settings.HOST, settings.HOST)
     connection = http.client.HTTPConnection(host, settings.PORT, timeout=5)
     try:
         connection.request("GET", "/api/health", headers={"Host": "localhost"})

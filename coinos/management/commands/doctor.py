@@ -1,0 +1,244 @@
+"""`manage.py doctor`: what is wrong with this installation, and what mends it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError, connection
+from redis import Redis, RedisError
+
+from coinos import embedded, nodes
+from coinos.errors import CoinosError
+
+POSTGRES_VERSION_MIN = 150000
+LIGHTNING_VERSION_MIN = (26, 6)
+BITCOIN_VERSION_MIN = 280000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `mend` is empty when all is well."""
+
+    subject: str
+    text: str
+    mend: str = ""
+    is_error: bool = True
+
+
+def warning(subject: str, text: str, mend: str) -> Finding:
+    return Finding(subject, text, mend, is_error=False)
+
+
+class Command(BaseCommand):
+    help = (
+        "Checks versions, settings, database, Redis and nodes, and says what mends what is wrong."
+    )
+    requires_system_checks: list[str] = []
+
+    def handle(self, **options: Any) -> None:
+        """Prints one line per finding; the exit code is 1 when something must be mended."""
+        checks: list[Callable[[], Iterator[Finding]]] = [
+            python,
+            database,
+            redis,
+            lightning,
+            bitcoin,
+            reachable,
+        ]
+        failed = False
+        for check in checks:
+            for finding in check():
+                failed = failed or bool(finding.mend and finding.is_error)
+                self.stdout.write(line(finding))
+        if failed:
+            sys.exit(1)
+
+
+def line(finding: Finding) -> str:
+    if not finding.mend:
+        return f"ok       {finding.subject}: {finding.text}"
+    state = "WRONG  " if finding.is_error else "warning"
+    return f"{state}  {finding.subject}: {finding.text}\n         → {finding.mend}"
+
+
+def python() -> Iterator[Finding]:
+    yield Finding(
+        "python", f"{sys.version.split()[0]}, Django {importlib.metadata.version('django')}"
+    )
+    # Version 5 imports well and fails at the first invoice that is decoded.
+    if importlib.metadata.version("bitstring").startswith("5."):
+        yield Finding("python", "bitstring 5 breaks pyln-proto", "make install the locked packages")
+    if "coincurve" in importlib.metadata.packages_distributions():
+        owners = set(importlib.metadata.packages_distributions()["coincurve"])
+        if owners != {"coincurve-cp314-fix"}:
+            yield Finding(
+                "python",
+                f"{' and '.join(sorted(owners))} write the same folder",
+                "remove .venv and run make again; nothing may install `coincurve` itself",
+            )
+    if os.geteuid() == 0:
+        yield warning("user", "coinos runs as root", "run it as a user of its own")
+
+
+def database() -> Iterator[Finding]:
+    try:
+        connection.ensure_connection()
+    except DatabaseError as error:
+        mend = (
+            "start everything with: manage.py up"
+            if settings.DATABASE_IS_EMBEDDED
+            else "check DATABASE_URL, and that PostgreSQL runs and lets this role in"
+        )
+        yield Finding("database", first_line(error), mend)
+        return
+    version = connection.cursor().connection.info.server_version
+    where = "embedded" if settings.DATABASE_IS_EMBEDDED else "given"
+    if version < POSTGRES_VERSION_MIN:
+        yield Finding("database", f"PostgreSQL {version // 10000}", "use PostgreSQL 15 or newer")
+    else:
+        yield Finding("database", f"PostgreSQL {version // 10000}, {where}")
+    yield from roles()
+    yield from migrations()
+
+
+def roles() -> Iterator[Finding]:
+    """The app role must not be able to change the books, so it must not own them."""
+    try:
+        with psycopg.connect(settings.DATABASE_OWNER_URL, connect_timeout=5) as owner:
+            owner_name = owner.info.user
+    except psycopg.Error as error:
+        yield Finding(
+            "owner role", first_line(error), "check DATABASE_OWNER_URL; migrations need it"
+        )
+        return
+    if owner_name == settings.DATABASE_APP_ROLE:
+        yield warning(
+            "roles",
+            f"{owner_name} both serves and owns the tables, so grants protect nothing",
+            "create a second role: DATABASE_OWNER_URL names the owner, DATABASE_URL the other",
+        )
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT rolsuper OR pg_has_role(current_user, %s, 'MEMBER')"
+            " FROM pg_roles WHERE rolname = current_user",
+            [owner_name],
+        )
+        row = cursor.fetchone()
+    if row and row[0]:
+        yield Finding(
+            "roles",
+            f"{settings.DATABASE_APP_ROLE} may act as {owner_name}",
+            f"REVOKE {owner_name} FROM {settings.DATABASE_APP_ROLE}, and no SUPERUSER for it",
+        )
+    else:
+        yield Finding("roles", f"{settings.DATABASE_APP_ROLE} serves, {owner_name} owns")
+
+
+def migrations() -> Iterator[Finding]:
+    from django.db.migrations.executor import MigrationExecutor
+
+    try:
+        executor = MigrationExecutor(connection)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except DatabaseError as error:
+        yield Finding("tables", first_line(error), "manage.py migrate")
+        return
+    if missing:
+        yield Finding("tables", f"{len(missing)} migrations are not applied", "manage.py migrate")
+    else:
+        yield Finding("tables", "all migrations are applied")
+
+
+def redis() -> Iterator[Finding]:
+    try:
+        with Redis.from_url(
+            settings.REDIS_URL, socket_timeout=5, socket_connect_timeout=5
+        ) as client:
+            version = client.info("server")["redis_version"]
+    except (RedisError, OSError) as error:
+        mend = (
+            "start everything with: manage.py up"
+            if settings.REDIS_IS_EMBEDDED
+            else "check REDIS_URL, and that Redis runs"
+        )
+        yield Finding("redis", first_line(error), mend)
+        if settings.REDIS_IS_EMBEDDED:
+            yield from redis_program()
+        return
+    yield Finding("redis", f"{version}, {'embedded' if settings.REDIS_IS_EMBEDDED else 'given'}")
+
+
+def redis_program() -> Iterator[Finding]:
+    try:
+        yield Finding("redis", f"{embedded.redis_server()} can be started")
+    except embedded.CannotStart as error:
+        yield Finding("redis", "none is installed", str(error))
+
+
+def lightning() -> Iterator[Finding]:
+    try:
+        info = nodes.lightning().info()
+    except CoinosError as error:
+        yield Finding("lightning", first_line(error), node_mend("LIGHTNING_RPC"))
+        return
+    yield from of_network("lightning", info.network)
+    version = tuple(int(part) for part in info.version.lstrip("v").split("-")[0].split(".")[:2])
+    if version < LIGHTNING_VERSION_MIN:
+        yield warning(
+            "lightning", f"Core Lightning {info.version}", "v26.06 is the oldest that was tested"
+        )
+    if not info.synced:
+        yield warning("lightning", "still catches up with the chain", "wait, or check its bitcoind")
+    if not info.num_active_channels:
+        yield warning("lightning", "no active channel", "open channels to send and receive")
+    yield Finding(
+        "lightning", f"{info.alias}, {info.version}, {info.num_active_channels} active channels"
+    )
+
+
+def bitcoin() -> Iterator[Finding]:
+    try:
+        info = nodes.bitcoin().info()
+    except CoinosError as error:
+        yield Finding("bitcoin", first_line(error), node_mend("BITCOIN_RPC_URL and BITCOIN_WALLET"))
+        return
+    yield from of_network("bitcoin", info.network)
+    if info.version < BITCOIN_VERSION_MIN:
+        yield warning("bitcoin", f"Bitcoin Core {info.version // 10000}", "use version 28 or newer")
+    if not info.synced:
+        yield warning("bitcoin", f"at block {info.blocks}, not at the tip yet", "wait")
+    yield Finding("bitcoin", f"Bitcoin Core {info.version // 10000}, block {info.blocks}")
+
+
+def node_mend(variables: str) -> str:
+    if settings.SIMNET:
+        return "the simulated network is not running; start everything with: manage.py up"
+    return f"check {variables}, and that the node runs and lets this user in"
+
+
+def of_network(subject: str, network: str) -> Iterator[Finding]:
+    if network != settings.NETWORK:
+        yield Finding(
+            subject,
+            f"the node is on {network}, coinos on {settings.NETWORK}",
+            f"set NETWORK={network}, or give another node",
+        )
+
+
+def reachable() -> Iterator[Finding]:
+    yield Finding("public", f"{settings.PUBLIC_URL}, Lightning Addresses end in @{settings.DOMAIN}")
+    if settings.STOP_FILE.exists():
+        yield warning("sends", f"stopped by {settings.STOP_FILE}", "remove that file to send again")
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
