@@ -2,9 +2,10 @@
 
 from django.urls import path
 
-from invoices import views
+from invoices import lnurl_api, views
 
 urlpatterns = [
+    path(".well-known/lnurlp/<str:username>", lnurl_api.PayRequestView.as_view()),
     path("receive", views.receive, name="receive"),
     path("invoice/<uuid:invoice_id>", views.invoice, name="invoice"),
     path("invoice/<uuid:invoice_id>/events", views.invoice_events, name="invoice_events"),

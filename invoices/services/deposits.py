@@ -68,7 +68,7 @@ def most_confirmations() -> int:
     return max(needed for _, needed in settings.CONFIRMATION_TIERS)
 
 
-# --- Seen ------------------------------------------------------------------------------------------
+# --- Seen -----------------------------------------------------------------------------------------
 
 
 def _note_new(node: BitcoinNode) -> str:
@@ -155,7 +155,7 @@ def _note_unmatched(output: Output) -> None:
         logger.error("the deposit %s matches no user and goes to suspense", outpoint)
 
 
-# --- Waiting ---------------------------------------------------------------------------------------
+# --- Waiting --------------------------------------------------------------------------------------
 
 
 def _follow(node: BitcoinNode, deposit: Deposit) -> None:
@@ -229,7 +229,7 @@ def _bring_back(invoice: Invoice, deposit: Deposit) -> None:
     statement.change(_line(deposit), status=Activity.Status.PENDING, reason="")
 
 
-# --- Credited --------------------------------------------------------------------------------------
+# --- Credited -------------------------------------------------------------------------------------
 
 
 def _check_credited(node: BitcoinNode, *, tip_height: int) -> None:
@@ -285,7 +285,7 @@ def _reverse(deposit: Deposit) -> None:
         logger.critical("account %s frozen: %s", invoice.user_id, reason)
 
 
-# --- Rows ------------------------------------------------------------------------------------------
+# --- Rows -----------------------------------------------------------------------------------------
 
 
 def _lock(deposit: Deposit) -> tuple[Invoice, Deposit]:

@@ -47,7 +47,7 @@ class NodeChanged(Exception):
     """Raised when the node is not the one whose receipts we have read so far."""
 
 
-# --- Watching --------------------------------------------------------------------------------------
+# --- Watching -------------------------------------------------------------------------------------
 
 
 def watch_lightning(
@@ -182,7 +182,7 @@ def _receipt_of(invoice: NodeInvoice) -> Receipt:
     )
 
 
-# --- Cursors ---------------------------------------------------------------------------------------
+# --- Cursors --------------------------------------------------------------------------------------
 
 
 def _checked_cursor(node: LightningNode) -> int:
@@ -229,7 +229,7 @@ def _set_position(name: str, position: int) -> None:
     Cursor.objects.update_or_create(name=name, defaults={"value": str(position)})
 
 
-# --- Taking invoices off the node ------------------------------------------------------------------
+# --- Taking invoices off the node -----------------------------------------------------------------
 
 
 def withdraw_node_invoices() -> int:

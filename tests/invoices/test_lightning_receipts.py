@@ -174,7 +174,7 @@ def test_an_expired_invoice_that_was_paid_is_credited(world: Control, alice: Use
     assert seen(invoice)["status"] == "paid"
 
 
-# --- Tips ------------------------------------------------------------------------------------------
+# --- Tips -----------------------------------------------------------------------------------------
 
 
 def test_a_tip_makes_a_new_bolt11_and_is_kept_apart(
@@ -268,7 +268,7 @@ def test_p16_only_the_owner_sets_the_webhook(
     assert missing.status_code == 404
 
 
-# --- The watcher -----------------------------------------------------------------------------------
+# --- The watcher ----------------------------------------------------------------------------------
 
 
 def start_at_the_end() -> None:
@@ -340,7 +340,7 @@ def test_a_node_restored_from_an_old_backup_stops_receiving_and_sending(
     assert Cursor.objects.get(name="lightning").value == "100000"
 
 
-# --- Several at once -------------------------------------------------------------------------------
+# --- Several at once ------------------------------------------------------------------------------
 
 
 def in_threads(count: int, work: Any) -> list[BaseException]:
@@ -397,7 +397,7 @@ def test_five_watchers_at_once_are_one_watcher(
     assert len(credits_of(alice)) == 10
 
 
-# --- Closing invoices at the node ------------------------------------------------------------------
+# --- Closing invoices at the node -----------------------------------------------------------------
 
 
 def test_an_unpaid_bolt11_of_a_paid_invoice_is_taken_off_the_node(
