@@ -39,7 +39,7 @@ def page(request: HttpRequest) -> HttpResponse:
 def errors(request: HttpRequest) -> HttpResponse:
     """Every error code with its status and sentence: where the `type` of a problem points."""
     found = {error.code: error for error in _all_errors(CoinosError)}
-    listed = sorted(found.values(), key=lambda error: (error.status, error.code))
+    listed = sorted((error.status, error.code, error.title) for error in found.values())
     return render(request, "accounts/errors.html", {"errors": listed})
 
 

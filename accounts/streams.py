@@ -131,7 +131,7 @@ async def api_events(request: HttpRequest) -> HttpResponse | StreamingHttpRespon
 async def respond(request: HttpRequest, watch: Watch) -> StreamingHttpResponse:
     """The stream as a response. `RateLimited` when this caller or process has too many open."""
     # The sign-in check opened a connection in the request's thread; a stream must not keep it.
-    await sync_to_async(connection.close)()
+    await sync_to_async(_give_connection_back)()
     if _open[watch.caller] >= MAX_STREAMS_PER_CALLER or _open.total() >= MAX_STREAMS:
         raise RateLimited("Too many live streams are open", retry_after_s=30)
     after = Position.parse(request.headers.get("Last-Event-ID"))
@@ -224,9 +224,13 @@ async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
         try:
             return function(*args)
         finally:
-            connection.close()
+            _give_connection_back()
 
     return await sync_to_async(run, thread_sensitive=False)()
+
+
+def _give_connection_back() -> None:
+    connection.close()  # of the thread that runs this
 
 
 # --- The bell --------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from accounts.credentials import Credential
 from accounts.errors import InsufficientFunds, SelfPayment
 from accounts.ledger import balance_of
 from accounts.models import User
-from accounts.selectors import user_by_name
+from accounts.selectors import UserNotFound, user_by_name
 from coinos import nodes
 from coinos.errors import InvalidAmount
 from coinos.money import msat_to_sat_ceil, msat_to_sat_floor
@@ -105,7 +105,10 @@ def look(user: User, text: str) -> Target:
     if isinstance(found, Onchain) and found.bolt11:
         found = Bolt11(found.bolt11)  # a link that offers both: Lightning is quicker and cheaper
     if isinstance(found, Username):
-        recipient = user_by_name(found.name)
+        try:
+            recipient = user_by_name(found.name)
+        except UserNotFound as error:
+            raise UserNotFound(f"Nobody here has the name {found.name}") from error
         if recipient == user:
             raise SelfPayment()
         return Target(found, recipient.username)
