@@ -4,7 +4,7 @@ import logging
 import re
 
 # What follows one of these words is hidden, in "word: value", word=value and "word": "value".
-SECRET_WORDS = (
+HIDDEN_AFTER = (
     "password|passwd|pin|preimage|payment_preimage|payment_secret|payment_key|secret|rune|macaroon"
     "|authorization|cookie|set-cookie|token|api_?key|signing_key|x-csrftoken"
 )
@@ -15,7 +15,7 @@ PATTERNS = [
     (re.compile(r"(://[^\s:/@]*):[^\s/@]+@"), r"\1:[hidden]@"),
     (
         re.compile(
-            rf"""(?i)(["']?\b(?:{SECRET_WORDS})\b["']?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s,;&}}]+)"""
+            rf"""(?i)(["']?\b(?:{HIDDEN_AFTER})\b["']?\s*[:=]\s*)("[^"]*"|'[^']*'|[^\s,;&}}]+)"""
         ),
         r"\1[hidden]",
     ),

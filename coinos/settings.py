@@ -254,7 +254,9 @@ def database(url: str) -> dict[str, Any]:
         "HOST": options.pop("host", ""),
         "PORT": options.pop("port", ""),
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": options
+        # A process that hangs in a transaction may not hold its locks for ever.
+        "OPTIONS": {"options": "-c idle_in_transaction_session_timeout=60000"}
+        | options
         | {"application_name": "coinos"}
         | ({"pool": {"min_size": 0, "max_size": pool_size, "timeout": 10}} if pool_size else {}),
     }

@@ -79,12 +79,15 @@ class Supervisor:
         """Run a child to its end; raises CannotStart when it fails."""
         self.say(f"{child.name} …")
         child.process = child.start()
+        self.wait_for_end(child)
+        if child.process.wait() != 0:
+            raise CannotStart(f"{child.name} failed; its words are above.")
+
+    def wait_for_end(self, child: Child) -> None:
         try:
             self.wait(lambda: not child.is_alive(), what=child.name, timeout_seconds=3600)
         finally:
             child.signal_group(signal.SIGKILL)
-        if child.process.wait() != 0:
-            raise CannotStart(f"{child.name} failed; its words are above.")
 
     def start_stage(self, children: Sequence[Child]) -> None:
         """Start these together and wait until all are ready."""

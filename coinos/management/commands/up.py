@@ -68,10 +68,13 @@ class Command(BaseCommand):
         supervisor.run(self.python("migrate", "manage.py", "migrate", DATABASE_ROLE="owner"))
         if settings.SIMNET:
             supervisor.start_stage([self.simnet()])
-            # The first invoice shall have a rate already. Real sources may be slow: they wait
-            # for Celery's first ring.
-            supervisor.run(self.python("rates", "manage.py", "refresh_rates"))
+        # The first invoice shall have a rate already, but a missing rate stops nothing. Real
+        # sources may be slow: they wait for Celery's first ring.
+        rates = self.python("rates", "manage.py", "refresh_rates")
+        if settings.SIMNET:
+            rates.process = rates.start()
         supervisor.start_stage([self.web(), *self.workers()])
+        supervisor.wait_for_end(rates)
 
         self.say("")
         self.say(f"coinos is ready: {settings.PUBLIC_URL}")
