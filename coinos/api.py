@@ -223,6 +223,7 @@ def api_middleware(
         else:
             response = get_response(request)
         response["Access-Control-Allow-Origin"] = "*"
+        response.setdefault("Cache-Control", "no-store")  # balances are nobody else's
         response["Access-Control-Expose-Headers"] = "Retry-After, Idempotent-Replayed"
         return response
 

@@ -100,7 +100,7 @@ def test_old_and_read_only_tokens_do_no_harm(dave: User) -> None:
         assert Api(token).get("/users/dave").status_code == 200
 
 
-# --- Contacts --------------------------------------------------------------------------------------
+# --- Contacts -------------------------------------------------------------------------------------
 
 
 def met(user: User, contact: User, *, days_ago: int, **fields: Any) -> None:
