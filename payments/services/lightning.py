@@ -100,8 +100,8 @@ def pay_lightning(
     node = nodes.lightning()
     decoded = decode(bolt11)
     info = node.info()
-    amount_msat = _amount_to_send(decoded, amount_sat)
     require_payable(decoded, info)
+    amount_msat = _amount_to_send(decoded, amount_sat)
     open_gate(credential, pin=pin, external=True)
     accept = functools.partial(
         _accept,
