@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from accounts.streams import api_events
 from coinos import info
@@ -20,7 +20,7 @@ api_urls: list[URLPattern | URLResolver] = [
     path("fx", info.FxView.as_view()),
     path("info", info.NodeInfoView.as_view()),
     path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
-    path("schema/docs", SpectacularSwaggerView.as_view(url_name="schema")),
+    path("schema/docs", SpectacularSwaggerSplitView.as_view(url_name="schema")),
     path("events", api_events, name="api_events"),
     path("", include("accounts.api_urls")),
     path("", include("payments.api_urls")),
