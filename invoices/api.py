@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.throttling import BaseThrottle
 
+from accounts.credentials import Credential
 from accounts.models import User
 from accounts.selectors import user_by_name
 from coinos.api import ApiView, WholeField, errors_at, ok, read
@@ -44,7 +45,7 @@ class CreateInvoiceView(ApiView):
 
     @extend_schema(request=InvoiceRequest, responses={200: serializers.JSONField()})
     def post(self, request: Request) -> Response:
-        draft, aid = read_draft(request.data)
+        draft, aid = read_draft(_body(request))
         user = _payee(request)
         if aid is not None and aid != str(user.id):
             raise NotFound("account not found")
@@ -72,9 +73,10 @@ class InvoiceView(ApiView):
 
     @extend_schema(request=InvoiceChanges, responses={200: serializers.JSONField()})
     def post(self, request: Request, key: str) -> Response:
-        if not isinstance(request.data.get("invoice"), dict):
+        given = _body(request).get("invoice")
+        if given is None:
             raise InvalidRequest("no invoice object provided", field="/invoice")
-        changes = read(InvoiceChanges, request.data["invoice"], at="/invoice")
+        changes = read(InvoiceChanges, given, at="/invoice")
         invoice = get_invoice(key)
         sets_webhook = "webhook" in changes or "secret" in changes
         with errors_at("/invoice"):
@@ -107,31 +109,43 @@ class InvoicesView(ApiView):
         page = read(PageFields, request.query_params.dict())
         limit = min(page.get("limit") or MOST_INVOICES, MOST_INVOICES)
         offset = page.get("offset", 0)
-        invoices = invoices_of(request.user)[offset : offset + limit]
-        with_webhook = not request.auth.is_read_only
+        credential = _credential(request)
+        assert credential is not None
+        invoices = invoices_of(credential.user)[offset : offset + limit]
+        with_webhook = not credential.is_read_only
         return ok([invoice_json(invoice, with_webhook=with_webhook) for invoice in invoices])
+
+
+def _body(request: Request) -> dict[str, Any]:
+    return cast(dict[str, Any], request.data)  # the parser makes nothing else
+
+
+def _credential(request: Request) -> Credential | None:
+    return cast(Credential | None, request.auth)
 
 
 def _payee(request: Request) -> User:
     """Who gets the money: the user named in the body, else whose token this is."""
-    named = request.data.get("user")
+    named = _body(request).get("user")
     fields = read(PayeeFields, named, at="/user") if named is not None else {}
     if fields.get("username"):
         return user_by_name(fields["username"])
-    if request.auth is None:
+    credential = _credential(request)
+    if credential is None:
         raise Unauthorized("A valid token or a user to pay is required")
-    payee: User = request.user
-    return payee
+    return credential.user
 
 
 def _require_owner(request: Request, invoice: Invoice) -> None:
-    if request.auth is None or request.user != invoice.user:
+    credential = _credential(request)
+    if credential is None or credential.user != invoice.user:
         raise NotTheOwner()
-    request.auth.require("receive", read_only_allowed=True)
+    credential.require("receive", read_only_allowed=True)
 
 
 def _knows_webhook(request: Request, invoice: Invoice) -> bool:
     """The owner, but not by a token that may only read (P15)."""
-    if request.auth is None or request.user != invoice.user:
-        return False
-    return not request.auth.is_read_only
+    credential = _credential(request)
+    return (
+        credential is not None and credential.user == invoice.user and not credential.is_read_only
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpResponseBase
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
@@ -31,7 +30,7 @@ class LnurlView(ApiView):
     optional_auth = True
     throttle_classes = (LnurlThrottle,)
 
-    def handle_exception(self, exc: Exception) -> HttpResponseBase:
+    def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, CoinosError) and not isinstance(exc, RateLimited):
             return ok({"status": "ERROR", "reason": exc.message})
         return super().handle_exception(exc)

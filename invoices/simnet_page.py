@@ -52,8 +52,8 @@ def _act(request: HttpRequest) -> dict[str, Any]:
                 _pay(control, given.get("text", "").strip(), _amount(given.get("amount", "")))
                 messages.success(request, "Paid from outside")
             case "coins":
-                amount_sat = _amount(given.get("amount", "")) or 100_000
-                control.deposit(_own_address(request), amount_sat)
+                coins_sat = _amount(given.get("amount", "")) or 100_000
+                control.deposit(_own_address(request), coins_sat)
                 messages.success(
                     request, "The coins are on their way; mine a block to confirm them"
                 )

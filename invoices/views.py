@@ -26,7 +26,7 @@ from invoices.models import Invoice
 
 DELIVERIES_SHOWN = 50
 
-# --- Asking for money ------------------------------------------------------------------------------
+# --- Asking for money ----------------------------------------------------------------------------
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -78,7 +78,7 @@ def _create(
         return None
 
 
-# --- Showing an invoice to whoever pays it ---------------------------------------------------------
+# --- Showing an invoice to whoever pays it -------------------------------------------------------
 
 
 @require_GET
@@ -113,7 +113,7 @@ async def invoice_events(
     return await streams.respond(request, streams.watch_invoice(invoice_id, caller=caller))
 
 
-# --- Webhooks --------------------------------------------------------------------------------------
+# --- Webhooks ------------------------------------------------------------------------------------
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -57,7 +57,7 @@ RESPONSE_CHARACTERS = 1000
 SIGNING_KEY_BYTES = 32
 
 
-# --- What is told ----------------------------------------------------------------------------------
+# --- What is told --------------------------------------------------------------------------------
 
 
 def queue(invoice: Invoice, activity: Activity, *, confirmed: bool) -> WebhookDelivery | None:
@@ -125,7 +125,7 @@ def redeliver(delivery: WebhookDelivery) -> None:
         bell.ring_after_commit("invoices.tasks.deliver_webhooks")
 
 
-# --- Calling ---------------------------------------------------------------------------------------
+# --- Calling -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -193,14 +193,17 @@ def _claim(at_most: int) -> list[Call]:
         WebhookDelivery.objects.filter(id__in=[delivery.id for delivery in claimed]).update(
             leased_until=now + LEASE
         )
-    return [
-        Call(
-            delivery,
-            body=crypto.unseal(delivery.body, place=_body_place(delivery)).encode(),
-            key=signing_secret(delivery.invoice.user),
-        )
-        for delivery in claimed
-    ]
+    return [call for call in map(_call_of, claimed) if call]
+
+
+def _call_of(delivery: WebhookDelivery) -> Call | None:
+    try:
+        body = crypto.unseal(delivery.body, place=_body_place(delivery))
+        return Call(delivery, body.encode(), signing_secret(delivery.invoice.user))
+    except crypto.SealBroken:
+        logger.critical("no key opens the webhook delivery %s", delivery.id)
+        WebhookDelivery.objects.filter(id=delivery.id).update(state=WebhookDelivery.State.FAILED)
+        return None
 
 
 def _call(call: Call) -> Answer:
@@ -235,7 +238,7 @@ def headers(message_id: str, body: bytes, key: str) -> dict[str, str]:
     }
 
 
-# --- What came back --------------------------------------------------------------------------------
+# --- What came back ------------------------------------------------------------------------------
 
 
 @transaction.atomic

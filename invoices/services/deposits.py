@@ -11,10 +11,12 @@ import logging
 from collections import Counter
 
 from django.conf import settings
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from accounts import ledger, services, statement
 from accounts.models import Activity
+from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
 from coinos.killswitch import stop_sends
 from coinos.locks import only_one
@@ -54,7 +56,12 @@ def scan_bitcoin() -> None:
                 stop_sends("the bitcoin node does not know a block that our deposits were in")
             raise
         for deposit in Deposit.objects.filter(state__in=WAITING).order_by("created"):
-            _follow(node, deposit)
+            try:
+                _follow(node, deposit)
+            except (NodeUnavailable, OperationalError, InterfaceError):
+                raise
+            except Exception:  # one odd deposit does not hold up the others
+                logger.critical("cannot follow the deposit %s", deposit.outpoint, exc_info=True)
         Cursor.objects.update_or_create(name=CURSOR, defaults={"value": next_block_hash})
 
 
@@ -68,7 +75,7 @@ def most_confirmations() -> int:
     return max(needed for _, needed in settings.CONFIRMATION_TIERS)
 
 
-# --- Seen -----------------------------------------------------------------------------------------
+# --- Seen ----------------------------------------------------------------------------------------
 
 
 def _note_new(node: BitcoinNode) -> str:
@@ -155,7 +162,7 @@ def _note_unmatched(output: Output) -> None:
         logger.error("the deposit %s matches no user and goes to suspense", outpoint)
 
 
-# --- Waiting --------------------------------------------------------------------------------------
+# --- Waiting -------------------------------------------------------------------------------------
 
 
 def _follow(node: BitcoinNode, deposit: Deposit) -> None:
@@ -229,7 +236,7 @@ def _bring_back(invoice: Invoice, deposit: Deposit) -> None:
     statement.change(_line(deposit), status=Activity.Status.PENDING, reason="")
 
 
-# --- Credited -------------------------------------------------------------------------------------
+# --- Credited ------------------------------------------------------------------------------------
 
 
 def _check_credited(node: BitcoinNode, *, tip_height: int) -> None:
@@ -238,7 +245,7 @@ def _check_credited(node: BitcoinNode, *, tip_height: int) -> None:
         state=Deposit.State.CREDITED, block_height__gt=tip_height - REORG_BLOCKS
     )
     for block_hash in set(shallow.values_list("block_hash", flat=True)):
-        if not node.block_is_active(block_hash):
+        if block_hash and not node.block_is_active(block_hash):
             for deposit in shallow.filter(block_hash=block_hash):
                 _recheck(node, deposit)
 
@@ -285,7 +292,7 @@ def _reverse(deposit: Deposit) -> None:
         logger.critical("account %s frozen: %s", invoice.user_id, reason)
 
 
-# --- Rows -----------------------------------------------------------------------------------------
+# --- Rows ----------------------------------------------------------------------------------------
 
 
 def _lock(deposit: Deposit) -> tuple[Invoice, Deposit]:
@@ -295,6 +302,7 @@ def _lock(deposit: Deposit) -> tuple[Invoice, Deposit]:
 
 
 def _line(deposit: Deposit) -> Activity:
+    assert deposit.activity_id is not None
     return Activity.objects.get(id=deposit.activity_id)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from accounts import ledger, statement
@@ -47,7 +48,7 @@ class NodeChanged(Exception):
     """Raised when the node is not the one whose receipts we have read so far."""
 
 
-# --- Watching -------------------------------------------------------------------------------------
+# --- Watching ------------------------------------------------------------------------------------
 
 
 def watch_lightning(
@@ -103,21 +104,39 @@ def record_lightning_receipt(receipt: Receipt, *, moves_cursor: bool = False) ->
 
 def sweep_lightning() -> int:
     """Read what changed at the node since the last sweep and record what is paid; returns how
-    many invoices were read. The second line behind the watcher (A03)."""
+    many invoices were read. The second line behind the watcher (A03).
+
+    A receipt that cannot be recorded holds up the watcher; here the ones behind it get through.
+    It is read again by every sweep until it can be.
+    """
     with only_one("sweep_lightning") as mine:
         if not mine:
             return 0
         node = lightning()
         _checked_cursor(node)
-        position, count = _position(CHANGES), 0
+        position, count, all_recorded = _position(CHANGES), 0, True
         while changed := node.invoices_updated_since(updated_index=position + 1, limit=SWEEP_ROWS):
             for invoice in changed:
-                if invoice.status == "paid":
-                    record_lightning_receipt(_receipt_of(invoice))
+                all_recorded = _record_if_paid(invoice) and all_recorded
                 position = max(position + 1, invoice.updated_index or 0)
-            _set_position(CHANGES, position)
+            if all_recorded:
+                _set_position(CHANGES, position)
             count += len(changed)
         return count
+
+
+def _record_if_paid(invoice: NodeInvoice) -> bool:
+    """False when it was paid and could not be recorded."""
+    if invoice.status != "paid":
+        return True
+    try:
+        record_lightning_receipt(_receipt_of(invoice))
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        logger.critical("cannot record the receipt %s", invoice.payment_hash, exc_info=True)
+        return False
+    return True
 
 
 def _credit(request: LightningRequest, receipt: Receipt) -> None:
@@ -182,7 +201,7 @@ def _receipt_of(invoice: NodeInvoice) -> Receipt:
     )
 
 
-# --- Cursors --------------------------------------------------------------------------------------
+# --- Cursors -------------------------------------------------------------------------------------
 
 
 def _checked_cursor(node: LightningNode) -> int:
@@ -229,7 +248,7 @@ def _set_position(name: str, position: int) -> None:
     Cursor.objects.update_or_create(name=name, defaults={"value": str(position)})
 
 
-# --- Taking invoices off the node -----------------------------------------------------------------
+# --- Taking invoices off the node ----------------------------------------------------------------
 
 
 def withdraw_node_invoices() -> int:
@@ -245,7 +264,7 @@ def withdraw_node_invoices() -> int:
 
 
 def clear_unfinished() -> int:
-    """Forget requests whose making was cut short; nobody ever saw their bolt11. Returns how many."""
+    """Forget requests whose making was cut short: nobody saw their bolt11. Returns how many."""
     node = lightning()
     before = timezone.now() - UNFINISHED_AFTER
     rows = list(

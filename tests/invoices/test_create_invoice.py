@@ -45,6 +45,15 @@ def test_the_payer_may_choose_the_amount(world: Control, alice: User) -> None:
         assert lightning().decode(body["hash"]).amount_msat is None
 
 
+@pytest.mark.parametrize("amount", [1, "2100000000000000"])
+def test_the_smallest_and_the_largest_amount(
+    world: Control, alice: User, amount: int | str
+) -> None:
+    body = new_invoice(alice, amount=amount)
+    assert body["amount"] == int(amount)
+    assert lightning().decode(body["hash"]).amount_msat == int(amount) * 1000
+
+
 def test_a_bitcoin_invoice_has_an_address_and_a_uri(world: Control, alice: User) -> None:
     body = new_invoice(alice, amount=3141, type="bitcoin")
     assert body["hash"].startswith("bcrt1q")

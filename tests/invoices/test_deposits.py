@@ -156,7 +156,7 @@ def test_many_small_outputs_wait_as_long_as_their_transaction(
     assert available_sat(alice) == 12_000
 
 
-# --- Reorganisations ------------------------------------------------------------------------------
+# --- Reorganisations -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("depth", [1, 3, 4])
@@ -259,7 +259,7 @@ def test_a_reversed_deposit_whose_coins_are_spent_elsewhere_has_failed(
     assert available_sat(alice) == 0
 
 
-# --- The node -------------------------------------------------------------------------------------
+# --- The node ------------------------------------------------------------------------------------
 
 
 def test_coins_for_an_address_of_nobody_go_to_suspense_once_final(

@@ -174,7 +174,7 @@ def test_an_expired_invoice_that_was_paid_is_credited(world: Control, alice: Use
     assert seen(invoice)["status"] == "paid"
 
 
-# --- Tips -----------------------------------------------------------------------------------------
+# --- Tips ----------------------------------------------------------------------------------------
 
 
 def test_a_tip_makes_a_new_bolt11_and_is_kept_apart(
@@ -268,7 +268,7 @@ def test_p16_only_the_owner_sets_the_webhook(
     assert missing.status_code == 404
 
 
-# --- The watcher ----------------------------------------------------------------------------------
+# --- The watcher ---------------------------------------------------------------------------------
 
 
 def start_at_the_end() -> None:
@@ -310,6 +310,30 @@ def test_a04_a_receipt_that_cannot_be_recorded_does_not_move_the_cursor(
     assert available_sat(alice) == 1000
 
 
+def test_a_receipt_that_cannot_be_recorded_does_not_hold_up_the_others(
+    world: Control, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accounts import statement
+
+    receive()
+    cursor = Cursor.objects.get(name=CHANGES).value
+    odd, plain = new_invoice(alice, amount=1000), new_invoice(bob, amount=2000)
+    world.pay(odd["hash"])
+    world.pay(plain["hash"])
+    record = statement.record
+
+    def refuse_alice(**line: Any) -> Any:
+        return 1 / 0 if line["user"] == alice else record(**line)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(statement, "record", refuse_alice)
+        receive()
+    assert (available_sat(alice), available_sat(bob)) == (0, 2000)
+    assert Cursor.objects.get(name=CHANGES).value == cursor
+    receive()
+    assert (available_sat(alice), available_sat(bob)) == (1000, 2000)
+
+
 def test_the_cursor_never_moves_back(world: Control, alice: User) -> None:
     start_at_the_end()
     Cursor.objects.filter(name="lightning").update(value="900")
@@ -340,7 +364,7 @@ def test_a_node_restored_from_an_old_backup_stops_receiving_and_sending(
     assert Cursor.objects.get(name="lightning").value == "100000"
 
 
-# --- Several at once ------------------------------------------------------------------------------
+# --- Several at once -----------------------------------------------------------------------------
 
 
 def in_threads(count: int, work: Any) -> list[BaseException]:
@@ -397,7 +421,7 @@ def test_five_watchers_at_once_are_one_watcher(
     assert len(credits_of(alice)) == 10
 
 
-# --- Closing invoices at the node -----------------------------------------------------------------
+# --- Closing invoices at the node ----------------------------------------------------------------
 
 
 def test_an_unpaid_bolt11_of_a_paid_invoice_is_taken_off_the_node(
