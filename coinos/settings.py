@@ -116,7 +116,7 @@ CONFIRMATION_TIERS = (
 )
 
 MAX_PAYMENT_SAT = number("MAX_PAYMENT_SAT", 100_000_000_000, minimum=1)
-MAX_INVOICE_SAT = number("MAX_INVOICE_SAT", 100_000_000_000, minimum=1)
+MAX_INVOICE_SAT = number("MAX_INVOICE_SAT", 2_100_000_000_000_000, minimum=1)
 
 SEND_LIMIT_SITE_SAT = number("SEND_LIMIT_SITE_SAT", 0)
 """Most sats that may leave the whole site in an hour; 0 is no limit."""
