@@ -10,7 +10,7 @@ from django import forms
 from accounts.models import ApiKey
 from coinos import rates
 
-PASSWORD_ADVICE = (
+ADVICE_ON_PASSWORDS = (
     "12 characters or more, or a few words. There is no way to recover it for you."
 )
 
@@ -52,16 +52,14 @@ class RegisterForm(forms.Form):
         max_length=4096,
         strip=False,
         label="Password",
-        help_text=PASSWORD_ADVICE,
+        help_text=ADVICE_ON_PASSWORDS,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
 
 
 class ProfileForm(forms.Form):
     username = forms.CharField(max_length=100, label="Username")
-    display = forms.CharField(
-        max_length=100, required=False, label="Name shown to others"
-    )
+    display = forms.CharField(max_length=100, required=False, label="Name shown to others")
     about = forms.CharField(
         max_length=2000,
         required=False,
@@ -73,9 +71,7 @@ class ProfileForm(forms.Form):
 
 class PreferencesForm(forms.Form):
     currency = forms.ChoiceField(label="Currency")
-    fiat = forms.BooleanField(
-        required=False, label="Show the currency first, then sats"
-    )
+    fiat = forms.BooleanField(required=False, label="Show the currency first, then sats")
     language = forms.ChoiceField(
         label="Language of numbers",
         choices=[
@@ -113,7 +109,7 @@ class PasswordForm(forms.Form):
         max_length=4096,
         strip=False,
         label="New password",
-        help_text=PASSWORD_ADVICE,
+        help_text=ADVICE_ON_PASSWORDS,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
 
@@ -135,9 +131,7 @@ class PinForm(forms.Form):
 
 
 class ApiKeyForm(forms.Form):
-    name = forms.CharField(
-        max_length=60, label="Name", help_text="What will use this key?"
-    )
+    name = forms.CharField(max_length=60, label="Name", help_text="What will use this key?")
     scope = forms.ChoiceField(
         label="It may",
         initial=ApiKey.Scope.RECEIVE,

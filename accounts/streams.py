@@ -12,7 +12,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -89,7 +89,7 @@ def watch_invoice(invoice_id: UUID, *, caller: str) -> Watch:
     return Watch(caller, channel, Q(invoice_id=invoice_id), lambda: True, False)
 
 
-# --- Views -----------------------------------------------------------------------------------------
+# --- Views ---------------------------------------------------------------------------------------
 
 
 async def page_events(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
@@ -142,7 +142,7 @@ async def respond(request: HttpRequest, watch: Watch) -> StreamingHttpResponse:
     )
 
 
-# --- The stream ------------------------------------------------------------------------------------
+# --- The stream ----------------------------------------------------------------------------------
 
 
 async def _stream(watch: Watch, after: Position | None) -> AsyncIterator[str]:
@@ -162,7 +162,7 @@ async def _stream(watch: Watch, after: Position | None) -> AsyncIterator[str]:
 
 async def _events(
     watch: Watch, position: Position, rung: Callable[[float], Any]
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     end = time.monotonic() + MAX_DURATION_S
     recheck_at = time.monotonic() + RECHECK_S
     heartbeat_at = time.monotonic() + HEARTBEAT_S
@@ -190,7 +190,7 @@ def _data(watch: Watch, event: Event) -> str:
     return json.dumps(payment_json(event.activity) | {"kind": event.kind})
 
 
-# --- Reading ---------------------------------------------------------------------------------------
+# --- Reading -------------------------------------------------------------------------------------
 
 OLDEST_RUNNING = RawSQL("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", [])
 
@@ -208,12 +208,12 @@ def _look(watch: Watch, position: Position) -> tuple[list[Event], bool]:
         Q(transaction_id__gt=position.transaction_id)
         | Q(transaction_id=position.transaction_id, id__gt=position.event_id)
     )
-    rows = list(
+    rows: list[Any] = list(
         unseen.annotate(oldest=OLDEST_RUNNING)
         .select_related("activity__counterparty")
         .order_by("transaction_id", "id")[:BATCH]
     )
-    ready = [event for event in rows if event.transaction_id < event.oldest]  # type: ignore[attr-defined]
+    ready = [event for event in rows if event.transaction_id < event.oldest]
     return ready, len(ready) == len(rows)
 
 
@@ -233,7 +233,7 @@ def _give_connection_back() -> None:
     connection.close()  # of the thread that runs this
 
 
-# --- The bell --------------------------------------------------------------------------------------
+# --- The bell ------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -261,7 +261,7 @@ async def _bell(channel: str) -> AsyncIterator[Callable[[float], Any]]:
         yield wait
     finally:
         try:
-            await subscription.aclose()  # type: ignore[no-untyped-call]
+            await subscription.aclose()
             await client.aclose()
         except (RedisError, OSError):
             pass

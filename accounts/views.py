@@ -32,9 +32,9 @@ from coinos.web import add_error, limit_rate, next_url, signed_in
 
 RECENT_PAYMENTS = 6
 CONFIRMED_FOR_S = 300
-PASSWORD_AT = "password_at"
+CONFIRMED_AT = "confirmed_at"
 
-# --- Landing, registration, sign-in ----------------------------------------------------------------
+# --- Landing, registration, sign-in --------------------------------------------------------------
 
 
 @require_GET
@@ -92,7 +92,7 @@ def _sign_in(request: HttpRequest, user: User) -> None:
         user_agent=request.headers.get("User-Agent", ""),
     )
     request.session[SESSION_ROW] = str(session.id)
-    request.session[PASSWORD_AT] = time.time()
+    request.session[CONFIRMED_AT] = time.time()
 
 
 @require_POST
@@ -105,7 +105,7 @@ def sign_out(request: HttpRequest) -> HttpResponse:
     return response
 
 
-# --- The owner's home ------------------------------------------------------------------------------
+# --- The owner's home ----------------------------------------------------------------------------
 
 
 @require_GET
@@ -132,7 +132,7 @@ def swap(request: HttpRequest) -> HttpResponse:
     return redirect(next_url(request, "/"))
 
 
-# --- Settings --------------------------------------------------------------------------------------
+# --- Settings ------------------------------------------------------------------------------------
 
 
 @require_GET
@@ -187,7 +187,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
             add_error(form, error)
         else:
             update_session_auth_hash(request, user)
-            request.session[PASSWORD_AT] = time.time()
+            request.session[CONFIRMED_AT] = time.time()
             return _saved(request, "Your password is changed; all other sign-ins have ended")
     return _settings_page(request, password=form)
 
@@ -261,9 +261,7 @@ def revoke_api_key(request: HttpRequest, key_id: UUID) -> HttpResponse:
 @require_POST
 @signed_in
 def show_read_only_token(request: HttpRequest) -> HttpResponse:
-    return _settings_page(
-        request, read_only_token=credentials.read_only_token(user_of(request))
-    )
+    return _settings_page(request, read_only_token=credentials.read_only_token(user_of(request)))
 
 
 def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
@@ -302,12 +300,12 @@ def _saved(request: HttpRequest, sentence: str) -> HttpResponse:
     return redirect("settings")
 
 
-# --- Secrets need the password of the last minutes -------------------------------------------------
+# --- Secrets need the password of the last minutes -----------------------------------------------
 
 
 def with_password(request: HttpRequest, form: BaseForm) -> BaseForm:
     """Add a password field unless it was typed within the last five minutes (security.md 2)."""
-    if time.time() - request.session.get(PASSWORD_AT, 0) > CONFIRMED_FOR_S:
+    if time.time() - request.session.get(CONFIRMED_AT, 0) > CONFIRMED_FOR_S:
         form.fields["password"] = CharField(
             max_length=4096,
             strip=False,
@@ -330,6 +328,5 @@ def password_is_confirmed(request: HttpRequest, form: BaseForm) -> bool:
     except CoinosError as error:
         form.add_error("password", error.message)
         return False
-    request.session[PASSWORD_AT] = time.time()
+    request.session[CONFIRMED_AT] = time.time()
     return True
-

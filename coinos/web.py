@@ -74,7 +74,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-# --- Errors ----------------------------------------------------------------------------------------
+# --- Errors --------------------------------------------------------------------------------------
 
 
 def add_error(form: BaseForm, error: CoinosError) -> None:
@@ -134,7 +134,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return error_page(request, NotFound(message))
 
 
-# --- Who may open a page, and how often ------------------------------------------------------------
+# --- Who may open a page, and how often ----------------------------------------------------------
 
 P = ParamSpec("P")
 
@@ -170,7 +170,6 @@ def limit_rate(request: HttpRequest, name: str, *, limit: int, window_s: int) ->
     wait_s = allow(name, caller, limit=limit, window_s=window_s)
     if wait_s:
         raise RateLimited(retry_after_s=wait_s)
-
 
 
 def next_url(request: HttpRequest, default: str) -> str:

@@ -33,7 +33,7 @@ FILTERS = {
     "failed": StatementFilter(status=Activity.Status.FAILED),
 }
 
-# --- Sending: paste, amount, confirm, pay ----------------------------------------------------------
+# --- Sending: paste, amount, confirm, pay --------------------------------------------------------
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -209,7 +209,7 @@ def _confirm_page(
     return render(request, "payments/confirm.html", context, status=422 if form.errors else 200)
 
 
-# --- What became of payments -----------------------------------------------------------------------
+# --- What became of payments ---------------------------------------------------------------------
 
 
 @require_GET

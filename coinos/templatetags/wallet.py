@@ -24,7 +24,7 @@ register = template.Library()
 MINUS = "\N{MINUS SIGN}"
 
 
-# --- Amounts ---------------------------------------------------------------------------------------
+# --- Amounts -------------------------------------------------------------------------------------
 
 
 @register.simple_tag(takes_context=True)
@@ -87,7 +87,7 @@ def _sign(amount_sat: int, *, always: bool) -> str:
     return "+" if always and amount_sat else ""
 
 
-# --- Everything else -------------------------------------------------------------------------------
+# --- Everything else -----------------------------------------------------------------------------
 
 
 @register.simple_tag

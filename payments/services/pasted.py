@@ -90,7 +90,7 @@ class Bill:
         return self.available_sat - self.total_sat
 
 
-# --- Whom does it pay? -----------------------------------------------------------------------------
+# --- Whom does it pay? ---------------------------------------------------------------------------
 
 
 def look(user: User, text: str) -> Target:
@@ -182,7 +182,7 @@ def _ours(
     )
 
 
-# --- What would it cost? ---------------------------------------------------------------------------
+# --- What would it cost? -------------------------------------------------------------------------
 
 
 def price(
@@ -238,7 +238,7 @@ def everything_sat(user: User, target: Target) -> int:
     return min(most_sat, target.maximum_sat) if target.maximum_sat else most_sat
 
 
-# --- Pay it ----------------------------------------------------------------------------------------
+# --- Pay it --------------------------------------------------------------------------------------
 
 
 def pay(
