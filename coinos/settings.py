@@ -399,7 +399,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_PARSER_CLASSES": ["coinos.drf.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["coinos.drf.JSONRenderer"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "coinos.schema.Schema",
     "EXCEPTION_HANDLER": "coinos.drf.exception_handler",
     "NUM_PROXIES": TRUSTED_PROXIES,
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
@@ -412,10 +412,11 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     # `check --deploy` is about security; the schema has tests of its own.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
+    "SERVERS": [{"url": PUBLIC_URL}],
+    "POSTPROCESSING_HOOKS": ["coinos.schema.add_problems"],
 }
+
+UNFOLD = {"SITE_TITLE": "coinos", "SITE_HEADER": "coinos", "SITE_SYMBOL": "currency_bitcoin"}
 
 # --- What browsers and strangers may do ----------------------------------------------------
 
