@@ -7,33 +7,34 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
-from rest_framework.request import Request
+from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
 from accounts import connections, credentials, ledger, selectors, services
-from accounts.authentication import TOKEN_COOKIE
+from accounts.authentication import TOKEN_COOKIE, ApiRequest
 from accounts.models import Session, User
 from accounts.serializers import (
+    AccountChanges,
     ConnectionChanges,
+    ConnectionName,
     Login,
     ProfileChanges,
     Registration,
     SecurityChanges,
+    WrappedRegistration,
     connection_json,
     public_profile,
     user_json,
 )
+from coinos import answers
 from coinos.api import ApiView, errors_at, ok, read
 from coinos.errors import InvalidRequest
 from coinos.throttling import client_address, throttle
 
 COOKIE_AGE_S = 5 * 24 * 3600
 
-ANY_OBJECT = OpenApiResponse(OpenApiTypes.OBJECT)
 
-
-def sign_in(request: Request, user: User) -> str:
+def sign_in(request: ApiRequest, user: User) -> str:
     """Start a login session for this request's caller and return its token."""
     session = credentials.start_session(
         user,
@@ -49,8 +50,8 @@ class RegisterView(ApiView):
     optional_auth = True
     throttle_classes = (throttle("register", limit=60, window_s=3600),)
 
-    @extend_schema(request=Registration, responses=ANY_OBJECT, auth=[])
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=WrappedRegistration, responses=answers.Registered)
+    def post(self, request: ApiRequest) -> Response:
         """Open an account. Answers with its token and, once only, its Nostr secret key `sk`."""
         body, at = request.data, ""
         if "user" in body:
@@ -78,8 +79,8 @@ class LoginView(ApiView):
     optional_auth = True
     throttle_classes = (throttle("login", limit=10, window_s=5),)
 
-    @extend_schema(request=Login, responses=ANY_OBJECT, auth=[])
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=Login, responses=answers.SignedIn)
+    def post(self, request: ApiRequest) -> Response:
         """Sign in with name and password. The token also comes as a cookie for our own pages."""
         fields = read(Login, request.data)
         user = services.authenticate(
@@ -103,8 +104,8 @@ class LoginView(ApiView):
 class LogoutView(ApiView):
     required_scope = "read"
 
-    @extend_schema(request=None, responses=ANY_OBJECT)
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=None, responses=answers.Nothing)
+    def post(self, request: ApiRequest) -> Response:
         """End the session of this token."""
         if request.auth.session:
             credentials.revoke_session(request.user, request.auth.session.id)
@@ -116,15 +117,15 @@ class LogoutView(ApiView):
 class MeView(ApiView):
     required_scope = "read"
 
-    @extend_schema(responses=ANY_OBJECT)
-    def get(self, request: Request) -> Response:
+    @extend_schema(responses=answers.Me)
+    def get(self, request: ApiRequest) -> Response:
         """The account and what it can spend, in sats."""
         return ok(user_json(request.user, ledger.balance_of(request.user.id)))
 
 
 class UserView(ApiView):
-    @extend_schema(request=ProfileChanges, responses=ANY_OBJECT)
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=AccountChanges, responses=answers.Changed)
+    def post(self, request: ApiRequest) -> Response:
         """Change profile and settings; password and PIN need the current ones."""
         user = request.user
         security = read(SecurityChanges, request.data)
@@ -155,15 +156,15 @@ class UserProfileView(ApiView):
     optional_auth = True
     throttle_classes = (throttle("users", limit=60, window_s=10),)
 
-    @extend_schema(responses=ANY_OBJECT, auth=[])
-    def get(self, request: Request, key: str) -> Response:
+    @extend_schema(responses=answers.PublicProfile)
+    def get(self, request: ApiRequest, key: str) -> Response:
         """The public profile of a name, id, pubkey, npub or nprofile."""
         return ok(public_profile(selectors.user_by_key(key)))
 
 
 class ReadOnlyTokenView(ApiView):
     @extend_schema(responses={(200, "text/plain"): OpenApiTypes.STR})
-    def get(self, request: Request) -> HttpResponse:
+    def get(self, request: ApiRequest) -> HttpResponse:
         """The account's read-only token, as plain text."""
         token = credentials.read_only_token(request.user)
         return HttpResponse(token, content_type="text/plain")
@@ -172,8 +173,8 @@ class ReadOnlyTokenView(ApiView):
 class ContactsView(ApiView):
     required_scope = "read"
 
-    @extend_schema(responses=ANY_OBJECT)
-    def get(self, request: Request, limit: int | None = None) -> Response:
+    @extend_schema(responses=answers.Contact(many=True))
+    def get(self, request: ApiRequest, limit: int | None = None) -> Response:
         """Users with whom the account exchanged internal payments, most recent first."""
         return ok(
             [
@@ -190,28 +191,24 @@ class ContactsView(ApiView):
 
 
 class ConnectionsView(ApiView):
-    @extend_schema(responses=ANY_OBJECT)
-    def get(self, request: Request) -> Response:
+    @extend_schema(responses=answers.ListedConnection(many=True))
+    def get(self, request: ApiRequest) -> Response:
         """The account's wallet connections, with their URIs."""
         rows = request.user.connections.select_related("user").order_by("created")
         return ok([connection_json(row) | {"spent": 0} for row in rows])
 
 
 class ConnectionView(ApiView):
-    @extend_schema(responses=ANY_OBJECT, operation_id="app_retrieve")
-    def get(self, request: Request, pubkey: str) -> Response:
+    @extend_schema(responses=answers.ShownConnection)
+    def get(self, request: ApiRequest, pubkey: str) -> Response:
         """One wallet connection and its payments. 404 until it has been created."""
         # No relay is served yet, so no connection has paid anything.
-        return ok(
-            connection_json(connections.get(request.user, pubkey)) | {"payments": []}
-        )
+        return ok(connection_json(connections.get(request.user, pubkey)) | {"payments": []})
 
 
 class SaveConnectionView(ApiView):
-    @extend_schema(
-        request=ConnectionChanges, responses=ANY_OBJECT, operation_id="app_save"
-    )
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=ConnectionChanges, responses=answers.Nothing)
+    def post(self, request: ApiRequest) -> Response:
         """Create or update a wallet connection."""
         fields: dict[str, Any] = read(ConnectionChanges, request.data)
         connections.save(request.user, **fields)
@@ -219,11 +216,8 @@ class SaveConnectionView(ApiView):
 
 
 class DeleteConnectionView(ApiView):
-    @extend_schema(request=None, responses=ANY_OBJECT)
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=ConnectionName, responses=answers.Nothing)
+    def post(self, request: ApiRequest) -> Response:
         """Delete a wallet connection."""
-        pubkey = request.data.get("pubkey")
-        if not isinstance(pubkey, str):
-            raise InvalidRequest("pubkey is required", field="/pubkey")
-        connections.delete(request.user, pubkey)
+        connections.delete(request.user, read(ConnectionName, request.data)["pubkey"])
         return ok({})

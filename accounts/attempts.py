@@ -37,9 +37,7 @@ def count_or_refuse(key: str, *, limit: int, window_s: int) -> None:
         )
         count, window_start = cursor.fetchone()
     if count > limit:
-        wait_s = (
-            int((window_start + timedelta(seconds=window_s) - now).total_seconds()) + 1
-        )
+        wait_s = int((window_start + timedelta(seconds=window_s) - now).total_seconds()) + 1
         raise RateLimited(
             f"Too many tries; wait {wait_s} seconds and try again", retry_after_s=wait_s
         )

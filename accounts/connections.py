@@ -42,17 +42,13 @@ def save(
         pair = _pair_of(secret) if secret else nostr.generate_keypair()
         secret, pubkey = pair.secret, pair.pubkey
     elif not nostr.is_pubkey(pubkey.lower()):
-        raise InvalidRequest(
-            "pubkey must be a Nostr public key in hex", field="/pubkey"
-        )
+        raise InvalidRequest("pubkey must be a Nostr public key in hex", field="/pubkey")
     pubkey = pubkey.lower()
     connection = Connection.objects.filter(pubkey=pubkey).first()
     if connection is None:
         wallet = nostr.generate_keypair()
         connection = Connection(user=user, pubkey=pubkey, wallet_pubkey=wallet.pubkey)
-        connection.wallet_secret = crypto.seal(
-            wallet.secret, place=f"wallet:{connection.id}"
-        )
+        connection.wallet_secret = crypto.seal(wallet.secret, place=f"wallet:{connection.id}")
     elif connection.user_id != user.id:
         raise ConnectionNotFound()
     if secret:
@@ -103,6 +99,4 @@ def _pair_of(secret: str) -> nostr.KeyPair:
             raise ValueError("not 64 hex digits")
         return nostr.keypair_of(secret)
     except ValueError as error:
-        raise InvalidRequest(
-            "secret must be a key of 64 hex digits", field="/secret"
-        ) from error
+        raise InvalidRequest("secret must be a key of 64 hex digits", field="/secret") from error

@@ -45,9 +45,7 @@ class Credential:
     @property
     def id(self) -> str:
         """Stable name of the credential, for rate limits."""
-        return str(
-            self.session.id if self.session else self.api_key and self.api_key.id
-        )
+        return str(self.session.id if self.session else self.api_key and self.api_key.id)
 
     @property
     def is_read_only(self) -> bool:
@@ -58,16 +56,11 @@ class Credential:
         if self.is_read_only:
             if not read_only_allowed:
                 raise ReadOnlyToken()
-        elif (
-            self.api_key
-            and scope not in SCOPES_OF_KEY[ApiKey.Scope(self.api_key.scope)]
-        ):
-            raise Forbidden(
-                f"This API key may not do this: it has the scope {self.api_key.scope}"
-            )
+        elif self.api_key and scope not in SCOPES_OF_KEY[ApiKey.Scope(self.api_key.scope)]:
+            raise Forbidden(f"This API key may not do this: it has the scope {self.api_key.scope}")
 
 
-# --- Sessions and their tokens ---------------------------------------------------------------------
+# --- Sessions and their tokens -------------------------------------------------------------------
 
 
 def start_session(
@@ -136,14 +129,12 @@ def credential_of(token: str) -> Credential:
     if token.startswith(API_KEY_PREFIX):
         return _credential_of_api_key(token)
     try:
-        claims = token_backend.decode(token, verify=True)
+        claims = token_backend.decode(token, verify=True)  # type: ignore[arg-type]
         session_id = UUID(claims["jti"])
     except (TokenBackendError, KeyError, ValueError, TypeError) as error:
         raise Unauthorized() from error
     session = live_session(session_id)
-    if session is None or claims.get("token_type") != TOKEN_TYPES.get(
-        Session.Kind(session.kind)
-    ):
+    if session is None or claims.get("token_type") != TOKEN_TYPES.get(Session.Kind(session.kind)):
         raise Unauthorized()
     return Credential(session.user, session=session)
 
@@ -166,9 +157,7 @@ def revoke_session(user: User, session_id: UUID | str) -> None:
     )
 
 
-def revoke_all(
-    user: User, *, keep: Session | None = None, api_keys: bool = False
-) -> None:
+def revoke_all(user: User, *, keep: Session | None = None, api_keys: bool = False) -> None:
     """Log out everywhere: all sessions but `keep`, and the API keys when asked."""
     now = timezone.now()
     sessions = Session.objects.filter(user=user, revoked_at=None)
@@ -179,7 +168,7 @@ def revoke_all(
         ApiKey.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
 
 
-# --- API keys --------------------------------------------------------------------------------------
+# --- API keys ------------------------------------------------------------------------------------
 
 
 def create_api_key(
@@ -207,9 +196,7 @@ def create_api_key(
 
 
 def revoke_api_key(user: User, key_id: UUID | str) -> None:
-    ApiKey.objects.filter(user=user, id=key_id, revoked_at=None).update(
-        revoked_at=timezone.now()
-    )
+    ApiKey.objects.filter(user=user, id=key_id, revoked_at=None).update(revoked_at=timezone.now())
 
 
 def _credential_of_api_key(key: str) -> Credential:

@@ -56,7 +56,7 @@ class Balance:
     held_sat: int
 
 
-# --- Accounts --------------------------------------------------------------------------------------
+# --- Accounts ------------------------------------------------------------------------------------
 
 
 def open_account(user: User) -> int:
@@ -74,7 +74,7 @@ def balance_of(user_id: UUID) -> Balance:
     return Balance(account.available_msat // 1000, account.held_msat // 1000)
 
 
-# --- Money coming in -------------------------------------------------------------------------------
+# --- Money coming in -----------------------------------------------------------------------------
 
 
 def receive_lightning(
@@ -92,24 +92,18 @@ def receive_lightning(
     )
 
 
-def receive_onchain(
-    *, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause
-) -> bool:
+def receive_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause) -> bool:
     """Credit a confirmed deposit. `outpoint` is `txid:vout`, with `:n` for the n-th time that it
     confirmed after a reorg took it back."""
     external_id = f"onchain:{outpoint}"
     account = account_of(user_id)
     return (
-        _receive(
-            House.ONCHAIN, account, amount_msat, "receive.onchain", external_id, cause
-        )
+        _receive(House.ONCHAIN, account, amount_msat, "receive.onchain", external_id, cause)
         is not None
     )
 
 
-def reverse_onchain(
-    *, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause
-) -> int | None:
+def reverse_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause) -> int | None:
     """Take back a deposit that a reorg undid. The user pays what is available, `bad_debt` the
     rest; returns that shortfall in msat, None when this credit was reversed before."""
     return _call(
@@ -124,16 +118,12 @@ def reverse_onchain(
     )
 
 
-def receive_unmatched(
-    *, source: House, external_id: str, amount_msat: int, cause: Cause
-) -> bool:
+def receive_unmatched(*, source: House, external_id: str, amount_msat: int, cause: Cause) -> bool:
     """Book money that arrived and matches nobody to `suspense`, where an operator finds it."""
-    return _post(
-        source, House.SUSPENSE, amount_msat, "receive.unmatched", external_id, cause
-    )
+    return _post(source, House.SUSPENSE, amount_msat, "receive.unmatched", external_id, cause)
 
 
-# --- Money between users ---------------------------------------------------------------------------
+# --- Money between users -------------------------------------------------------------------------
 
 
 def move_internal(
@@ -146,9 +136,9 @@ def move_internal(
 ) -> bool:
     """Move money between two users: one row, so what one pays is what the other gets."""
     accounts = dict(
-        LedgerAccount.objects.filter(
-            user_id__in=[from_user_id, to_user_id]
-        ).values_list("user_id", "id")
+        LedgerAccount.objects.filter(user_id__in=[from_user_id, to_user_id]).values_list(
+            "user_id", "id"
+        )
     )
     return _post(
         accounts[from_user_id],
@@ -160,12 +150,10 @@ def move_internal(
     )
 
 
-# --- Money going out -------------------------------------------------------------------------------
+# --- Money going out -----------------------------------------------------------------------------
 
 
-def hold_for_payment(
-    *, user_id: UUID, through: House, amount_msat: int, payment_id: UUID
-) -> int:
+def hold_for_payment(*, user_id: UUID, through: House, amount_msat: int, payment_id: UUID) -> int:
     """Hold amount + maximum fee + platform fee of an outgoing payment; returns the hold's id."""
     return int(
         _call(
@@ -204,9 +192,7 @@ def settle_payment(
 def release_payment(*, hold_id: int, payment_id: UUID) -> bool:
     """Give the whole hold back. Only for a payment that certainly failed."""
     external_id = f"send:{payment_id}"
-    released = _call(
-        "ledger_void", hold_id, "send.void", external_id, "payment", str(payment_id)
-    )
+    released = _call("ledger_void", hold_id, "send.void", external_id, "payment", str(payment_id))
     return released is not None
 
 
@@ -222,12 +208,10 @@ def return_withdrawal(*, user_id: UUID, amount_msat: int, payment_id: UUID) -> b
     )
 
 
-# --- Corrections by the operator -------------------------------------------------------------------
+# --- Corrections by the operator -----------------------------------------------------------------
 
 
-def fund_from_equity(
-    *, user_id: UUID, amount_msat: int, external_id: str, reason: str
-) -> bool:
+def fund_from_equity(*, user_id: UUID, amount_msat: int, external_id: str, reason: str) -> bool:
     """Give a user money of the operator's: a correction, or a start balance on simnet."""
     return _post(
         House.EQUITY,
@@ -239,7 +223,7 @@ def fund_from_equity(
     )
 
 
-# --- Does it add up? -------------------------------------------------------------------------------
+# --- Does it add up? -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -301,13 +285,11 @@ def house_balance_msat(account: House) -> int:
 def owed_msat() -> int:
     """What the house owes its users: the sum of all their posted balances."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT coalesce(sum(posted_msat), 0)::bigint FROM ledger_account"
-        )
+        cursor.execute("SELECT coalesce(sum(posted_msat), 0)::bigint FROM ledger_account")
         return int(cursor.fetchone()[0])
 
 
-# --- The one way to the database -------------------------------------------------------------------
+# --- The one way to the database -----------------------------------------------------------------
 
 
 def atomic(function: Callable[P, R]) -> Callable[P, R]:
@@ -370,10 +352,7 @@ def _call(function: str, *args: Any) -> Any:
     """Run one SQL function of the ledger inside the caller's transaction."""
     if not connection.in_atomic_block:
         raise RuntimeError("the ledger moves money only inside a transaction")
-    arguments = [
-        int(argument) if isinstance(argument, IntEnum) else argument
-        for argument in args
-    ]
+    arguments = [int(argument) if isinstance(argument, IntEnum) else argument for argument in args]
     placeholders = ", ".join(["%s"] * len(arguments))
     try:
         with connection.cursor() as cursor:
@@ -383,9 +362,7 @@ def _call(function: str, *args: Any) -> Any:
         cause = error.__cause__
         code = getattr(cause, "sqlstate", None)
         if code == "CO001" and isinstance(cause, psycopg.Error):
-            available_msat, needed_msat = map(
-                int, (cause.diag.message_detail or "").split()
-            )
+            available_msat, needed_msat = map(int, (cause.diag.message_detail or "").split())
             raise InsufficientFunds.of_msat(available_msat, needed_msat) from error
         if code == "CO002":
             raise HoldExceeded(str(cause)) from error

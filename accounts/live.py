@@ -34,9 +34,7 @@ def ring_after_commit(*, user_id: UUID, invoice_id: UUID | None) -> None:
 
 @functools.cache
 def _client() -> redis.Redis:
-    return redis.Redis.from_url(
-        settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2
-    )
+    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
 
 
 def _publish(channels: list[str]) -> None:

@@ -21,20 +21,14 @@ from django.utils import timezone
 
 
 class UserManager(BaseUserManager["User"]):
-    def create_user(
-        self, username: str, password: str | None = None, **fields: Any
-    ) -> User:
+    def create_user(self, username: str, password: str | None = None, **fields: Any) -> User:
         user = self.model(username=username, **fields)
         user.set_password(password)
         user.save(using=self._db)
         return user
 
-    def create_superuser(
-        self, username: str, password: str | None = None, **fields: Any
-    ) -> User:
-        return self.create_user(
-            username, password, is_staff=True, is_superuser=True, **fields
-        )
+    def create_superuser(self, username: str, password: str | None = None, **fields: Any) -> User:
+        return self.create_user(username, password, is_staff=True, is_superuser=True, **fields)
 
 
 def default_currencies() -> list[str]:
@@ -55,16 +49,12 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     currency = models.CharField(max_length=3, default="USD")
     currencies = ArrayField(models.CharField(max_length=3), default=default_currencies)
-    fiat = models.BooleanField(
-        default=False, help_text="Show amounts in currency first"
-    )
+    fiat = models.BooleanField(default=False, help_text="Show amounts in currency first")
     language = models.CharField(max_length=2, blank=True)
     theme = models.CharField(max_length=10, blank=True)
 
     prompt = models.BooleanField(default=False, help_text="Ask payers for a tip")
-    tip = models.PositiveSmallIntegerField(
-        null=True, blank=True, help_text="Default tip, percent"
-    )
+    tip = models.PositiveSmallIntegerField(null=True, blank=True, help_text="Default tip, percent")
     memo_prompt = models.BooleanField(default=False)
     hidepay = models.BooleanField(default=False, help_text="Hide the public pay page")
     notify = models.BooleanField(default=False)
@@ -76,25 +66,19 @@ class User(AbstractBaseUser, PermissionsMixin):
     destination = models.CharField(max_length=500, blank=True)
 
     pin_hash = models.CharField(max_length=128, blank=True)
-    locktime_s = models.PositiveIntegerField(
-        default=300, help_text="PIN asked again after this"
-    )
+    locktime_s = models.PositiveIntegerField(default=300, help_text="PIN asked again after this")
     pubkey = models.CharField(max_length=64, unique=True, null=True, blank=True)
     webhook_signing_secret = models.TextField(blank=True, help_text="Encrypted")
 
-    is_active = models.BooleanField(
-        default=True, help_text="False: evicted, no token works"
-    )
+    is_active = models.BooleanField(default=True, help_text="False: evicted, no token works")
     is_staff = models.BooleanField(default=False)
-    frozen_at = models.DateTimeField(
-        null=True, blank=True, help_text="Set: may not spend"
-    )
+    frozen_at = models.DateTimeField(null=True, blank=True, help_text="Set: may not spend")
     created = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = UserManager()
 
     USERNAME_FIELD = "username"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS = []
 
     class Meta:
         constraints = [
@@ -157,17 +141,11 @@ class ApiKey(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
     name = models.CharField(max_length=60)
     key_sha256 = models.CharField(max_length=64, unique=True)
-    hint = models.CharField(
-        max_length=12, help_text="First characters, to tell keys apart"
-    )
+    hint = models.CharField(max_length=12, help_text="First characters, to tell keys apart")
     scope = models.CharField(max_length=7, choices=Scope)
-    budget_sat = models.BigIntegerField(
-        null=True, blank=True, help_text="Most sats a day"
-    )
+    budget_sat = models.BigIntegerField(null=True, blank=True, help_text="Most sats a day")
     spent_day = models.DateField(null=True, blank=True)
-    spent_sat = models.BigIntegerField(
-        default=0, help_text="On spent_day, fees included"
-    )
+    spent_sat = models.BigIntegerField(default=0, help_text="On spent_day, fees included")
     created = models.DateTimeField(default=timezone.now, editable=False)
     last_used = models.DateTimeField(null=True, blank=True)
     expires = models.DateTimeField(null=True, blank=True)
@@ -175,9 +153,7 @@ class ApiKey(models.Model):
 
     class Meta:
         constraints = [
-            models.CheckConstraint(
-                name="budget_is_positive", condition=Q(budget_sat__gt=0)
-            ),
+            models.CheckConstraint(name="budget_is_positive", condition=Q(budget_sat__gt=0)),
             models.CheckConstraint(
                 name="spent_within_budget",
                 condition=Q(budget_sat=None) | Q(spent_sat__lte=F("budget_sat")),
@@ -203,17 +179,11 @@ class Connection(models.Model):
     pubkey = models.CharField(max_length=64, unique=True, help_text="Of the client")
     secret = models.TextField(blank=True, help_text="Encrypted; the client's key")
     wallet_pubkey = models.CharField(max_length=64)
-    wallet_secret = models.TextField(
-        help_text="Encrypted; one wallet key per connection"
-    )
+    wallet_secret = models.TextField(help_text="Encrypted; one wallet key per connection")
     name = models.CharField(max_length=60)
-    max_amount_sat = models.BigIntegerField(
-        null=True, blank=True, help_text="Budget a period"
-    )
+    max_amount_sat = models.BigIntegerField(null=True, blank=True, help_text="Budget a period")
     max_fee_sat = models.BigIntegerField(null=True, blank=True)
-    budget_renewal = models.CharField(
-        max_length=7, choices=Renewal, default=Renewal.NEVER
-    )
+    budget_renewal = models.CharField(max_length=7, choices=Renewal, default=Renewal.NEVER)
     notify = models.BooleanField(default=False)
     created = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -232,14 +202,8 @@ class Contact(models.Model):
     last_paid = models.DateTimeField(default=timezone.now)
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(name="one_contact", fields=["user", "contact"])
-        ]
-        indexes = [
-            models.Index(
-                name="contacts_recent", fields=["user", "-pinned", "-last_paid"]
-            )
-        ]
+        constraints = [models.UniqueConstraint(name="one_contact", fields=["user", "contact"])]
+        indexes = [models.Index(name="contacts_recent", fields=["user", "-pinned", "-last_paid"])]
 
 
 class Attempts(models.Model):
@@ -250,7 +214,7 @@ class Attempts(models.Model):
     count = models.PositiveIntegerField(default=0)
 
 
-# --- The books: tables, guards and functions are in `sql/0001_ledger.sql` --------------------------
+# --- The books: tables, guards and functions are in `sql/0001_ledger.sql` ------------------------
 
 
 class LedgerAccount(models.Model):
@@ -295,19 +259,13 @@ class Transfer(models.Model):
         VOID = "void"
 
     id = models.BigAutoField(primary_key=True)
-    debit = models.ForeignKey(
-        LedgerAccount, on_delete=models.PROTECT, related_name="debits"
-    )
-    credit = models.ForeignKey(
-        LedgerAccount, on_delete=models.PROTECT, related_name="credits"
-    )
+    debit = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="debits")
+    credit = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="credits")
     amount_msat = models.BigIntegerField()
     kind = models.CharField(max_length=40)
     external_id = models.CharField(max_length=200)
     phase = models.CharField(max_length=7, choices=Phase)
-    pending = models.ForeignKey(
-        "self", on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    pending = models.ForeignKey("self", on_delete=models.PROTECT, null=True, related_name="+")
     pending_amount_msat = models.BigIntegerField(null=True)
     cause_kind = models.CharField(max_length=20)
     cause_id = models.CharField(max_length=100)
@@ -347,19 +305,13 @@ class Activity(models.Model):
     status = models.CharField(max_length=7, choices=Status)
     amount_sat = models.BigIntegerField()
     tip_sat = models.BigIntegerField(null=True)
-    fee_sat = models.BigIntegerField(
-        null=True, help_text="Network fee; the reserve while pending"
-    )
+    fee_sat = models.BigIntegerField(null=True, help_text="Network fee; the reserve while pending")
     platform_fee_sat = models.BigIntegerField(null=True)
     hash = models.TextField(help_text="bolt11, address or txid")
-    ref = models.TextField(
-        null=True, help_text="Preimage, txid:vout or the other side's id"
-    )
+    ref = models.TextField(null=True, help_text="Preimage, txid:vout or the other side's id")
     payment_hash = models.CharField(max_length=64, null=True)
     invoice_id = models.UUIDField(null=True)
-    counterparty = models.ForeignKey(
-        User, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    counterparty = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     memo = models.TextField(blank=True)
     reason = models.TextField(blank=True, help_text="Why it failed or was reversed")
     rate = models.DecimalField(max_digits=24, decimal_places=8, null=True)
@@ -370,9 +322,7 @@ class Activity(models.Model):
     class Meta:
         indexes = [
             models.Index(name="activity_statement", fields=["user", "-created", "-id"]),
-            HashIndex(
-                name="activity_hash", fields=["hash"]
-            ),  # a bolt11 outgrows a b-tree
+            HashIndex(name="activity_hash", fields=["hash"]),  # a bolt11 outgrows a b-tree
             models.Index(
                 name="activity_payment_hash",
                 fields=["payment_hash"],
@@ -436,14 +386,10 @@ class Event(models.Model):
     live pages read it by id, below the oldest transaction still running."""
 
     id = models.BigAutoField(primary_key=True)
-    transaction_id = models.BigIntegerField(
-        editable=False, db_default=CurrentTransaction()
-    )
+    transaction_id = models.BigIntegerField(editable=False, db_default=CurrentTransaction())
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     kind = models.CharField(max_length=30)
-    activity = models.ForeignKey(
-        Activity, on_delete=models.CASCADE, null=True, related_name="+"
-    )
+    activity = models.ForeignKey(Activity, on_delete=models.CASCADE, null=True, related_name="+")
     invoice_id = models.UUIDField(null=True)
     created = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -462,9 +408,7 @@ class AuditEvent(models.Model):
     """Who changed what about security or another account. Append-only, by trigger and grant."""
 
     id = models.BigAutoField(primary_key=True)
-    user = models.ForeignKey(
-        User, on_delete=models.PROTECT, null=True, related_name="+"
-    )
+    user = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     actor = models.CharField(max_length=60, help_text="user, operator name or system")
     action = models.CharField(max_length=40)
     object = models.CharField(max_length=100, blank=True)

@@ -33,9 +33,7 @@ def check_new(username: str) -> str:
     name = username.lower().replace(" ", "")
     if not _PLAIN.fullmatch(name):
         if re.fullmatch(r"[a-z0-9]*", name, re.ASCII):
-            raise InvalidUsername(
-                "Usernames have 2 to 24 letters and numbers", field="/username"
-            )
+            raise InvalidUsername("Usernames have 2 to 24 letters and numbers", field="/username")
         raise InvalidUsername(field="/username")
     if name in RESERVED or "undefined" in name:
         raise InvalidUsername("Invalid username", field="/username")

@@ -23,9 +23,7 @@ class UserNotFound(NotFound):
 
 def user_by_name(username: str) -> User:
     """The user of that name, in any case, with or without `@host`. Raises `UserNotFound`."""
-    user = User.objects.filter(
-        username=names.normalise(username), is_active=True
-    ).first()
+    user = User.objects.filter(username=names.normalise(username), is_active=True).first()
     if user is None:
         raise UserNotFound()
     return user
@@ -53,13 +51,11 @@ def user_by_key(key: str) -> User:
 
 def contacts(user: User, limit: int | None = None) -> list[Contact]:
     """Whom the user paid or was paid by: pinned ones first, then the most recent."""
-    rows = Contact.objects.filter(user=user, contact__is_active=True).select_related(
-        "contact"
-    )
+    rows = Contact.objects.filter(user=user, contact__is_active=True).select_related("contact")
     return list(rows.order_by("-pinned", "-last_paid")[: min(limit or 1000, 1000)])
 
 
-# --- The statement ---------------------------------------------------------------------------------
+# --- The statement -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -98,15 +94,13 @@ TotalsByCurrency = dict[tuple[bool, str], Totals]
 
 def statement(user: User, wanted: StatementFilter) -> QuerySet[Activity]:
     """The lines of a statement, newest first."""
-    return (
-        _lines(user, wanted).select_related("counterparty").order_by("-created", "-id")
-    )
+    return _lines(user, wanted).select_related("counterparty").order_by("-created", "-id")
 
 
 def statement_page(
     user: User, wanted: StatementFilter, *, after: Activity | None, limit: int
 ) -> list[Activity]:
-    """The next `limit` lines below `after`, found by key: page a thousand costs what page one does."""
+    """The next `limit` lines below `after`, by key: page a thousand costs what page one does."""
     lines = statement(user, wanted)
     if after:
         lines = lines.filter(
@@ -139,9 +133,7 @@ def _lines(user: User, wanted: StatementFilter) -> QuerySet[Activity]:
         lines = lines.filter(created__lte=wanted.end)
     if wanted.incoming is not None:
         lines = (
-            lines.filter(amount_sat__gt=0)
-            if wanted.incoming
-            else lines.filter(amount_sat__lt=0)
+            lines.filter(amount_sat__gt=0) if wanted.incoming else lines.filter(amount_sat__lt=0)
         )
     if wanted.status is None:
         lines = lines.exclude(status=Activity.Status.FAILED)
@@ -162,13 +154,7 @@ def _whole_days(
     if wanted.end:
         end = wanted.end.astimezone(UTC)
         after_last_day = end.date()
-    if (
-        wanted.start
-        and wanted.end
-        and first_day
-        and after_last_day
-        and first_day > after_last_day
-    ):
+    if wanted.start and wanted.end and first_day and after_last_day and first_day > after_last_day:
         return date.max, date.max, [(wanted.start, wanted.end)]
     if wanted.start and first_day:
         edges.append((wanted.start, _midnight(first_day) - timedelta(microseconds=1)))

@@ -12,7 +12,7 @@ from accounts.models import Activity, Connection, User
 from coinos import nostr
 from coinos.api import FlagField, SatField, TextField, WholeField, milliseconds
 
-# --- Read ------------------------------------------------------------------------------------------
+# --- Read ----------------------------------------------------------------------------------------
 
 
 class Registration(serializers.Serializer[Any]):
@@ -55,12 +55,12 @@ class ProfileChanges(serializers.Serializer[Any]):
     threshold = SatField(required=False, minimum=0, source="threshold_sat")
     reserve = SatField(required=False, minimum=0, source="reserve_sat")
     destination = TextField(required=False, max_length=500)
-    locktime = WholeField(
-        required=False, minimum=10, maximum=86400, source="locktime_s"
-    )
+    locktime = WholeField(required=False, minimum=10, maximum=86400, source="locktime_s")
 
 
 class SecurityChanges(serializers.Serializer[Any]):
+    """A new password or PIN; each needs the current one."""
+
     password = TextField(required=False)
     confirm = TextField(required=False)
     current_password = TextField(required=False)
@@ -78,7 +78,23 @@ class ConnectionChanges(serializers.Serializer[Any]):
     notify = FlagField(required=False)
 
 
-# --- Shown -----------------------------------------------------------------------------------------
+class AccountChanges(ProfileChanges, SecurityChanges):
+    """The body of POST /user."""
+
+
+class ConnectionName(serializers.Serializer[Any]):
+    """The body of POST /apps/delete."""
+
+    pubkey = TextField()
+
+
+class WrappedRegistration(serializers.Serializer[Any]):
+    """The body of POST /register."""
+
+    user = Registration()
+
+
+# --- Shown ---------------------------------------------------------------------------------------
 
 
 def user_json(user: User, balance: Balance | None = None) -> dict[str, Any]:
@@ -182,11 +198,7 @@ def is_confirmed(activity: Activity) -> bool:
     if activity.status == Activity.Status.SETTLED:
         return True
     sent_onchain = activity.type == Activity.Type.BITCOIN and not activity.is_incoming
-    return (
-        sent_onchain
-        and activity.status == Activity.Status.PENDING
-        and bool(activity.ref)
-    )
+    return sent_onchain and activity.status == Activity.Status.PENDING and bool(activity.ref)
 
 
 def connection_json(connection: Connection) -> dict[str, Any]:

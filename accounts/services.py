@@ -34,7 +34,7 @@ PASSWORD_MIN_BYTES, PASSWORD_MAX_BYTES = 6, 1024
 _hashing = threading.BoundedSemaphore(2)
 
 
-# --- Registration and sign-in ----------------------------------------------------------------------
+# --- Registration and sign-in --------------------------------------------------------------------
 
 
 def register(
@@ -51,9 +51,7 @@ def register(
     if pubkey:
         pubkey = pubkey.lower()
         if not nostr.is_pubkey(pubkey):
-            raise InvalidRequest(
-                "pubkey must be a Nostr public key in hex", field="/pubkey"
-            )
+            raise InvalidRequest("pubkey must be a Nostr public key in hex", field="/pubkey")
     else:
         pair = nostr.generate_keypair()
         secret_key, pubkey = pair.secret, pair.pubkey
@@ -110,7 +108,7 @@ def _check_new_password(password: str, field: str = "/password") -> None:
         )
 
 
-# --- Profile and settings --------------------------------------------------------------------------
+# --- Profile and settings ------------------------------------------------------------------------
 
 PROFILE_FIELDS = frozenset(
     """
@@ -183,12 +181,10 @@ def change_password(
         audit(user, "password.changed", address=address)
 
 
-# --- PIN -------------------------------------------------------------------------------------------
+# --- PIN -----------------------------------------------------------------------------------------
 
 
-def set_pin(
-    user: User, *, new: str, current: str | None, address: str | None = None
-) -> None:
+def set_pin(user: User, *, new: str, current: str | None, address: str | None = None) -> None:
     """Set a six-digit PIN, or remove it with `new="delete"`. Changing one needs the old one."""
     if user.has_pin:
         require_pin(user, current)
@@ -218,7 +214,7 @@ def require_pin(user: User, pin: object) -> None:
     forgive(key)
 
 
-# --- Sanctions and closing -------------------------------------------------------------------------
+# --- Sanctions and closing -----------------------------------------------------------------------
 
 
 def require_may_spend(user: User) -> None:
@@ -289,17 +285,13 @@ def audit(
     )
 
 
-# --- Suggested names -------------------------------------------------------------------------------
+# --- Suggested names -----------------------------------------------------------------------------
 
 
 def suggest_username() -> str:
     """A free, friendly name for the registration form."""
-    animals = (
-        "otter heron lynx robin fox badger whale finch hare swift wren seal".split()
-    )
-    colours = (
-        "amber blue coral green indigo ivory jade lilac mint ruby silver teal".split()
-    )
+    animals = "otter heron lynx robin fox badger whale finch hare swift wren seal".split()
+    colours = "amber blue coral green indigo ivory jade lilac mint ruby silver teal".split()
     for digits in (2, 3, 4, 6):
         name = f"{secrets.choice(colours)}{secrets.choice(animals)}{secrets.randbelow(10**digits)}"
         if not User.objects.filter(Q(username=name)).exists():

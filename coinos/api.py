@@ -20,7 +20,7 @@ from coinos import errors
 from coinos.drf import problem_response
 from coinos.money import MAX_SAT, parse_decimal, parse_sat
 
-# --- Fields ----------------------------------------------------------------------------------------
+# --- Fields --------------------------------------------------------------------------------------
 
 
 class SatField(serializers.Field[int, object, int, int]):
@@ -143,13 +143,11 @@ def errors_at(at: str) -> Iterator[None]:
 
 def _first_sentence(detail: Any) -> str:
     while isinstance(detail, Mapping | list) and detail:
-        detail = (
-            next(iter(detail.values())) if isinstance(detail, Mapping) else detail[0]
-        )
+        detail = next(iter(detail.values())) if isinstance(detail, Mapping) else detail[0]
     return str(detail)
 
 
-# --- Views -----------------------------------------------------------------------------------------
+# --- Views ---------------------------------------------------------------------------------------
 
 
 class HasScope(BasePermission):
@@ -161,13 +159,12 @@ class HasScope(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         assert isinstance(view, ApiView)
-        if request.auth is None:
+        credential: Any = request.auth
+        if credential is None:
             if view.optional_auth:
                 return True
             raise errors.Unauthorized()
-        request.auth.require(
-            view.required_scope, read_only_allowed=view.read_only_token
-        )
+        credential.require(view.required_scope, read_only_allowed=view.read_only_token)
         return True
 
 
@@ -184,7 +181,7 @@ class ApiView(APIView):
     """A view of the API. Needs a full token unless it says otherwise."""
 
     content_negotiation_class = AnswerJSON
-    permission_classes: ClassVar[Any] = [HasScope]
+    permission_classes = (HasScope,)
     required_scope: ClassVar[str] = "full"
     read_only_token: ClassVar[bool] = False
     optional_auth: ClassVar[bool] = False
@@ -195,7 +192,7 @@ def ok(data: Any) -> Response:
     return Response(data)
 
 
-# --- Middleware ------------------------------------------------------------------------------------
+# --- Middleware ----------------------------------------------------------------------------------
 
 
 def api_middleware(

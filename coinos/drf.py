@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 MAX_DEPTH = 20
 MAX_BODY_BYTES = 64 * 1024
 
-# --- JSON in and out -------------------------------------------------------------------------------
+# --- JSON in and out -----------------------------------------------------------------------------
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -67,12 +67,8 @@ def _refuse_constant(name: str) -> None:
 
 def _refuse_strange(value: object, depth_left: int) -> None:
     if isinstance(value, str):
-        if "\x00" in value or any(
-            "\ud800" <= character <= "\udfff" for character in value
-        ):
-            raise errors.InvalidJSON(
-                "Text may not contain NUL characters or lone surrogates"
-            )
+        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise errors.InvalidJSON("Text may not contain NUL characters or lone surrogates")
     elif isinstance(value, dict | list):
         if not depth_left:
             raise errors.InvalidJSON(f"The body may be at most {MAX_DEPTH} levels deep")
@@ -122,7 +118,7 @@ class JSONRenderer(BaseRenderer):
         return to_json(data)
 
 
-# --- Errors ----------------------------------------------------------------------------------------
+# --- Errors --------------------------------------------------------------------------------------
 
 
 def problem(error: errors.CoinosError) -> dict[str, Any]:
@@ -168,9 +164,7 @@ class InternalError(errors.CoinosError):
     status = 500
     code = "internal_error"
     title = "Internal error"
-    message = (
-        "Something went wrong on our side. Quote the instance number to the operator"
-    )
+    message = "Something went wrong on our side. Quote the instance number to the operator"
 
 
 def as_coinos_error(exception: Exception) -> errors.CoinosError | None:
@@ -179,7 +173,7 @@ def as_coinos_error(exception: Exception) -> errors.CoinosError | None:
         case errors.CoinosError():
             return exception
         case drf.Throttled():
-            return errors.RateLimited(retry_after_s=int(exception.wait or 1) + 1)
+            return errors.RateLimited(retry_after_s=int(getattr(exception, "wait", None) or 1) + 1)
         case drf.NotAuthenticated() | drf.AuthenticationFailed():
             return errors.Unauthorized()
         case drf.PermissionDenied() | PermissionDenied():

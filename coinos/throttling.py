@@ -61,7 +61,8 @@ class Throttle(BaseThrottle):
     seconds_left = 0
 
     def allow_request(self, request: Request, view: Any) -> bool:
-        caller = request.auth.id if request.auth else client_address(request)
+        credential: Any = request.auth
+        caller = credential.id if credential else client_address(request)
         self.seconds_left = allow(self.name, caller, limit=self.limit, window_s=self.window_s)
         return not self.seconds_left
 

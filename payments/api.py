@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.request import Request
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
 from accounts import selectors as accounts
+from accounts.authentication import ApiRequest
 from accounts.serializers import payment_json
+from coinos import answers
 from coinos.api import ApiView, ok, read
 from coinos.errors import InvalidRequest
 from coinos.money import msat_to_sat_ceil
@@ -30,7 +30,6 @@ from payments.serializers import (
     totals_json,
 )
 
-ANY_OBJECT = OpenApiResponse(OpenApiTypes.OBJECT)
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
     str,
@@ -45,7 +44,7 @@ class SpendView(ApiView):
     required_scope = "spend"
     throttle_classes = (throttle("spend", limit=30, window_s=10),)
 
-    def named(self, request: Request) -> Named | None:
+    def named(self, request: ApiRequest) -> Named | None:
         header = request.headers.get("Idempotency-Key")
         return idempotency.name_of(header, path=request.path_info, body=request.data)
 
@@ -77,10 +76,9 @@ class PaymentsView(SpendView):
             OpenApiParameter("received", bool, description="Incoming only"),
             OpenApiParameter("status", str, enum=["all", "pending", "settled", "failed"]),
         ],
-        responses=ANY_OBJECT,
-        operation_id="payments_list",
+        responses=answers.Payments,
     )
-    def get(self, request: Request) -> Response:
+    def get(self, request: ApiRequest) -> Response:
         """Payments sent and received, newest first, with totals."""
         wanted, limit, offset = statement_filter(request.query_params)
         lines = accounts.statement(request.user, wanted)[offset : offset + limit]
@@ -91,8 +89,10 @@ class PaymentsView(SpendView):
             }
         )
 
-    @extend_schema(request=LightningPayment, responses=ANY_OBJECT, parameters=[IDEMPOTENCY_KEY])
-    def post(self, request: Request) -> Response:
+    @extend_schema(
+        request=LightningPayment, responses=answers.Payment, parameters=[IDEMPOTENCY_KEY]
+    )
+    def post(self, request: ApiRequest) -> Response:
         """Pay a Lightning invoice, or an invoice of this server by its hash."""
         fields = read(LightningPayment, request.data)
         caller = {
@@ -120,8 +120,8 @@ class PaymentView(ApiView):
     read_only_token = True
     throttle_classes = (throttle("payment", limit=60, window_s=10),)
 
-    @extend_schema(responses=ANY_OBJECT, auth=[])
-    def get(self, request: Request, key: str) -> Response:
+    @extend_schema(responses=answers.PublicPayment)
+    def get(self, request: ApiRequest, key: str) -> Response:
         """A payment by id, txid, bolt11, address or payment hash; strangers see less."""
         reader = request.user if request.auth else None
         line = line_by_key(key, reader=reader)
@@ -129,8 +129,8 @@ class PaymentView(ApiView):
 
 
 class SendView(SpendView):
-    @extend_schema(request=InternalPayment, responses=ANY_OBJECT, parameters=[IDEMPOTENCY_KEY])
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=InternalPayment, responses=answers.Payment, parameters=[IDEMPOTENCY_KEY])
+    def post(self, request: ApiRequest) -> Response:
         """Pay another user of this server, free and at once."""
         fields = read(InternalPayment, request.data)
         return self.answer(
@@ -148,10 +148,10 @@ class SendView(SpendView):
 class SendToAddressView(SpendView):
     @extend_schema(
         request=AddressPayment,
-        responses=ANY_OBJECT,
+        responses=answers.Payment,
         parameters=[IDEMPOTENCY_KEY, OpenApiParameter("maxfee", int)],
     )
-    def post(self, request: Request, lnaddress: str, amount: str) -> Response:
+    def post(self, request: ApiRequest, lnaddress: str, amount: str) -> Response:
         """Pay a Lightning Address or a user of this server."""
         fields = read(AddressPayment, request.data)
         sums = read(InternalPayment, {"username": lnaddress, "amount": amount})
@@ -176,8 +176,8 @@ class SendToAddressView(SpendView):
 
 
 class OnchainSendView(SpendView):
-    @extend_schema(request=OnchainPayment, responses=ANY_OBJECT, parameters=[IDEMPOTENCY_KEY])
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=OnchainPayment, responses=answers.Payment, parameters=[IDEMPOTENCY_KEY])
+    def post(self, request: ApiRequest) -> Response:
         """Send to a bitcoin address."""
         fields = read(OnchainPayment, request.data)
         return self.answer(
@@ -197,8 +197,8 @@ class OnchainSendView(SpendView):
 class OnchainFeeView(ApiView):
     required_scope = "read"
 
-    @extend_schema(request=OnchainPayment, responses=ANY_OBJECT)
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=OnchainPayment, responses=answers.FeeQuote)
+    def post(self, request: ApiRequest) -> Response:
         """What a bitcoin payment would cost. Moves and locks nothing."""
         fields = read(OnchainPayment, request.data)
         quote = services.quote_onchain(
@@ -230,8 +230,8 @@ class OnchainFeeView(ApiView):
 class ParseView(ApiView):
     required_scope = "read"
 
-    @extend_schema(request=PaymentRequestToParse, responses=ANY_OBJECT)
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=PaymentRequestToParse, responses=answers.Parsed)
+    def post(self, request: ApiRequest) -> Response:
         """Read a Lightning invoice or offer: who is paid and how much, in sats."""
         fields = read(PaymentRequestToParse, request.data)
         decoded = services.decode(services.payment_request_of(fields["payreq"]))
@@ -252,7 +252,7 @@ class DecodeView(ApiView):
     optional_auth = True
     throttle_classes = (throttle("decode", limit=30, window_s=10),)
 
-    @extend_schema(responses=ANY_OBJECT, auth=[])
-    def get(self, request: Request, payreq: str) -> Response:
+    @extend_schema(responses=answers.Decoded)
+    def get(self, request: ApiRequest, payreq: str) -> Response:
         """The node's own reading of a Lightning invoice or offer."""
         return ok(services.decode(services.payment_request_of(payreq)).raw)

@@ -136,7 +136,6 @@ def pay_own_invoice(
             payer=payer,
             amount_sat=chosen_sat,
             tip_sat=tip_sat,
-            payment_id=payment_id,
             memo=memo,
         )
         return _payer_line(

@@ -249,7 +249,7 @@ def _another_payment(error: IntegrityError, decoded: Decoded) -> Exception:
     return InvoiceAlreadyPaid(field="/payreq") if paid else PaymentInProgress(field="/payreq")
 
 
-# --- Sending ---------------------------------------------------------------------------------------
+# --- Sending -------------------------------------------------------------------------------------
 
 
 def send_soon(payment_id: uuid.UUID) -> Future[None] | None:

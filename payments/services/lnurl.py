@@ -4,7 +4,7 @@ it, and pay that one invoice. What the remote says is hostile input."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
@@ -141,5 +141,5 @@ def _get(url: str) -> dict[str, Any]:
     return answer
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -1,12 +1,12 @@
 """Withdraw to a bitcoin address: quote, hold, sign once, broadcast the same hex for ever.
 
-| step      | committed before it                  | the process dies here: what finishes it          |
-|-----------|--------------------------------------|---------------------------------------------------|
-| hold      | payment `created` + hold, together   | `advance_withdrawals` prepares again              |
-| prepare   | the same                             | the same; nobody has seen what was signed         |
-| sign      | `signed` with hex and inputs         | `advance_withdrawals` broadcasts the stored hex   |
-| broadcast | `broadcast_attempted_at`             | the same hex again, never another transaction     |
-| book      | `broadcast` + ledger, together       | `advance_withdrawals` counts confirmations        |
+| step      | committed by it                    | the process dies here: what finishes it        |
+|-----------|------------------------------------|------------------------------------------------|
+| hold      | payment `created` + hold, together | `advance_withdrawals` prepares again           |
+| prepare   | nothing                            | the same; nobody has seen what was signed      |
+| sign      | `signed` with hex and inputs       | `advance_withdrawals` broadcasts the hex       |
+| broadcast | `broadcast_attempted_at`           | the same hex again, never another transaction  |
+| book      | `broadcast` + ledger, together     | `advance_withdrawals` counts confirmations     |
 
 The fee is exact in the signed transaction, so the hold is resolved when it is broadcast.
 """
@@ -57,7 +57,7 @@ DEEP = 6
 PER_ROUND = 200
 
 
-# --- Quote -----------------------------------------------------------------------------------------
+# --- Quote ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ def _prepare(
         raise
 
 
-# --- Send ------------------------------------------------------------------------------------------
+# --- Send ----------------------------------------------------------------------------------------
 
 
 def send_onchain(
@@ -297,7 +297,7 @@ def _accept(credential: Credential, quote: Quote, memo: str, named: Named | None
     )
 
 
-# --- Step by step ----------------------------------------------------------------------------------
+# --- Step by step --------------------------------------------------------------------------------
 
 
 def advance(payment_id: uuid.UUID) -> None:

@@ -69,7 +69,8 @@ def resolve_due() -> int:
 def _outcome(payment: Payment) -> Outcome:
     """Ask the node; whatever it does not answer clearly is unknown."""
     node = nodes.lightning()
-    assert payment.payment_hash and payment.deadline
+    assert payment.payment_hash
+    assert payment.deadline
     margin = timedelta(seconds=settings.SEND_MARGIN_SECONDS)
     try:
         info = node.info()
