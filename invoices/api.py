@@ -13,6 +13,7 @@ from rest_framework.throttling import BaseThrottle
 from accounts.credentials import Credential
 from accounts.models import User
 from accounts.selectors import user_by_name
+from coinos import answers
 from coinos.api import ApiView, WholeField, errors_at, ok, read
 from coinos.errors import InvalidRequest, NotFound, Unauthorized
 from coinos.throttling import throttle
@@ -23,6 +24,7 @@ from invoices.selectors import get_invoice, invoices_of
 from invoices.serializers import (
     InvoiceChanges,
     InvoiceRequest,
+    InvoiceUpdate,
     PayeeFields,
     invoice_json,
     read_draft,
@@ -43,7 +45,7 @@ class CreateInvoiceView(ApiView):
     optional_auth = True
     throttle_classes = (CreateThrottle,)
 
-    @extend_schema(request=InvoiceRequest, responses={200: serializers.JSONField()})
+    @extend_schema(request=InvoiceRequest, responses=answers.Invoice)
     def post(self, request: Request) -> Response:
         draft, aid = read_draft(_body(request))
         user = _payee(request)
@@ -64,14 +66,14 @@ class InvoiceView(ApiView):
     def get_throttles(self) -> list[BaseThrottle]:
         return [ReadThrottle() if self.request.method == "GET" else EditThrottle()]
 
-    @extend_schema(responses={200: serializers.JSONField()})
+    @extend_schema(responses=answers.InvoiceWithUser)
     def get(self, request: Request, key: str) -> Response:
         invoice = get_invoice(key)
         return ok(
             invoice_json(invoice, with_webhook=_knows_webhook(request, invoice), with_user=True)
         )
 
-    @extend_schema(request=InvoiceChanges, responses={200: serializers.JSONField()})
+    @extend_schema(request=InvoiceUpdate, responses=answers.Invoice)
     def post(self, request: Request, key: str) -> Response:
         given = _body(request).get("invoice")
         if given is None:
@@ -104,7 +106,7 @@ class InvoicesView(ApiView):
     read_only_token = True
     throttle_classes = (ReadThrottle,)
 
-    @extend_schema(parameters=[PageFields], responses={200: serializers.JSONField()})
+    @extend_schema(parameters=[PageFields], responses=answers.Invoice(many=True))
     def get(self, request: Request) -> Response:
         page = read(PageFields, request.query_params.dict())
         limit = min(page.get("limit") or MOST_INVOICES, MOST_INVOICES)

@@ -7,10 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from coinos import answers
 from coinos.api import ApiView, ok
 from coinos.errors import CoinosError, RateLimited
 from coinos.throttling import throttle
@@ -19,8 +19,6 @@ from invoices.models import Invoice
 
 LnurlThrottle = throttle("lnurl", limit=60, window_s=60)
 VerifyThrottle = throttle("lnurl-verify", limit=100, window_s=10)
-
-JSON = {200: serializers.JSONField()}
 
 
 class LnurlView(ApiView):
@@ -39,7 +37,7 @@ class LnurlView(ApiView):
 class PayRequestView(LnurlView):
     """GET /.well-known/lnurlp/:username, /api/lnurlp/:username, /api/pay/:username[/:amount]."""
 
-    @extend_schema(responses=JSON)
+    @extend_schema(responses=answers.PayRequest)
     def get(self, request: Request, username: str, amount: str | None = None) -> Response:
         answer = lnurl.pay_request(username, amount)
         return ok(
@@ -57,7 +55,7 @@ class PayRequestView(LnurlView):
 class CallbackView(LnurlView):
     """GET /api/lnurl/:token?amount=<msat>[&comment=]: the invoice."""
 
-    @extend_schema(responses=JSON)
+    @extend_schema(responses=answers.LnurlInvoice)
     def get(self, request: Request, token: str) -> Response:
         invoice = lnurl.request_invoice(
             token,
@@ -73,7 +71,7 @@ class VerifyView(LnurlView):
 
     throttle_classes = (VerifyThrottle,)
 
-    @extend_schema(responses=JSON)
+    @extend_schema(responses=answers.LnurlVerified)
     def get(self, request: Request, invoice_id: str) -> Response:
         invoice: Invoice = lnurl.settled_invoice(invoice_id)
         return ok(

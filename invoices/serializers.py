@@ -98,6 +98,12 @@ class InvoiceChanges(serializers.Serializer[Any]):
     secret = TextField(required=False, max_length=2000)
 
 
+class InvoiceUpdate(serializers.Serializer[Any]):
+    """The body of POST /invoice/:id."""
+
+    invoice = InvoiceChanges()
+
+
 def read_draft(body: Mapping[str, Any]) -> tuple[InvoiceDraft, str | None]:
     """The invoice that a body asks for, and the `aid` it names, if any."""
     given = body.get("invoice")

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from celery import shared_task
+import threading
 
-from coinos.bell import worker_is_stopping
+from celery import shared_task
+from celery.signals import worker_shutting_down
+
 from coinos.heartbeat import periodic
 from invoices import services, webhooks
+
+_stopping = threading.Event()
+
+
+@worker_shutting_down.connect
+def stop(**_: object) -> None:
+    """The two tasks that run for most of a minute end when their worker is told to."""
+    _stopping.set()
 
 
 @shared_task
 @periodic("watch lightning", silence_max_s=120)
 def watch_lightning() -> None:
-    services.watch_lightning(stopped=worker_is_stopping)
+    services.watch_lightning(stopped=_stopping.is_set)
 
 
 @shared_task
@@ -37,4 +47,4 @@ def withdraw_node_invoices() -> None:
 @shared_task
 @periodic("deliver webhooks", silence_max_s=300)
 def deliver_webhooks() -> None:
-    webhooks.deliver_due()
+    webhooks.deliver_due(stopped=_stopping.is_set)

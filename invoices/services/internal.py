@@ -87,14 +87,12 @@ def record_internal_receipt(
     payer: User,
     amount_sat: int,
     tip_sat: int,
-    payment_id: UUID,
     memo: str = "",
 ) -> Activity:
     """Record on the recipient's side what the ledger has just moved: `amount_sat` + `tip_sat`.
 
     Closes the invoice, takes it off the node, writes the recipient's line and queues the webhook.
-    `payment_id` is the payer's line. Raises `InvalidAmount` when a Lightning invoice named another
-    sum, which rolls the transfer back.
+    Raises `InvalidAmount` when a Lightning invoice named another sum: the transfer rolls back.
     """
     invoice = payable.invoice
     is_lightning = invoice.type == Invoice.Type.LIGHTNING

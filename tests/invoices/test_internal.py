@@ -39,7 +39,6 @@ def pay(payer: User, ref: str, amount_sat: int | None = None, **options: Any) ->
         payer=payer,
         amount_sat=amount_sat,
         tip_sat=payable.tip_sat,
-        payment_id=payment_id,
         memo="lunch",
     )
     return payable
