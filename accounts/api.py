@@ -104,7 +104,7 @@ class LoginView(ApiView):
 class LogoutView(ApiView):
     required_scope = "read"
 
-    @extend_schema(request=None, responses=answers.Nothing)
+    @extend_schema(request=None, responses={200: answers.NOTHING})
     def post(self, request: ApiRequest) -> Response:
         """End the session of this token."""
         if request.auth.session:
@@ -207,7 +207,7 @@ class ConnectionView(ApiView):
 
 
 class SaveConnectionView(ApiView):
-    @extend_schema(request=ConnectionChanges, responses=answers.Nothing)
+    @extend_schema(request=ConnectionChanges, responses={200: answers.NOTHING})
     def post(self, request: ApiRequest) -> Response:
         """Create or update a wallet connection."""
         fields: dict[str, Any] = read(ConnectionChanges, request.data)
@@ -216,7 +216,7 @@ class SaveConnectionView(ApiView):
 
 
 class DeleteConnectionView(ApiView):
-    @extend_schema(request=ConnectionName, responses=answers.Nothing)
+    @extend_schema(request=ConnectionName, responses={200: answers.NOTHING})
     def post(self, request: ApiRequest) -> Response:
         """Delete a wallet connection."""
         connections.delete(request.user, read(ConnectionName, request.data)["pubkey"])

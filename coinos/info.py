@@ -5,26 +5,24 @@ from __future__ import annotations
 from django.core.cache import cache
 from django.db import DatabaseError
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from redis import RedisError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from coinos import nodes, rates
+from coinos import answers, nodes, rates
 from coinos.api import ApiView, ok
 from coinos.heartbeat import health
 from coinos.throttling import throttle
 
 NODE_INFO_CACHE_S = 10
 
-ANY_OBJECT = OpenApiResponse(OpenApiTypes.OBJECT)
-
 
 class HealthView(ApiView):
     authentication_classes = ()
     optional_auth = True
 
-    @extend_schema(responses=ANY_OBJECT, auth=[])
+    @extend_schema(responses={200: answers.Health, 503: answers.Health})
     def get(self, request: Request) -> Response:
         """200 while the database answers and every periodic job is on time, else 503."""
         try:
@@ -57,7 +55,7 @@ class OpenView(ApiView):
 
 
 class RatesView(OpenView):
-    @extend_schema(responses=ANY_OBJECT, auth=[])
+    @extend_schema(responses={200: answers.RATES})
     def get(self, request: Request) -> Response:
         """Units of each currency per BTC."""
         return ok({currency: float(value) for currency, value in rates.rates().items()})
@@ -71,16 +69,14 @@ class RateView(OpenView):
 
 
 class FxView(OpenView):
-    @extend_schema(responses=ANY_OBJECT, auth=[])
+    @extend_schema(responses=answers.Fx)
     def get(self, request: Request) -> Response:
         """Units of each currency per US dollar."""
-        return ok(
-            {"fx": {currency: float(value) for currency, value in rates.fx().items()}}
-        )
+        return ok({"fx": {currency: float(value) for currency, value in rates.fx().items()}})
 
 
 class NodeInfoView(OpenView):
-    @extend_schema(responses=ANY_OBJECT, auth=[])
+    @extend_schema(responses=answers.NodeInfo)
     def get(self, request: Request) -> Response:
         """Public facts about our Lightning node, at most ten seconds old."""
         try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 
 from accounts.streams import api_events
 from coinos import info
 from coinos.api import not_found
+from coinos.schema import SchemaDocsView, SchemaView
 from invoices.simnet_page import page as simnet_page
 from invoices.urls import person_urls
 
@@ -19,8 +19,8 @@ api_urls: list[URLPattern | URLResolver] = [
     path("rate", info.RateView.as_view()),
     path("fx", info.FxView.as_view()),
     path("info", info.NodeInfoView.as_view()),
-    path("schema", SpectacularJSONAPIView.as_view(), name="schema"),
-    path("schema/docs", SpectacularSwaggerSplitView.as_view(url_name="schema")),
+    path("schema", SchemaView.as_view(), name="schema"),
+    path("schema/docs", SchemaDocsView.as_view(), name="schema_docs"),
     path("events", api_events, name="api_events"),
     path("", include("accounts.api_urls")),
     path("", include("payments.api_urls")),

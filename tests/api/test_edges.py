@@ -36,7 +36,7 @@ def problem(answer: Any, status: int, code: str) -> dict[str, Any]:
     return body
 
 
-# --- Errors ---------------------------------------------------------------------------------------
+# --- Errors --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["get", "post", "put", "patch", "delete"])
@@ -138,7 +138,7 @@ def test_a_bug_of_ours_says_nothing_of_the_inside(
     assert b"RuntimeError" not in answer.content
 
 
-# --- Slashes --------------------------------------------------------------------------------------
+# --- Slashes -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/api/me/", "/api/me//"])
@@ -153,7 +153,7 @@ def test_a_post_is_not_redirected(caller: Client, db: None) -> None:
     assert (answer.status_code, answer.json()["username"]) == (200, "demo")
 
 
-# --- Other origins --------------------------------------------------------------------------------
+# --- Other origins -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", ["/api/me", "/api/register", "/api/payments", "/api/nothing"])

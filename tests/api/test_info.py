@@ -51,7 +51,7 @@ def test_without_a_rate_that_is_fresh_the_answer_is_503(
     assert int(answer.headers["Retry-After"]) > 0
 
 
-# --- Health ---------------------------------------------------------------------------------------
+# --- Health --------------------------------------------------------------------------------------
 
 
 def beat(job: str, *, seconds_ago: int) -> None:
