@@ -266,7 +266,8 @@ def test_an_invoice_is_found_by_each_of_its_names(world: Control, alice: User) -
 
 
 @pytest.mark.parametrize(
-    "key", ["0" * 64, str(uuid.uuid4()), "lnbcrt1nothing", "bcrt1qnothing", "é%01", "é", "x" * 500]
+    "key",
+    ["0" * 64, str(uuid.UUID(int=7)), "lnbcrt1nothing", "bcrt1qnothing", "é%01", "é", "x" * 500],
 )
 def test_an_unknown_invoice_is_not_found(world: Control, anyone: Api, key: str) -> None:
     response = anyone.get(f"/invoice/{key}")
