@@ -12,7 +12,7 @@ from accounts.authentication import user_of
 from accounts.views import password_is_confirmed, with_password
 from coinos.errors import CoinosError
 from coinos.throttling import client_address
-from coinos.web import sign_in_first
+from coinos.web import posted, sign_in_first
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -23,7 +23,7 @@ def page(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and not signed_in:
         return sign_in_first(request)
     if signed_in:
-        form = with_password(request, forms.Form(request.POST or None))
+        form = with_password(request, forms.Form(posted(request)))
         context["form"] = form
         if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
             context["token"] = credentials.shown_token(

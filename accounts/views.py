@@ -28,7 +28,7 @@ from accounts.forms import (
 from accounts.models import Session, User
 from coinos.errors import CoinosError
 from coinos.throttling import client_address
-from coinos.web import add_error, limit_rate, next_url, signed_in
+from coinos.web import add_error, limit_rate, next_url, posted, signed_in
 
 RECENT_PAYMENTS = 6
 CONFIRMED_FOR_S = 300
@@ -47,7 +47,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def register(request: HttpRequest) -> HttpResponse:
-    form = RegisterForm(request.POST or None)
+    form = RegisterForm(posted(request))
     if request.method == "POST":
         limit_rate(request, "register", limit=60, window_s=3600)
         if form.is_valid():
@@ -66,7 +66,7 @@ def register(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_in(request: HttpRequest) -> HttpResponse:
-    form = SignInForm(request.POST or None)
+    form = SignInForm(posted(request))
     if form.is_valid():
         limit_rate(request, "login", limit=10, window_s=5)
         try:
@@ -84,6 +84,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 
 
 def _sign_in(request: HttpRequest, user: User) -> None:
+    _end_session(request)
     login(request, user)
     session = credentials.start_session(
         user,
@@ -97,12 +98,17 @@ def _sign_in(request: HttpRequest, user: User) -> None:
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
-    if getattr(request, "credential", None):
-        credentials.revoke_session(user_of(request), session_of(request).id)
-    logout(request)
+    _end_session(request)
     response = redirect("home")
     response.delete_cookie(TOKEN_COOKIE)
     return response
+
+
+def _end_session(request: HttpRequest) -> None:
+    """End what this browser was signed in as: the row, and the cookie's session."""
+    if getattr(request, "credential", None):
+        credentials.revoke_session(user_of(request), session_of(request).id)
+    logout(request)
 
 
 # --- The owner's home ----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from babel.numbers import format_currency, format_decimal
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.forms import BaseForm
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -170,6 +170,11 @@ def limit_rate(request: HttpRequest, name: str, *, limit: int, window_s: int) ->
     wait_s = allow(name, caller, limit=limit, window_s=window_s)
     if wait_s:
         raise RateLimited(retry_after_s=wait_s)
+
+
+def posted(request: HttpRequest) -> QueryDict | None:
+    """What a form is bound to: the fields that were sent, None when the page is only opened."""
+    return request.POST if request.method == "POST" else None
 
 
 def next_url(request: HttpRequest, default: str) -> str:

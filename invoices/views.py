@@ -19,7 +19,7 @@ from accounts.selectors import UserNotFound, user_by_name
 from accounts.views import password_is_confirmed, wallet, with_password
 from coinos.errors import CoinosError, NotFound
 from coinos.throttling import client_address
-from coinos.web import add_error, limit_rate, signed_in
+from coinos.web import add_error, limit_rate, posted, signed_in
 from invoices import selectors, services, webhooks
 from invoices.forms import AmountForm, ReceiveForm
 from invoices.models import Invoice
@@ -33,7 +33,7 @@ DELIVERIES_SHOWN = 50
 @signed_in
 def receive(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
-    form = ReceiveForm(request.POST or None, owner=user)
+    form = ReceiveForm(posted(request), owner=user)
     if form.is_valid():
         draft = form.draft(type=form.cleaned_data["type"])
         invoice = _create(request, user, form, draft, own=True)
@@ -52,7 +52,7 @@ def person(request: HttpRequest, username: str) -> HttpResponse:
         return wallet(request)
     if owner.hidepay:
         raise UserNotFound()
-    form = AmountForm(request.POST or None, owner=owner)
+    form = AmountForm(posted(request), owner=owner)
     if form.is_valid():
         invoice = _create(request, owner, form, form.draft(), own=False)
         if invoice:
@@ -121,7 +121,7 @@ async def invoice_events(
 def webhook_settings(request: HttpRequest) -> HttpResponse:
     """What was delivered; POST shows or replaces the signing secret."""
     user = user_of(request)
-    form = with_password(request, forms.Form(request.POST or None))
+    form = with_password(request, forms.Form(posted(request)))
     context: dict[str, object] = {
         "form": form,
         "deliveries": selectors.deliveries_of(user)[:DELIVERIES_SHOWN],

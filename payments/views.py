@@ -15,7 +15,7 @@ from accounts.errors import InvalidPin
 from accounts.models import Activity
 from accounts.selectors import StatementFilter, contacts, statement, statement_page
 from coinos.errors import CoinosError, NotFound
-from coinos.web import add_error, limit_rate, signed_in
+from coinos.web import add_error, limit_rate, posted, signed_in
 from payments import idempotency
 from payments.errors import IdempotencyInProgress
 from payments.forms import ConfirmForm, SendAmountForm, SendForm
@@ -40,7 +40,7 @@ FILTERS = {
 @signed_in
 def send(request: HttpRequest) -> HttpResponse:
     """Paste anything. POST goes on to the amount, or to the confirmation when it is known."""
-    form = SendForm(request.POST or None, initial={"text": request.GET.get("text", "")})
+    form = SendForm(posted(request), initial={"text": request.GET.get("text", "")})
     if form.is_valid():
         limit_rate(request, "look", limit=30, window_s=60)
         text = form.cleaned_data["text"].strip()

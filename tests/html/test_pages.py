@@ -1,0 +1,171 @@
+"""Every page: who may open it, what protects it, and how it is built."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from accounts import credentials
+from accounts.models import Session
+from coinos.simnet.control import Control
+from tests.html.conftest import Browser, Person
+
+PUBLIC = ["/", "/register", "/login", "/docs", "/docs/errors", "/simnet", "/bob"]
+PRIVATE = ["/alice", "/receive", "/send", "/payments", "/settings", "/webhooks"]
+NEEDS_POST = [
+    "/logout",
+    "/swap",
+    "/send/confirm",
+    "/send/pay",
+    "/settings/profile",
+    "/settings/preferences",
+    "/settings/password",
+    "/settings/pin",
+    "/settings/sessions",
+    "/settings/keys",
+    "/settings/read-only",
+]
+
+
+def open_page(browser: Browser, path: str) -> Any:
+    answer = browser.get(path)
+    if answer.status_code == 302:
+        answer = browser.get(answer.headers["Location"])
+    assert answer.status_code == 200, (path, answer.status_code)
+    return answer
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_a_stranger_may_read_the_public_pages(path: str, stranger: Browser, bob: Person) -> None:
+    assert open_page(stranger, path).page.all("h1")
+
+
+@pytest.mark.parametrize("path", PRIVATE)
+def test_alice_opens_her_pages(path: str, alice: Person) -> None:
+    answer = open_page(alice, path)
+    assert "Signed in as alice" in answer.page.text
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", [path for path in PRIVATE if path != "/alice"])
+def test_a_stranger_is_sent_to_sign_in_and_then_back(path: str, stranger: Browser) -> None:
+    answer = stranger.get(path)
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == f"/login?next=%2F{path[1:]}"
+
+
+@pytest.mark.parametrize("path", NEEDS_POST)
+def test_what_changes_something_is_refused_by_get(path: str, alice: Person) -> None:
+    assert alice.get(path).status_code == 405
+
+
+def test_every_form_needs_its_csrf_token(alice: Person) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = alice.client.cookies
+    for path in [*NEEDS_POST, "/receive", "/send", "/webhooks", "/docs", "/login", "/register"]:
+        answer = strict.post(path, {})
+        assert answer.status_code == 403, path
+        assert "out of date" in answer.content.decode()
+
+
+@pytest.mark.parametrize("path", [*PUBLIC, *PRIVATE, "/nothing/here"])
+def test_a_page_allows_no_inline_script_or_style(path: str, alice: Person, bob: Person) -> None:
+    answer = alice.get(path)
+    if answer.status_code == 302:
+        answer = alice.get(answer.headers["Location"])
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "style-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert answer.headers["X-Frame-Options"] == "DENY"
+    for tag, attributes in answer.page.elements:
+        assert tag != "style"
+        assert tag != "script" or attributes["src"].startswith("/static/")
+        assert not [name for name in attributes if name == "style" or name.startswith("on")]
+        for name in ("src", "href", "action"):
+            assert not re.match(r"(https?:)?//|javascript:", attributes.get(name, "")) or (
+                tag == "a"
+            ), attributes
+
+
+@pytest.mark.parametrize("path", [*PUBLIC, *PRIVATE])
+def test_a_page_can_be_read_by_a_screen_reader(path: str, alice: Person, bob: Person) -> None:
+    page = open_page(alice, path).page
+    assert page.all("html")[0]["lang"] == "en"
+    assert len(page.all("h1")) == 1
+    assert page.all("main")
+    assert len(page.all("nav")) >= 1
+    labelled = {label.get("for") for label in page.all("label")}
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids)), [name for name in ids if ids.count(name) > 1]
+    for tag in ("input", "textarea", "select"):
+        for control in page.all(tag):
+            if control.get("type") in ("hidden", "checkbox"):
+                continue  # a checkbox stands inside its label
+            assert control.get("id") in labelled or control.get("aria-label"), control
+    for control in page.all("input") + page.all("textarea"):
+        for described in control.get("aria-describedby", "").split():
+            assert described in ids
+
+
+def test_an_unknown_address_is_a_page_of_its_own(stranger: Browser) -> None:
+    answer = stranger.get("/nobodyatall")
+    assert answer.status_code == 404
+    assert "User not found" in answer.page.text
+    assert stranger.get("/no/such/page").status_code == 404
+
+
+def test_names_of_pages_cannot_be_registered() -> None:
+    from accounts.names import RESERVED
+
+    def first_segments(patterns: list[Any], before: str = "") -> set[str]:
+        found: set[str] = set()
+        for entry in patterns:
+            route = before + str(entry.pattern)
+            if isinstance(entry, URLResolver):
+                found |= first_segments(entry.url_patterns, route)
+            elif isinstance(entry, URLPattern):
+                found.add(re.split(r"[/<^$]", route)[0])
+        return found
+
+    segments = {name for name in first_segments(get_resolver().url_patterns) if name.isalnum()}
+    assert {"send", "settings", "docs", "api"} <= segments
+    assert segments <= RESERVED, segments - RESERVED
+
+
+def test_a_revoked_sign_in_is_over_at_the_next_page(alice: Person) -> None:
+    session = Session.objects.get(user=alice.user)
+    credentials.revoke_session(alice.user, session.id)
+    assert alice.get("/payments").status_code == 302
+    assert alice.get("/events").status_code == 401
+
+
+def test_the_style_sheet_is_small_and_the_scripts_are_ours(stranger: Browser) -> None:
+    page = open_page(stranger, "/").page
+    paths = [link["href"] for link in page.all("link")] + [s["src"] for s in page.all("script")]
+    sizes = {}
+    for path in paths:
+        answer = stranger.client.get(path)
+        assert answer.status_code == 200, path
+        sizes[path] = len(b"".join(answer.streaming_content))  # type: ignore[attr-defined]
+    assert sizes["/static/wallet.css"] <= 20_000
+    assert sum(sizes.values()) < 100_000
+
+
+def test_the_simnet_page_moves_the_world(alice: Person, network: Control) -> None:
+    invoice = alice.post("/receive", amount="1500", unit="sats", type="lightning", memo="")
+    shown = alice.get(invoice.headers["Location"])
+    paid = alice.post("/simnet", action="pay", text=shown.page.value("text"), amount="1500")
+    assert "Paid from outside" in paid.page.text
+    again = alice.post("/simnet", action="pay", text=shown.page.value("text"))
+    assert "Paid from outside" not in again.page.text
+    made = alice.post("/simnet", action="invoice", amount="700", node="carol")
+    result = next(found for found in made.page.all("input") if found.get("id") == "result")
+    assert result["value"].startswith("lnbcrt")
+    assert alice.post("/simnet", action="mine").status_code == 200
+    assert "whole number of sats" in alice.post("/simnet", action="coins", amount="1e3").page.text

@@ -1,0 +1,302 @@
+"""Send by the pages: paste, see what it costs, confirm, and read an honest result."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from accounts import ledger, services
+from accounts.models import Activity, Transfer
+from coinos.simnet.control import Control
+from invoices.services import InvoiceDraft, create_invoice
+from payments.models import Payment
+from tests.html.conftest import Browser, Page, Person
+
+
+def paste(person: Browser, text: str) -> Any:
+    return person.post("/send", text=text)
+
+
+def amount(person: Browser, text: str, **fields: str) -> Any:
+    return person.post("/send/confirm", text=text, **({"unit": "sats", "memo": ""} | fields))
+
+
+def confirm(person: Browser, page: Page, **more: str) -> Any:
+    """Press Send on the confirmation page."""
+    return person.post("/send/pay", **(page.hidden() | more))
+
+
+def follow(person: Browser, answer: Any) -> Page:
+    assert answer.status_code == 302, answer.page.text
+    page: Page = person.get(answer.headers["Location"]).page
+    return page
+
+
+# --- To somebody here ------------------------------------------------------------------------------
+
+
+def test_alice_pays_bob_and_sees_the_total_first(alice: Person, bob: Person) -> None:
+    asked = paste(alice, "bob")
+    assert "How much?" in asked.page.text
+    assert "at once and free" in asked.page.text
+    shown = amount(alice, "bob", amount="5000", memo="lunch").page
+    assert "They get ⚡️5,000" in shown.text
+    assert "Network fee free" in shown.text
+    assert "Left to spend ⚡️95,000" in shown.text
+    assert alice.available_sat == 100_000
+
+    page = follow(alice, confirm(alice, shown))
+    assert "Sent −⚡️5,000" in page.text
+    assert "lunch" in page.text
+    assert (alice.available_sat, bob.available_sat) == (95_000, 5000)
+    assert bob.line().memo == "lunch"
+    assert "From alice" in bob.get("/bob").page.text
+
+
+@pytest.mark.parametrize("text", ["bob", " BOB ", "@bob", "bob@127.0.0.1:8000"])
+def test_a_name_may_be_written_in_any_way(alice: Person, bob: Person, text: str) -> None:
+    assert "bob" in paste(alice, text).page.text
+    page = follow(alice, confirm(alice, amount(alice, text, amount="10").page))
+    assert "Sent" in page.text
+    assert bob.available_sat == 10
+
+
+def test_confirming_twice_pays_once(alice: Person, bob: Person) -> None:
+    shown = amount(alice, "bob", amount="5000").page
+    first, second = confirm(alice, shown), confirm(alice, shown)
+    assert first.headers["Location"] == second.headers["Location"]
+    assert bob.available_sat == 5000
+
+
+def test_each_confirmation_page_has_a_key_of_its_own(alice: Person, bob: Person) -> None:
+    keys = {amount(alice, "bob", amount="5000").page.value("key") for _ in range(3)}
+    assert len(keys) == 3
+
+
+def test_ten_presses_at_once_pay_once(alice: Person, bob: Person) -> None:
+    shown = amount(alice, "bob", amount="5000").page
+    barrier = threading.Barrier(5)
+
+    def press() -> None:
+        barrier.wait()
+        browser = Browser()
+        browser.client.cookies = alice.client.cookies
+        confirm(browser, shown)
+        connections.close_all()
+
+    threads = [threading.Thread(target=press) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert bob.available_sat == 5000
+    assert Transfer.objects.filter(kind="internal").count() == 1
+
+
+def test_a_confirmation_that_was_tampered_with_is_another_request(
+    alice: Person, bob: Person
+) -> None:
+    shown = amount(alice, "bob", amount="10").page
+    confirm(alice, shown)
+    answer = confirm(alice, shown, amount_sat="20")
+    assert answer.status_code == 422
+    assert "used for another request" in answer.page.text
+    assert bob.available_sat == 10
+
+
+def test_more_than_is_there_is_refused_with_both_numbers(alice: Person, bob: Person) -> None:
+    answer = amount(alice, "bob", amount="100001")
+    assert answer.status_code == 422
+    assert "Insufficient funds ⚡️100000 / 100001" in answer.page.text
+
+
+def test_send_all_sends_all(alice: Person, bob: Person) -> None:
+    shown = amount(alice, "bob", amount="", all="1").page
+    assert "Left to spend ⚡️0" in shown.text
+    follow(alice, confirm(alice, shown))
+    assert (alice.available_sat, bob.available_sat) == (0, 100_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("alice", "Cannot send to self"),
+        ("nobodyhere", "Nobody here has the name nobodyhere"),
+        ("what is this?", "This is not an invoice, a bitcoin address, a user name"),
+        ("lnbc1" + "q" * 80, "Invalid payment request"),
+        ("", "This field is required"),
+        ("lno1" + "q" * 60, "cannot be paid here yet"),
+    ],
+)
+def test_what_cannot_be_paid_is_explained(
+    alice: Person, network: Control, text: str, sentence: str
+) -> None:
+    answer = paste(alice, text)
+    assert answer.status_code == 422
+    assert sentence in answer.page.text
+
+
+def test_bobs_invoice_is_paid_inside_once(alice: Person, bob: Person, network: Control) -> None:
+    invoice = create_invoice(bob.user, InvoiceDraft(amount_sat=2100), own=True)
+    shown = paste(alice, invoice.hash.upper()).page
+    assert "They get ⚡️2,100" in shown.text
+    assert "bob" in shown.text
+    follow(alice, confirm(alice, shown))
+    assert bob.available_sat == 2100
+    assert "already been paid" in paste(alice, invoice.hash).page.text
+    assert not Payment.objects.exists()
+
+
+def test_a_pin_is_asked_for_and_checked(alice: Person, bob: Person) -> None:
+    services.set_pin(alice.user, new="123456", current=None)
+    shown = amount(alice, "bob", amount="10").page
+    refused = confirm(alice, shown)
+    assert "Invalid pin" in refused.page.text
+    wrong = confirm(alice, refused.page, pin="654321")
+    assert "Invalid pin" in wrong.page.text
+    assert "654321" not in wrong.page.html
+    assert bob.available_sat == 0
+    follow(alice, confirm(alice, wrong.page, pin="123456"))
+    assert bob.available_sat == 10
+
+
+def test_a_frozen_account_cannot_spend(alice: Person, bob: Person) -> None:
+    services.freeze(alice.user, actor="operator", reason="test")
+    answer = confirm(alice, amount(alice, "bob", amount="10").page)
+    assert "frozen" in answer.page.text
+    assert bob.available_sat == 0
+
+
+# --- Over Lightning --------------------------------------------------------------------------------
+
+
+def test_an_outside_invoice_shows_the_most_it_can_cost_and_takes_no_more(
+    alice: Person, network: Control
+) -> None:
+    shown = paste(alice, network.invoice(5_000_000, description="books")).page
+    assert "at most ⚡️25" in shown.text
+    assert "Total, at most ⚡️5,025" in shown.text
+    assert "books" in shown.text
+    page = follow(alice, confirm(alice, shown))
+    assert "Sent −⚡️5,000" in page.text
+    assert "Settled: proven by the preimage" in page.text
+    payment = Payment.objects.get()
+    assert payment.max_fee_sat == 25
+    assert payment.preimage
+    assert payment.preimage in page.html
+    assert f"Returned: {25 - (payment.fee_sat or 0)} sats of the fee" in page.text
+    assert alice.available_sat == 95_000 - (payment.fee_sat or 0)
+
+
+def test_an_invoice_without_amount_asks_for_one(alice: Person, network: Control) -> None:
+    bolt11 = network.invoice(None)
+    assert "How much?" in paste(alice, bolt11).page.text
+    follow(alice, confirm(alice, amount(alice, bolt11, amount="3", unit="USD").page))
+    assert alice.line().amount_sat == -3000
+
+
+def test_a_refused_payment_gives_everything_back_and_can_be_tried_again(
+    alice: Person, network: Control
+) -> None:
+    shown = paste(alice, network.invoice(2_000_000, node="fail")).page
+    answer = confirm(alice, shown)
+    assert "Problem sending payment" in answer.page.text
+    assert answer.page.value("key") != shown.value("key")
+    assert alice.available_sat == 100_000
+    listed = alice.get("/payments?show=failed").page
+    assert "failed" in listed.text
+    detail = alice.get(f"/payment/{alice.line().id}").page
+    assert "Failed" in detail.text
+    assert "Returned: all of it is yours to spend again" in detail.text
+
+
+def test_m33_a_held_payment_is_shown_as_not_known_until_it_is_decided(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from payments.services import lightning, resolve_due
+
+    monkeypatch.setattr(lightning, "ANSWER_WITHIN_S", 1)
+    bolt11 = network.invoice(3_000_000, node="hold")
+    page = follow(alice, confirm(alice, paste(alice, bolt11).page))
+    assert "On its way" in page.text
+    assert "Do not pay again" in page.text
+    assert "Sent −" not in page.text
+    assert "Settled" not in page.text
+    home = alice.get("/alice").page.text
+    assert "On its way out ⚡️3,015" in home
+    assert "Spendable ⚡️96,985" in home
+
+    payment = Payment.objects.get()
+    assert payment.payment_hash
+    network.release(payment.payment_hash, settle=True)
+    for _ in range(50):
+        Payment.objects.update(next_look_at=payment.created)
+        resolve_due()
+        if Payment.objects.get().state == Payment.State.SETTLED:
+            break
+        threading.Event().wait(0.1)
+    assert "Settled: proven by the preimage" in alice.get(f"/payment/{payment.id}").page.text
+
+
+def test_nothing_is_sent_while_the_operator_has_paused_withdrawals(
+    alice: Person, bob: Person, network: Control, settings: Any
+) -> None:
+    shown = paste(alice, network.invoice(1_000_000)).page
+    settings.STOP_FILE.touch()
+    answer = confirm(alice, shown)
+    assert "External withdrawals temporarily disabled" in answer.page.text
+    assert alice.available_sat == 100_000
+    follow(alice, confirm(alice, amount(alice, "bob", amount="10").page))
+
+
+def test_an_unreachable_node_is_said_and_nothing_is_held(
+    alice: Person, network: Control, settings: Any, tmp_path: Any
+) -> None:
+    bolt11 = network.invoice(1_000_000)
+    settings.LIGHTNING_RPC = str(tmp_path / "nobody-listens-here")
+    answer = paste(alice, bolt11)
+    assert answer.status_code == 422
+    assert "nothing was sent" in answer.page.text
+    assert ledger.balance_of(alice.user.id).held_sat == 0
+
+
+# --- On-chain --------------------------------------------------------------------------------------
+
+
+def test_an_onchain_payment_offers_speeds_and_names_the_fee(
+    alice: Person, network: Control
+) -> None:
+    address = network.address()
+    page = paste(alice, f"bitcoin:{address}?amount=0.0002").page
+    assert page.value("amount") == "20000"
+    speeds = [found for found in page.all("input") if found.get("name") == "fee_rate"]
+    assert len(speeds) >= 1
+    assert [found for found in speeds if "checked" in found]
+    shown = amount(alice, address, amount="20000", fee_rate=speeds[-1]["value"]).page
+    assert "On-chain" in shown.text
+    assert address in shown.text
+    page = follow(alice, confirm(alice, shown))
+    assert "Sent, not yet confirmed" in page.text
+    payment = Payment.objects.get()
+    assert payment.amount_sat == 20_000
+    assert payment.txid
+    assert payment.txid in page.html
+
+
+def test_dust_is_refused_in_the_words_of_the_api(alice: Person, network: Control) -> None:
+    answer = amount(alice, network.address(), amount="100")
+    assert answer.status_code == 422
+    assert "On-chain payments must be at least 546 sats" in answer.page.text
+    assert not Activity.objects.exists()
+
+
+def test_send_all_empties_the_account_on_chain(alice: Person, network: Control) -> None:
+    shown = amount(alice, network.address(), amount="", all="1").page
+    page = follow(alice, confirm(alice, shown))
+    assert "Sent, not yet confirmed" in page.text
+    payment = Payment.objects.get()
+    assert payment.amount_sat + (payment.fee_sat or 0) == 100_000
+    assert alice.available_sat == 0

@@ -1,0 +1,227 @@
+"""The settings page: what changes, what is refused, and which secrets need a press."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from accounts import services
+from accounts.models import ApiKey, Session, User
+from accounts.views import CONFIRMED_AT
+from invoices import webhooks
+from tests.cast import Api, api_of
+from tests.html.conftest import Browser, Page, Person, sign_in
+
+PROFILE = {"username": "alice", "display": "", "about": ""}
+PREFERENCES = {"currency": "USD", "language": "en", "theme": "system"}
+
+
+def forget_the_password(person: Person) -> None:
+    """As if she had signed in an hour ago."""
+    session = person.client.session
+    session[CONFIRMED_AT] = time.time() - 3600
+    session.save()
+
+
+def fresh(person: Person) -> User:
+    return User.objects.get(id=person.user.id)
+
+
+def revealed(page: Page, name: str) -> str:
+    return next(found for found in page.all("input") if found.get("id") == name)["value"]
+
+
+def test_alice_changes_her_profile_and_others_see_it(alice: Person, stranger: Browser) -> None:
+    answer = alice.post(
+        "/settings/profile", **(PROFILE | {"display": "Alice B.", "about": "Bakes bread"})
+    )
+    assert answer.status_code == 302
+    assert "Your profile is saved" in alice.get("/settings").page.text
+    page = stranger.get("/alice").page
+    assert "Alice B." in page.text
+    assert "Bakes bread" in page.text
+
+
+def test_a_taken_name_is_refused_and_nothing_is_changed(alice: Person, bob: Person) -> None:
+    answer = alice.post("/settings/profile", **(PROFILE | {"username": "bob", "display": "X"}))
+    assert answer.status_code == 422
+    assert "Username bob taken" in answer.page.text
+    assert "Signed in as alice" in answer.page.text
+    assert (fresh(alice).username, fresh(alice).display) == ("alice", "")
+
+
+def test_a_posted_field_that_is_no_setting_is_ignored(alice: Person) -> None:
+    alice.post("/settings/profile", **PROFILE, is_staff="on", id=str(alice.user.id), frozen_at="")
+    assert not fresh(alice).is_staff
+
+
+def test_the_currency_decides_how_amounts_are_shown(alice: Person) -> None:
+    alice.post("/settings/preferences", **(PREFERENCES | {"currency": "CAD", "fiat": "on"}))
+    home = alice.get("/alice").page.text
+    assert "Spendable CA$135.00" in home
+    alice.post("/swap")
+    assert "Spendable ⚡️100,000" in alice.get("/alice").page.text
+
+
+def test_numbers_are_written_in_the_chosen_language(alice: Person) -> None:
+    alice.post("/settings/preferences", **(PREFERENCES | {"language": "de"}))
+    assert "Spendable ⚡️100.000" in alice.get("/alice").page.text
+
+
+def test_the_theme_is_kept(alice: Person) -> None:
+    alice.post("/settings/preferences", **(PREFERENCES | {"theme": "dark"}))
+    assert alice.get("/alice").page.all("html")[0]["data-theme"] == "dark"
+
+
+def test_a_currency_without_a_rate_is_refused(alice: Person) -> None:
+    answer = alice.post("/settings/preferences", **(PREFERENCES | {"currency": "XXX"}))
+    assert answer.status_code == 422
+    assert fresh(alice).currency == "USD"
+
+
+def test_amounts_are_shown_in_sats_when_there_is_no_rate(alice: Person, redis: Any) -> None:
+    from coinos import rates
+    from coinos.models import Rate
+
+    alice.post("/settings/preferences", **(PREFERENCES | {"fiat": "on"}))
+    Rate.objects.all().delete()
+    redis.flushdb()
+    rates.forget()
+    page = alice.get("/alice").page.text
+    assert "Spendable ⚡️100,000" in page
+    assert "$" not in page
+
+
+def test_the_pin_is_set_changed_and_removed_only_with_the_old_one(alice: Person) -> None:
+    assert "six digits" in alice.post("/settings/pin", newpin="12ab56").page.text
+    assert alice.post("/settings/pin", newpin="123456").status_code == 302
+    assert alice.post("/settings/pin", pin="000000", newpin="222222").status_code == 422
+    services.require_pin(fresh(alice), "123456")
+    assert alice.post("/settings/pin", pin="", newpin="").status_code == 422
+    assert alice.post("/settings/pin", pin="123456", newpin="").status_code == 302
+    assert not fresh(alice).has_pin
+
+
+def test_devices_are_listed_and_one_can_be_ended(alice: Person) -> None:
+    phone = api_of(alice.user)
+    assert phone.get("/me").status_code == 200
+    page = alice.get("/settings").page
+    assert "this one" in page.text
+    assert "API token" in page.text
+    session = Session.objects.get(user=alice.user, kind="login")
+    assert alice.post(f"/settings/sessions/{session.id}").status_code == 302
+    assert phone.get("/me").status_code == 401
+    assert alice.get("/settings").status_code == 200
+
+
+def test_nobody_ends_the_sign_in_of_another(alice: Person, charlie: Person) -> None:
+    session = Session.objects.get(user=alice.user)
+    charlie.post(f"/settings/sessions/{session.id}")
+    assert alice.get("/settings").status_code == 200
+
+
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_logging_out_everywhere_keeps_this_browser(alice: Person, with_keys: bool) -> None:
+    phone = api_of(alice.user)
+    made = alice.post("/settings/keys", name="shop", scope="spend", budget_sat="")
+    program = Api(revealed(made.page, "new-key"))
+    alice.post("/settings/sessions", **({"api_keys": "on"} if with_keys else {}))
+    assert alice.get("/settings").status_code == 200
+    assert phone.get("/me").status_code == 401
+    assert program.get("/payments").status_code == (401 if with_keys else 200)
+
+
+def test_an_api_key_is_shown_once_and_works_within_its_scope(alice: Person, bob: Person) -> None:
+    made = alice.post("/settings/keys", name="shop", scope="receive", budget_sat="")
+    key = revealed(made.page, "new-key")
+    assert key not in alice.get("/settings").page.html
+    assert Api(key).get("/payments").status_code == 200
+    refused = Api(key).post("/send", {"username": "bob", "amount": 1})
+    assert refused.status_code == 403
+    alice.post(f"/settings/keys/{ApiKey.objects.get().id}")
+    assert Api(key).get("/payments").status_code == 401
+
+
+def test_a_key_of_somebody_else_cannot_be_revoked(alice: Person, charlie: Person) -> None:
+    alice.post("/settings/keys", name="shop", scope="read", budget_sat="")
+    charlie.post(f"/settings/keys/{ApiKey.objects.get().id}")
+    assert ApiKey.objects.get().revoked_at is None
+
+
+@pytest.mark.parametrize(("path", "secret"), [("/docs", "export"), ("/webhooks", "secret")])
+def test_a_secret_needs_a_press_and_a_password_of_the_last_minutes(
+    alice: Person, path: str, secret: str
+) -> None:
+    alice.user.set_password("correct horse")
+    alice.user.save()
+    alice = sign_in(alice.user)
+    forget_the_password(alice)
+
+    def shows(page: Page) -> bool:
+        return any(found.get("id") == secret for found in page.all("input"))
+
+    assert not shows(alice.get(path).page)
+    assert not shows(alice.post(path).page)
+    wrong = alice.post(path, password="wrong")
+    assert not shows(wrong.page)
+    assert "Wrong username or password" in wrong.page.text
+    right = alice.post(path, password="correct horse")
+    assert shows(right.page)
+    assert right.headers["Cache-Control"] == "no-store"
+    assert shows(alice.post(path).page)
+    assert not shows(alice.get(path).page)
+
+
+def test_a_new_api_key_needs_the_password_too(alice: Person) -> None:
+    forget_the_password(alice)
+    answer = alice.post("/settings/keys", name="shop", scope="spend", budget_sat="")
+    assert answer.status_code == 422
+    assert not ApiKey.objects.exists()
+
+
+def test_the_signing_secret_is_shown_and_can_be_replaced(alice: Person) -> None:
+    secret = revealed(alice.post("/webhooks").page, "secret")
+    assert secret == webhooks.signing_secret(fresh(alice))
+    replaced = revealed(alice.post("/webhooks", rotate="1").page, "secret")
+    assert replaced.startswith("whsec_")
+    assert replaced != secret
+
+
+def test_the_read_only_token_reads_and_never_spends(alice: Person, bob: Person) -> None:
+    token = revealed(alice.post("/settings/read-only").page, "read-only")
+    assert Api(token).get("/payments").status_code == 200
+    assert Api(token).get("/me").status_code == 401
+    assert Api(token).post("/send", {"username": "bob", "amount": 1}).status_code == 401
+
+
+def test_the_documentation_runs_with_the_token_that_it_shows(
+    alice: Person, stranger: Browser
+) -> None:
+    assert "&lt;your auth token&gt;" in stranger.get("/docs").page.html
+    shown = revealed(alice.post("/docs").page, "export")
+    token = shown.removeprefix("export token=")
+    assert Api(token).get("/me").body["username"] == "alice"
+    assert revealed(alice.post("/docs").page, "export") == shown
+    assert stranger.post("/docs").status_code == 302
+
+
+def test_the_documentation_has_lost_its_three_slips(stranger: Browser) -> None:
+    from html import unescape
+
+    page = unescape(stranger.get("/docs").page.html)
+    examples = [line for line in page.split("curl ") if line.startswith('"http')]
+    assert len(examples) >= 13
+    me = next(example for example in examples if "/api/me" in example)
+    assert "Authorization: Bearer $token" in me
+    assert '{ "username": "demo" }' in page
+    assert '"demo", }' not in page
+    hash_example = next(example for example in examples if "/api/invoice/bc1q" in example)
+    assert "application/json\"'" not in hash_example
+
+
+def test_every_error_code_is_explained(stranger: Browser) -> None:
+    page = stranger.get("/docs/errors").page
+    ids = {attributes.get("id") for _, attributes in page.elements}
+    assert {"insufficient_funds", "payment_failed", "username_taken", "node_unavailable"} <= ids
