@@ -34,6 +34,8 @@ OUTSIDE = "(outside)"
 START_BLOCKS = 120
 BLOCK_SPACING_S = 600
 OUTSIDE_COINS = 200
+BURIED_BLOCKS = 12
+"""So deep lie the first coins: a wallet that begins to look at recent blocks sees none of them."""
 TREASURY_COINS = 10
 # What estimatesmartfee says unless a test wants otherwise: target in blocks -> sat/vB.
 FEE_ESTIMATES_SAT_VB = {1: 6, 2: 6, 3: 4, 6: 3, 12: 2, 144: 1}
@@ -81,7 +83,7 @@ class BitcoinNode:
             treasury = {self.wallets[OUR_WALLET].address(key): share_sat for key in keys}
             treasury[next(iter(treasury))] += odd_sat
             self.pay_from_outside(treasury)
-        self.mine(1)
+        self.mine(BURIED_BLOCKS)
         self._record("begun")
 
     # --- the journal -----------------------------------------------------------------------
