@@ -31,6 +31,7 @@ import httpcore
 import httpx
 from django.conf import settings
 
+from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError
 
 KindName = Literal["webhook", "lnurl", "avatar", "rates"]
@@ -161,6 +162,7 @@ def check_url(url: str, *, kind: KindName, field: str | None = None) -> None:
     """
     try:
         target = _parse(url, KINDS[kind])
+        let_go_of_connection()
         _checked_addresses(target.host, target.port, KINDS[kind], time.monotonic() + LOOKUP_S)
     except UrlRefused as refusal:
         refusal.field = field
@@ -207,6 +209,7 @@ class Fetcher:
     ) -> Response:
         """See the function `fetch`."""
         target = _parse(url, self.kind)
+        let_go_of_connection()
         total_s = timeout_s or self.kind.timeout_s
         started = time.monotonic()
         # httpcore hands these to our backend and streams as they are. There they are moments,

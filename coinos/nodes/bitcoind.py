@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from bitcoinrpc.authproxy import AuthServiceProxy, JSONRPCException
 
+from coinos.db import let_go_of_connection
 from coinos.errors import NodeUnavailable
 from coinos.money import MAX_SAT, SAT_PER_BTC, sat_to_btc
 from coinos.nodes.base import (
@@ -407,6 +408,7 @@ class BitcoinCore:
         `NodeUnavailable` for anything that is not an answer."""
         if method not in get_args(NodeMethod) + get_args(WalletMethod):
             raise ValueError(f"not a method that we use: {method}")
+        let_go_of_connection()
         connection = self._connection_type(self._host, self._port, timeout=self._timeout_s)
         started = time.monotonic()
         code: int | str = "ok"

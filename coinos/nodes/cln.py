@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from coinos.db import let_go_of_connection
 from coinos.errors import NodeUnavailable
 from coinos.nodes.base import (
     CreatedInvoice,
@@ -346,6 +347,7 @@ class CoreLightning:
         `NodeUnavailable` for anything that is not an answer. Never tries twice."""
         if method not in get_args(Method):
             raise ValueError(f"not a method that we use: {method}")
+        let_go_of_connection()
         started = time.monotonic()
         code: int | str = "ok"
         try:

@@ -32,6 +32,7 @@ from accounts.ledger import House
 from accounts.models import Activity
 from coinos import killswitch, nodes
 from coinos.constraints import violated_constraint
+from coinos.db import let_go_of_connection
 from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
 from coinos.money import MSAT_PER_SAT, msat_to_sat_ceil
@@ -337,6 +338,7 @@ def dispatch_waiting() -> int:
 
 
 def _wait(done: Future[None]) -> None:
+    let_go_of_connection()
     try:
         done.result(timeout=ANSWER_WITHIN_S)
     except TimeoutError:
