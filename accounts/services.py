@@ -22,7 +22,7 @@ from accounts.errors import (
     KeyInUse,
     UsernameTaken,
 )
-from accounts.models import AuditEvent, LedgerAccount, Session, User
+from accounts.models import ApiKey, AuditEvent, LedgerAccount, Session, User
 from coinos import nostr, rates
 from coinos.errors import CoinosError, Forbidden, InvalidRequest
 
@@ -235,12 +235,20 @@ def unfreeze(user: User, *, actor: str) -> None:
         audit(user, "account.unfrozen", actor=actor)
 
 
-def evict(user: User, *, actor: str) -> None:
+def evict(user: User, *, actor: str, reason: str = "") -> None:
     """Close every door to the account: no password, token, session or key works any more."""
     with transaction.atomic():
         User.objects.filter(id=user.id).update(is_active=False)
         revoke_all(user, api_keys=True)
-        audit(user, "account.evicted", actor=actor)
+        audit(user, "account.evicted", actor=actor, detail={"reason": reason})
+
+
+def revoke_as_operator(door: Session | ApiKey, *, actor: str) -> None:
+    """End one session or API key of somebody; the next request with it is refused."""
+    with transaction.atomic():
+        type(door).objects.filter(id=door.id, revoked_at=None).update(revoked_at=timezone.now())
+        kind = "session" if isinstance(door, Session) else "key"
+        audit(door.user, f"{kind}.revoked", actor=actor, object=str(door.id))
 
 
 class BalanceLeft(CoinosError):

@@ -96,7 +96,7 @@ def test_every_failed_login_is_answered_alike(
     bob.username = "evicted"
     bob.set_password(PASSWORD)
     bob.save()
-    services.evict(bob, actor="test")
+    services.evict(bob, actor="test", reason="test")
     answer = Api().post("/login", body)
     assert answer.status_code == 401
     assert answer.body == WRONG
@@ -153,7 +153,7 @@ def test_signing_in_to_ones_own_account_does_not_forgive_guesses_at_others(
     assert Attempts.objects.get(key="login:address:127.0.0.1").count == 21
 
 
-# --- Logout ---------------------------------------------------------------------------------------
+# --- Logout --------------------------------------------------------------------------------------
 
 
 def test_logout_ends_this_session_and_no_other(alice: User) -> None:
@@ -180,7 +180,7 @@ def test_logout_takes_the_cookie_back(alice_with_password: User) -> None:
     assert Api(signed_in.json()["token"]).get("/me").status_code == 401
 
 
-# --- The cookie -----------------------------------------------------------------------------------
+# --- The cookie ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("origin", [None, "https://evil.example", "null"])

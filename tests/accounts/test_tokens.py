@@ -41,7 +41,7 @@ def sign(
     return jwt.encode(claims, key, algorithm=algorithm)
 
 
-# --- Which tokens are believed --------------------------------------------------------------------
+# --- Which tokens are believed -------------------------------------------------------------------
 
 
 def test_the_same_claims_signed_by_us_are_believed(alice: User) -> None:
@@ -99,7 +99,7 @@ def test_the_word_bearer_is_taken_in_any_case(alice: User) -> None:
     assert Api().get("/me", Authorization=f"bearer {token_of(alice)}").status_code == 200
 
 
-# --- When they end --------------------------------------------------------------------------------
+# --- When they end -------------------------------------------------------------------------------
 
 
 def test_the_row_decides_and_not_the_signature(alice: User) -> None:
@@ -133,7 +133,7 @@ def test_an_evicted_account_is_refused_by_every_token_and_key(alice: User) -> No
         credentials.create_api_key(alice, name="shop", scope="spend")[1],
     ]
     assert [Api(token).get("/invoices").status_code for token in tokens[1:]] == [200, 200]
-    services.evict(alice, actor="test")
+    services.evict(alice, actor="test", reason="test")
     assert [refused(token) for token in tokens] == [UNAUTHORIZED] * 3
     assert Api(token_of(alice)).get("/me").status_code == 401
 
@@ -173,7 +173,7 @@ def test_using_a_token_is_noted_at_most_once_a_minute(alice: User) -> None:
     assert session.last_used > before
 
 
-# --- The read-only token --------------------------------------------------------------------------
+# --- The read-only token -------------------------------------------------------------------------
 
 
 def test_the_read_only_token_is_plain_text_and_the_same_each_time(alice: User) -> None:
@@ -206,7 +206,7 @@ def test_an_expired_one_is_replaced(alice: User) -> None:
     assert api.get("/ro").content != first
 
 
-# --- API keys -------------------------------------------------------------------------------------
+# --- API keys ------------------------------------------------------------------------------------
 
 
 def test_only_the_hash_of_a_key_is_kept(alice: User) -> None:

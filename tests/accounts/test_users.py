@@ -91,7 +91,7 @@ def test_the_sentence_for_an_unknown_user_is_the_old_one(anyone: Api, db: None) 
 
 
 def test_an_evicted_user_is_not_shown(dave: User, anyone: Api) -> None:
-    services.evict(dave, actor="test")
+    services.evict(dave, actor="test", reason="test")
     assert anyone.get("/users/dave").status_code == 404
 
 
@@ -100,7 +100,7 @@ def test_old_and_read_only_tokens_do_no_harm(dave: User) -> None:
         assert Api(token).get("/users/dave").status_code == 200
 
 
-# --- Contacts -------------------------------------------------------------------------------------
+# --- Contacts ------------------------------------------------------------------------------------
 
 
 def met(user: User, contact: User, *, days_ago: int, **fields: Any) -> None:

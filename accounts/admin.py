@@ -1,0 +1,227 @@
+"""Accounts, sign-ins, books, statements and the audit log, as an operator sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.decorators import action
+from unfold.forms import ActionForm, AuthenticationForm
+
+from accounts import services
+from accounts.models import (
+    Activity,
+    ApiKey,
+    AuditEvent,
+    Connection,
+    LedgerAccount,
+    Session,
+    Transfer,
+    User,
+)
+from coinos.admin import LookOnlyAdmin
+from coinos.errors import CoinosError
+from coinos.throttling import client_address
+
+
+class OperatorSignIn(AuthenticationForm):
+    """Signs in through the same service as everybody, so that guesses are counted (P18)."""
+
+    def clean(self) -> dict[str, Any]:
+        assert self.request is not None
+        try:
+            user = services.authenticate(
+                username=self.cleaned_data.get("username", ""),
+                password=self.cleaned_data.get("password", ""),
+                address=client_address(self.request),
+            )
+        except CoinosError as error:
+            raise ValidationError(error.message) from error
+        if not user.is_staff:
+            raise self.get_invalid_login_error()
+        self.user_cache = user
+        return self.cleaned_data
+
+
+admin.site.login_form = OperatorSignIn
+
+
+# --- Users and their doors ------------------------------------------------------------------------
+
+
+class WithReason(ActionForm):
+    reason = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"placeholder": "Reason, for the audit log"}),
+    )
+
+
+@admin.register(User)
+class UserAdmin(LookOnlyAdmin):
+    list_display = ["username", "display", "currency", "created", "is_frozen", "is_active"]
+    list_filter = ["is_active", "is_staff", ("frozen_at", admin.EmptyFieldListFilter)]
+    search_fields = ["username", "id", "pubkey", "email", "username__startswith"]
+    ordering = ["-created"]
+    fields = [
+        *["username", "id", "display", "about", "email", "pubkey", "created", "last_login"],
+        *["currency", "currencies", "language", "has_pin", "balance_sat", "held_sat"],
+        *["autowithdraw", "threshold_sat", "reserve_sat", "destination"],
+        *["frozen_at", "is_active", "is_staff", "is_superuser"],
+    ]
+    readonly_fields = ["has_pin", "balance_sat", "held_sat"]
+    action_form = WithReason
+    actions = ["freeze", "unfreeze", "evict"]
+
+    @admin.display(boolean=True, description="Frozen")
+    def is_frozen(self, user: User) -> bool:
+        return user.frozen_at is not None
+
+    @admin.display(boolean=True, description="PIN")
+    def has_pin(self, user: User) -> bool:
+        return user.has_pin
+
+    @admin.display(description="Posted sats")
+    def balance_sat(self, user: User) -> int:
+        return user.ledger_account.posted_msat // 1000
+
+    @admin.display(description="Held sats")
+    def held_sat(self, user: User) -> int:
+        return user.ledger_account.held_msat // 1000
+
+    @action(description="Freeze: may receive, may not spend", permissions=["act"])
+    def freeze(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        self._for_a_reason(request, users, services.freeze, "frozen")
+
+    @action(description="Unfreeze", permissions=["act"])
+    def unfreeze(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        for user in users:
+            services.unfreeze(user, actor=operator(request))
+        messages.success(request, "The accounts may spend again.")
+
+    @action(description="Evict: no password, token or key works", permissions=["act"])
+    def evict(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        self._for_a_reason(request, users, services.evict, "evicted")
+
+    def _for_a_reason(
+        self,
+        request: HttpRequest,
+        users: QuerySet[User],
+        sanction: Callable[..., None],
+        done: str,
+    ) -> None:
+        reason = request.POST.get("reason", "").strip()
+        if not reason:
+            messages.error(request, "Nothing was done: write a reason for the audit log.")
+            return
+        for user in users:
+            sanction(user, actor=operator(request), reason=reason)
+        messages.success(request, f"{len(users)} accounts are {done}.")
+
+
+def operator(request: HttpRequest) -> str:
+    """How the audit log names who is signed in to the admin."""
+    return f"operator {request.user.get_username()}"
+
+
+@admin.register(Session)
+class SessionAdmin(LookOnlyAdmin):
+    list_display = ["user", "kind", "address", "last_used", "expires", "revoked_at"]
+    fields = ["user", "kind", "address", "user_agent", "created", *list_display[3:]]
+    list_filter = ["kind"]
+    search_fields = ["user__username", "address"]
+    list_select_related = ["user"]
+    ordering = ["-last_used"]
+    actions = ["revoke"]
+
+    @action(description="Revoke: the next request is refused", permissions=["act"])
+    def revoke(self, request: HttpRequest, sessions: QuerySet[Session]) -> None:
+        for session in sessions:
+            services.revoke_as_operator(session, actor=operator(request))
+        messages.success(request, "The sessions have ended.")
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(LookOnlyAdmin):
+    list_display = ["name", "hint", "user", "scope", "last_used", "expires", "revoked_at"]
+    fields = [*list_display, "created", "budget_sat", "spent_day", "spent_sat"]
+    list_filter = ["scope"]
+    search_fields = ["user__username", "hint", "name"]
+    list_select_related = ["user"]
+    ordering = ["-created"]
+    actions = ["revoke"]
+
+    @action(description="Revoke", permissions=["act"])
+    def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        for key in keys:
+            services.revoke_as_operator(key, actor=operator(request))
+        messages.success(request, "The keys have ended.")
+
+
+@admin.register(Connection)
+class ConnectionAdmin(LookOnlyAdmin):
+    list_display = ["name", "user", "pubkey", "max_amount_sat", "budget_renewal", "created"]
+    fields = [*list_display, "max_fee_sat", "notify"]
+    search_fields = ["user__username", "pubkey"]
+    list_select_related = ["user"]
+    ordering = ["-created"]
+
+
+# --- The books ------------------------------------------------------------------------------------
+
+
+@admin.register(LedgerAccount)
+class LedgerAccountAdmin(LookOnlyAdmin):
+    list_display = ["id", "owner", "posted_msat", "held_msat"]
+    fields = list_display
+    readonly_fields = ["owner"]
+    search_fields = ["user__username", "name", "id"]
+    list_select_related = ["user"]
+    ordering = ["id"]
+
+    @admin.display(description="Whose")
+    def owner(self, account: LedgerAccount) -> str:
+        return account.user.username if account.user else f"the house: {account.name}"
+
+
+@admin.register(Transfer)
+class TransferAdmin(LookOnlyAdmin):
+    list_display = ["id", "created", "kind", "phase", "amount_msat", "debit_id", "credit_id"]
+    fields = [
+        *["id", "created", "kind", "external_id", "phase", "amount_msat", "debit", "credit"],
+        *["pending", "pending_amount_msat", "cause_kind", "cause_id"],
+    ]
+    list_filter = ["phase"]
+    search_fields = ["id", "cause_id", "debit__user__username", "credit__user__username"]
+    ordering = ["-id"]
+
+
+# --- Statements and what was done -----------------------------------------------------------------
+
+
+@admin.register(Activity)
+class ActivityAdmin(LookOnlyAdmin):
+    list_display = ["created", "user", "type", "amount_sat", "fee_sat", "status"]
+    fields = [
+        *list_display,
+        *["id", "tip_sat", "platform_fee_sat", "hash", "payment_hash", "invoice_id"],
+        *["counterparty", "memo", "reason", "rate", "currency", "settled_at"],
+    ]
+    list_filter = ["type", "status"]
+    search_fields = ["user__username", "id", "payment_hash", "hash", "invoice_id"]
+    list_select_related = ["user"]
+    ordering = ["-created"]
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(LookOnlyAdmin):
+    list_display = ["created", "action", "user", "actor", "object", "address"]
+    fields = [*list_display, "detail"]
+    search_fields = ["user__username", "actor", "action", "address"]
+    list_select_related = ["user"]
+    ordering = ["-id"]

@@ -1,0 +1,79 @@
+"""The operator's window: every table to look at, none to write by hand.
+
+Money moves only through the ledger and accounts change only through their services, so all pages
+of the admin are read-only; what an operator may do are actions that call a service. Secrets,
+hashes and preimages are on no page. Nothing here counts a table: they may have millions of rows.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
+
+from coinos.models import Heartbeat, Rate
+
+
+class LookOnlyAdmin(ModelAdmin):
+    """Lists `list_display`, shows `fields`, changes nothing.
+
+    The search tries each of `search_fields` (lookups) by itself and shows the first that knows
+    the term: several at once, joined by OR, would use no index.
+    """
+
+    show_full_result_count = False
+    paginator = InfinitePaginator
+    list_per_page = 50
+    actions_on_top = True
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """Who may run the actions: those who might change the rows if anybody might."""
+        name = f"{self.opts.app_label}.change_{self.opts.model_name}"
+        return bool(request.user.has_perm(name))  # type: ignore[union-attr]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        for lookup in self.search_fields:
+            try:
+                found = queryset.filter(**{lookup: term})
+            except (ValueError, ValidationError):
+                continue  # not a value of that field
+            if found.exists():
+                return found, False
+        return queryset.none(), False
+
+
+@admin.register(Heartbeat)
+class HeartbeatAdmin(LookOnlyAdmin):
+    list_display = ["job", "succeeded_at", "silence_max_s", "failures", "reason"]
+    fields = list_display
+    ordering = ["job"]
+
+
+@admin.register(Rate)
+class RateAdmin(LookOnlyAdmin):
+    list_display = ["minute", "usd"]
+    fields = ["minute", "rates"]
+    ordering = ["-minute"]
+
+    @admin.display(description="USD per BTC")
+    def usd(self, row: Rate) -> str:
+        return str(row.rates.get("USD", "–"))

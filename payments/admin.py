@@ -1,0 +1,49 @@
+"""Money going out, as an operator sees it."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from coinos.admin import LookOnlyAdmin
+from payments.models import IdempotencyKey, Payment, SendBudget, WithdrawalInput
+
+
+@admin.register(Payment)
+class PaymentAdmin(LookOnlyAdmin):
+    list_display = ["created", "user", "type", "amount_sat", "fee_sat", "state", "resolved_at"]
+    fields = [
+        *["id", *list_display, "destination", "max_fee_sat", "platform_fee_sat", "failure"],
+        *["hold_id", "api_key", "payment_hash", "attempted_at", "deadline", "call_returned"],
+        *["node_id", "fee_final", "next_look_at", "txid", "fee_rate_sat_vb", "subtract_fee"],
+        *["broadcast_attempted_at", "confirmations"],
+    ]
+    list_filter = ["state", "type"]
+    search_fields = ["user__username", "id", "payment_hash", "txid", "destination"]
+    list_select_related = ["user"]
+    ordering = ["-created"]
+
+
+@admin.register(WithdrawalInput)
+class WithdrawalInputAdmin(LookOnlyAdmin):
+    list_display = ["txid", "vout", "payment_id", "live"]
+    fields = ["txid", "vout", "payment", "live"]
+    list_filter = ["live"]
+    search_fields = ["txid", "payment__id"]
+    ordering = ["-id"]
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(LookOnlyAdmin):
+    list_display = ["created", "user", "key", "activity_id", "answered_at"]
+    fields = list_display
+    search_fields = ["user__username", "key", "activity_id"]
+    list_select_related = ["user"]
+    ordering = ["-id"]
+
+
+@admin.register(SendBudget)
+class SendBudgetAdmin(LookOnlyAdmin):
+    list_display = ["scope", "window_start", "spent_sat"]
+    fields = list_display
+    search_fields = ["scope"]
+    ordering = ["scope"]
