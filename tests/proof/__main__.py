@@ -1,0 +1,5 @@
+import sys
+
+from tests.proof.run import main
+
+sys.exit(main())
