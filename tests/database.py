@@ -89,7 +89,6 @@ def servers() -> Iterator[None]:
         for process, stop_signal in reversed(processes):
             process.send_signal(stop_signal)
             process.wait(timeout=20)
-        shutil.rmtree(run, ignore_errors=True)
 
 
 def create_template() -> None:
@@ -133,6 +132,9 @@ def drop_database(name: str) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Under xdist the controller owns the servers, so that all workers share them."""
+    if WORKER == "main":
+        run = os.environ["COINOS_TEST_RUN"]
+        config.add_cleanup(lambda: shutil.rmtree(run, ignore_errors=True))
     if WORKER == "main" and getattr(config.option, "numprocesses", None):
         _start_servers(config)
 

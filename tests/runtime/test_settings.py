@@ -1,8 +1,11 @@
 """A wrong setting stops the start with a sentence that names it."""
 
+import os
 import runpy
 import stat
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +22,21 @@ MAINNET = {"NETWORK": "bitcoin", **NODES, **DATABASE, **HTTPS}
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def data_dir() -> Iterator[str]:
+    """Short, so that no link to it is left in the temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="coinos-") as folder:
+        yield folder
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch, data_dir: str) -> Any:
     """Read the settings anew with just these variables."""
-    import os
 
     def read(**environment: str) -> dict[str, Any]:
         path = os.environ["PATH"]
         for name in list(os.environ):
             monkeypatch.delenv(name)
-        for name, value in {"PATH": path, "COINOS_DATA_DIR": str(tmp_path), **environment}.items():
+        for name, value in {"PATH": path, "COINOS_DATA_DIR": data_dir, **environment}.items():
             monkeypatch.setenv(name, value)
         return runpy.run_path(str(ROOT / "coinos" / "settings.py"))
 
