@@ -31,6 +31,7 @@ LOOK_AGAIN_YOUNG = timedelta(seconds=5)
 LOOK_AGAIN_OLD = timedelta(minutes=1)
 STUCK_AFTER = timedelta(hours=1)
 PER_ROUND = 200
+MARGIN = timedelta(seconds=settings.SEND_MARGIN_SECONDS)
 
 
 def resolve(payment_id: UUID) -> bool:
@@ -60,6 +61,8 @@ def resolve_due() -> int:
         age = now - payment.created
         if age > STUCK_AFTER:
             logger.error("payment %s is undecided for %s", payment.id, age)
+        if payment.next_look_at and now - payment.next_look_at > MARGIN:
+            _wait_anew(payment)  # we were away, and so may the node have been: a paused machine
         again = LOOK_AGAIN_YOUNG if age < YOUNG else LOOK_AGAIN_OLD
         Payment.objects.filter(id=payment.id).update(next_look_at=now + again)
         ended += resolve(payment.id)
@@ -71,19 +74,31 @@ def _outcome(payment: Payment) -> Outcome:
     node = nodes.lightning()
     assert payment.payment_hash
     assert payment.deadline
-    margin = timedelta(seconds=settings.SEND_MARGIN_SECONDS)
     try:
         info = node.info()
         record = node.payment_record(payment.payment_hash)
     except NodeUnavailable:
+        _wait_anew(payment)
         return Unknown("the node does not answer")
     return outcome(
         record,
         call_returned=payment.call_returned,
-        deadline_passed=timezone.now() > payment.deadline + margin,
+        deadline_passed=timezone.now() > payment.deadline + MARGIN,
         same_node_and_synced=info.synced and info.id == payment.node_id,
         reason=payment.failure or "The payment did not arrive; nothing was paid",
     )
+
+
+def _wait_anew(payment: Payment) -> None:
+    """Start the deadline again for a call that has not returned.
+
+    A node that hangs has our request before it and carries it out when it wakes, long after the
+    deadline; only a node that answers all the while can say that nothing was sent."""
+    deadline = timezone.now() + timedelta(seconds=settings.SEND_RETRY_FOR_SECONDS)
+    undecided = Payment.objects.filter(
+        id=payment.id, state=Payment.State.SENDING, call_returned=False, deadline__lt=deadline
+    )
+    undecided.update(deadline=deadline)
 
 
 def _apply(payment: Payment, found: Outcome) -> bool:

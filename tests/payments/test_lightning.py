@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -200,6 +201,34 @@ def test_a_call_that_never_reached_the_node_is_released_after_its_deadline(
     assert alice.payment().state == "sending"
     assert until_resolved(alice).state == "failed"
     assert alice.available_sat == 100_000
+
+
+def test_a_node_that_was_away_gets_its_time_again_before_nothing_counts_as_not_sent(
+    alice: Person, network: Control, settings: Any, tmp_path: Any
+) -> None:
+    """M08: a node that hung has our call before it, unread, and pays when it wakes."""
+    network.set_faults([{"method": "xpay", "kind": "drop_before"}])
+    assert pay(alice, network.invoice(1_000_000)).body["status"] == "pending"
+    settings.LIGHTNING_RPC = str(tmp_path / "nobody")
+    Payment.objects.update(deadline=timezone.now() - timedelta(hours=1))
+    let_the_resolver_look()
+    settings.LIGHTNING_RPC = network.lightning_rpc
+    let_the_resolver_look()
+    assert alice.payment().state == "sending"
+    assert until_resolved(alice).state == "failed"
+
+
+def test_after_a_pause_of_the_resolver_nothing_counts_as_not_sent_at_once(
+    alice: Person, network: Control
+) -> None:
+    """M08: a machine that was paused wakes the resolver and the node at the same moment."""
+    network.set_faults([{"method": "xpay", "kind": "drop_before"}])
+    assert pay(alice, network.invoice(1_000_000)).body["status"] == "pending"
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    Payment.objects.update(deadline=an_hour_ago, next_look_at=an_hour_ago)
+    resolve_due()
+    assert alice.payment().state == "sending"
+    assert until_resolved(alice).state == "failed"
 
 
 def test_a_lookup_that_breaks_keeps_the_hold(alice: Person, network: Control) -> None:
