@@ -18,9 +18,7 @@ from coinos.models import Heartbeat
 logger = logging.getLogger(__name__)
 
 
-def periodic(
-    job: str, *, silence_max_s: int
-) -> Callable[[Callable[[], Any]], Callable[[], None]]:
+def periodic(job: str, *, silence_max_s: int) -> Callable[[Callable[[], Any]], Callable[[], None]]:
     """Decorate the body of a periodic task: success and failure are recorded, and a failure never
     stops the schedule. A job silent for longer than `silence_max_s` makes the server unhealthy."""
 
@@ -32,9 +30,7 @@ def periodic(
             except Exception as error:
                 # A node that is away is an ordinary condition: one line, no traceback.
                 expected = isinstance(error, CoinosError)
-                logger.error(
-                    "%s failed: %s", job, error, exc_info=None if expected else error
-                )
+                logger.error("%s failed: %s", job, error, exc_info=None if expected else error)
                 _record(job, silence_max_s, failure=type(error).__name__)
             else:
                 _record(job, silence_max_s, failure=None)
@@ -80,8 +76,7 @@ def health() -> Health:
     overdue = [
         beat
         for beat in beats
-        if beat.succeeded_at
-        and (now - beat.succeeded_at).total_seconds() > beat.silence_max_s
+        if beat.succeeded_at and (now - beat.succeeded_at).total_seconds() > beat.silence_max_s
     ]
     failing = [beat for beat in beats if beat.failures]
     last_success = min((b.succeeded_at for b in beats if b.succeeded_at), default=now)
@@ -89,8 +84,6 @@ def health() -> Health:
         healthy=not overdue,
         consecutive_failures=max((beat.failures for beat in beats), default=0),
         last_success_ms=int(last_success.timestamp() * 1000),
-        reason="; ".join(
-            f"{beat.job}: {beat.reason or 'silent'}" for beat in overdue or failing
-        ),
+        reason="; ".join(f"{beat.job}: {beat.reason or 'silent'}" for beat in overdue or failing),
         stalled=bool(overdue),
     )

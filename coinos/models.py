@@ -25,9 +25,7 @@ class Heartbeat(models.Model):
     job = models.CharField(max_length=40, primary_key=True)
     silence_max_s = models.PositiveIntegerField(help_text="Older than this is stale")
     succeeded_at = models.DateTimeField(null=True)
-    failures = models.PositiveIntegerField(
-        default=0, help_text="Since the last success"
-    )
+    failures = models.PositiveIntegerField(default=0, help_text="Since the last success")
     reason = models.CharField(max_length=200, blank=True)
 
     def __str__(self) -> str:

@@ -38,7 +38,7 @@ def assert_refused(answer: Any, status: int, code: str, pointer: str) -> None:
     assert answer.body["errors"][0]["pointer"] == pointer
 
 
-# --- GET /me --------------------------------------------------------------------------------------
+# --- GET /me -------------------------------------------------------------------------------------
 
 
 def test_me_shows_what_can_be_spent(alice: User) -> None:
@@ -73,7 +73,7 @@ def test_me_never_shows_a_secret(alice: User) -> None:
         assert secret.encode() not in answer.content
 
 
-# --- POST /user: profile --------------------------------------------------------------------------
+# --- POST /user: profile -------------------------------------------------------------------------
 
 
 def test_the_profile_is_changed_and_answered_below_user(alice: User) -> None:
@@ -235,7 +235,7 @@ def test_a_user_changes_only_himself(alice: User, bob: User) -> None:
     assert bob.display == ""
 
 
-# --- The documented sample ------------------------------------------------------------------------
+# --- The documented sample -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_the_documented_body_without_the_comma(alice: User) -> None:
     assert api_of(alice).post("/user", {"username": "demo"}).body["user"]["username"] == "demo"
 
 
-# --- Password -------------------------------------------------------------------------------------
+# --- Password ------------------------------------------------------------------------------------
 
 
 def test_a_new_password_needs_the_old_one(alice: User) -> None:
@@ -319,7 +319,7 @@ def test_guesses_at_the_current_password_are_counted(alice: User) -> None:
     assert statuses == [403] * 20 + [429]
 
 
-# --- PIN ------------------------------------------------------------------------------------------
+# --- PIN -----------------------------------------------------------------------------------------
 
 
 def test_a_pin_is_set_and_kept_as_a_hash(alice: User) -> None:
