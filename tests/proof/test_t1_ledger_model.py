@@ -1,0 +1,432 @@
+"""T1: the ledger against a model of it, by a Hypothesis state machine (I1-I5, I10).
+
+The model is a few dictionaries of integers. After every step each balance of every account must
+be what the model says; after every run the books must add up and history must only have grown.
+First it is shown that the machine notices a broken ledger.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import hypothesis.strategies as st
+import psycopg
+import pytest
+from django.db import DatabaseError, connection, transaction
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from accounts import ledger
+from accounts.errors import HoldExceeded, InsufficientFunds
+from accounts.ledger import Cause, House
+from accounts.models import LedgerAccount, User
+from tests.cast import make_user
+from tests.database import Database
+from tests.proof import table
+from tests.proof.books import house_balances_msat, transfers_digest
+from tests.proof.scale import SEED, size
+
+EXAMPLES = size(20, 200)
+STEPS = size(30, 50)
+START_MSAT = 4_000_000
+TEST = Cause("operator", "proof")
+
+msat = st.integers(1, 5_000_000)
+sats = st.integers(1, 5_000)
+little_or_much = st.one_of(st.integers(1, 500), st.integers(1, 500), st.integers(2_000, 9_000))
+who = st.integers(0, 2)
+few_ids = st.integers(0, 5).map(str)  # few, so that ids are often used again
+
+operations: Counter[str] = Counter()
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    holds = Bundle("holds")
+    outpoints = Bundle("outpoints")
+    users: list[User]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run = uuid.uuid4().hex[:12]
+        self.users = [make_user(f"{name}{self.run}") for name in ("alice", "bob", "charlie")]
+        self.accounts = [ledger.account_of(user.id) for user in self.users]
+        self.posted = [0, 0, 0]
+        self.held = [0, 0, 0]
+        self.house_before = house_balances_msat()
+        self.house: dict[House, int] = defaultdict(int)
+        self.used: set[tuple[str, str]] = set()
+        self.open_holds: dict[int, tuple[int, int]] = {}
+        self.credited: dict[str, tuple[int, int]] = {}
+        self.last_id, self.digest = transfers_digest()
+        for user in range(3):
+            with transaction.atomic():
+                self._credit(f"{self.run}:{user}", user, START_MSAT)
+
+    def available(self, user: int) -> int:
+        return self.posted[user] - self.held[user]
+
+    # --- Money coming in ---------------------------------------------------------------------
+
+    @rule(user=who, amount=msat, name=few_ids)
+    def receive_lightning(self, user: int, amount: int, name: str) -> None:
+        """The same payment hash is credited once, whatever amount is named the second time."""
+        operations["deposit"] += 1
+        payment_hash = f"{self.run}:{name}"
+        with transaction.atomic():
+            credited = ledger.receive_lightning(
+                user_id=self.users[user].id,
+                payment_hash=payment_hash,
+                amount_msat=amount,
+                cause=TEST,
+            )
+        if ("lightning", name) in self.used:
+            assert credited is None
+            return
+        self.used.add(("lightning", name))
+        assert credited == amount - amount % 1000
+        self.posted[user] += credited
+        self.house[House.ROUNDING] += amount % 1000
+        self.house[House.LIGHTNING] -= amount
+
+    @rule(target=outpoints, user=who, amount=sats)
+    def deposit(self, user: int, amount: int) -> str:
+        operations["deposit"] += 1
+        outpoint = f"{uuid.uuid4().hex}:0"
+        with transaction.atomic():
+            assert self._credit(outpoint, user, amount * 1000)
+        return outpoint
+
+    def _credit(self, outpoint: str, user: int, amount_msat: int) -> bool:
+        done = ledger.receive_onchain(
+            user_id=self.users[user].id, outpoint=outpoint, amount_msat=amount_msat, cause=TEST
+        )
+        if done:
+            self.credited[outpoint] = (user, amount_msat)
+            self.posted[user] += amount_msat
+            self.house[House.ONCHAIN] -= amount_msat
+        return done
+
+    @rule(outpoint=outpoints)
+    def credit_again(self, outpoint: str) -> None:
+        operations["bad id"] += 1
+        user, amount = self.credited[outpoint]
+        with transaction.atomic():
+            assert not self._credit(outpoint, user, amount)
+
+    @rule(outpoint=outpoints)
+    def reverse(self, outpoint: str) -> None:
+        """The user pays what is there, bad debt the rest, once."""
+        operations["reverse"] += 1
+        user, amount = self.credited[outpoint]
+        with transaction.atomic():
+            shortfall = ledger.reverse_onchain(
+                user_id=self.users[user].id, outpoint=outpoint, amount_msat=amount, cause=TEST
+            )
+        if ("reversed", outpoint) in self.used:
+            assert shortfall is None
+            return
+        self.used.add(("reversed", outpoint))
+        taken = min(self.available(user), amount)
+        assert shortfall == amount - taken
+        self.posted[user] -= taken
+        self.house[House.BAD_DEBT] -= shortfall
+        self.house[House.ONCHAIN] += amount
+
+    @rule(amount=msat, name=few_ids)
+    def receive_unmatched(self, amount: int, name: str) -> None:
+        operations["deposit"] += 1
+        with transaction.atomic():
+            booked = ledger.receive_unmatched(
+                source=House.LIGHTNING,
+                external_id=f"{self.run}:{name}",
+                amount_msat=amount,
+                cause=TEST,
+            )
+        assert booked == (("unmatched", name) not in self.used)
+        self.used.add(("unmatched", name))
+        if booked:
+            self.house[House.SUSPENSE] += amount
+            self.house[House.LIGHTNING] -= amount
+
+    # --- Between users -----------------------------------------------------------------------
+
+    @rule(payer=who, payee=who, amount=little_or_much, name=few_ids)
+    def internal(self, payer: int, payee: int, amount: int, name: str) -> None:
+        operations["internal"] += 1
+        amount_msat = amount * 1000
+        used = ("internal", name) in self.used
+        try:
+            with transaction.atomic():
+                moved = ledger.move_internal(
+                    from_user_id=self.users[payer].id,
+                    to_user_id=self.users[payee].id,
+                    amount_msat=amount_msat,
+                    external_id=f"{self.run}:{name}",
+                    cause=TEST,
+                )
+        except InsufficientFunds:
+            assert not used
+            assert self.available(payer) < amount_msat
+            return
+        except DatabaseError:
+            assert payer == payee
+            return
+        assert moved == (not used)
+        if moved:
+            assert payer != payee
+            assert self.available(payer) >= amount_msat
+            self.used.add(("internal", name))
+            self.posted[payer] -= amount_msat
+            self.posted[payee] += amount_msat
+
+    # --- Money going out ---------------------------------------------------------------------
+
+    @rule(target=holds, user=who, amount=little_or_much)
+    def hold(self, user: int, amount: int) -> Any:
+        operations["hold"] += 1
+        payment_id = uuid.uuid4()
+        try:
+            with transaction.atomic():
+                hold_id = ledger.hold_for_payment(
+                    user_id=self.users[user].id,
+                    through=House.LIGHTNING,
+                    amount_msat=amount * 1000,
+                    payment_id=payment_id,
+                )
+        except InsufficientFunds:
+            assert self.available(user) < amount * 1000
+            return multiple()
+        assert self.available(user) >= amount * 1000
+        self.open_holds[hold_id] = (user, amount * 1000)
+        self.held[user] += amount * 1000
+        return (hold_id, payment_id)
+
+    @rule(
+        hold=holds,
+        share=st.sampled_from([0.0, 0.3, 0.9, 1.0, 1.1]),
+        remainder=st.integers(0, 999),
+        fee=st.integers(0, 5),
+    )
+    def settle(self, hold: tuple[int, uuid.UUID], share: float, remainder: int, fee: int) -> None:
+        """Post part of a hold, all of it, or what a node took beyond it."""
+        operations["post"] += 1
+        hold_id, payment_id = hold
+        user, amount = self.open_holds.get(hold_id, (0, 0))
+        spent = max(1, int(amount * share) // 1000 * 1000 + remainder)
+        fee_msat = fee * 1000
+        try:
+            with transaction.atomic():
+                debit = ledger.settle_payment(
+                    hold_id=hold_id,
+                    spent_msat=spent,
+                    platform_fee_msat=fee_msat,
+                    payment_id=payment_id,
+                )
+        except (HoldExceeded, DatabaseError):
+            assert fee_msat >= amount  # no room left for even one msat of the payment
+            return
+        if hold_id not in self.open_holds:
+            assert debit is None
+            return
+        del self.open_holds[hold_id]
+        posted = min(spent, amount - fee_msat)
+        rounding = -posted % 1000
+        assert debit == posted + rounding + fee_msat <= amount
+        self.held[user] -= amount
+        self.posted[user] -= debit
+        self.house[House.LIGHTNING] += spent
+        self.house[House.ROUNDING] += rounding
+        self.house[House.FEES] += fee_msat
+        self.house[House.EQUITY] -= spent - posted
+
+    @rule(hold=holds)
+    def void(self, hold: tuple[int, uuid.UUID]) -> None:
+        operations["void"] += 1
+        hold_id, payment_id = hold
+        with transaction.atomic():
+            released = ledger.release_payment(hold_id=hold_id, payment_id=payment_id)
+        assert released == (hold_id in self.open_holds)
+        if released:
+            user, amount = self.open_holds.pop(hold_id)
+            self.held[user] -= amount
+
+    @rule(user=who, amount=sats, name=few_ids)
+    def return_withdrawal(self, user: int, amount: int, name: str) -> None:
+        operations["return"] += 1
+        with transaction.atomic():
+            returned = ledger.return_withdrawal(
+                user_id=self.users[user].id,
+                amount_msat=amount * 1000,
+                payment_id=uuid.uuid5(uuid.NAMESPACE_OID, f"{self.run}:{name}"),
+            )
+        assert returned == (("return", name) not in self.used)
+        self.used.add(("return", name))
+        if returned:
+            self.posted[user] += amount * 1000
+            self.house[House.ONCHAIN] -= amount * 1000
+
+    # --- Nonsense ----------------------------------------------------------------------------
+
+    @rule(
+        user=who,
+        amount=st.sampled_from([0, -1, -1500, -(2**63), 2**63 - 1, 1, 999]),
+        verb=st.sampled_from(
+            ["hold", "fund", "suspense", "internal", "receive", "reverse", "void", "settle"]
+        ),
+    )
+    def nonsense(self, user: int, amount: int, verb: str) -> None:
+        """Zero, negative, half sats, more than fits, credits and holds that never were: refused,
+        and nothing changes."""
+        operations["bad"] += 1
+        user_id = self.users[user].id
+        other = self.users[(user + 1) % 3].id
+        new = uuid.uuid4()
+        calls: dict[str, Any] = {
+            "hold": lambda: ledger.hold_for_payment(
+                user_id=user_id, through=House.LIGHTNING, amount_msat=amount, payment_id=new
+            ),
+            "fund": lambda: ledger.fund_from_equity(
+                user_id=user_id, amount_msat=amount, external_id=new.hex, reason="bad"
+            ),
+            "suspense": lambda: ledger.receive_unmatched(
+                source=House.SUSPENSE, external_id=new.hex, amount_msat=amount, cause=TEST
+            ),
+            "internal": lambda: ledger.move_internal(
+                from_user_id=user_id,
+                to_user_id=other,
+                amount_msat=amount,
+                external_id=new.hex,
+                cause=TEST,
+            ),
+            "receive": lambda: ledger.receive_lightning(
+                user_id=user_id, payment_hash=new.hex, amount_msat=min(amount, 0), cause=TEST
+            ),
+            "reverse": lambda: ledger.reverse_onchain(
+                user_id=user_id, outpoint=f"{new.hex}:0", amount_msat=1000, cause=TEST
+            ),
+            "void": lambda: ledger.release_payment(hold_id=2**62, payment_id=new),
+            "settle": lambda: ledger.settle_payment(
+                hold_id=2**62, spent_msat=1, platform_fee_msat=0, payment_id=new
+            ),
+        }
+        with pytest.raises((DatabaseError, InsufficientFunds)), transaction.atomic():
+            calls[verb]()
+
+    @rule(user=who)
+    def roll_back(self, user: int) -> None:
+        """What its cause does not commit did not happen."""
+        operations["roll back"] += 1
+        with transaction.atomic():
+            ledger.fund_from_equity(
+                user_id=self.users[user].id,
+                amount_msat=1_000_000,
+                external_id=uuid.uuid4().hex,
+                reason="rolled back",
+            )
+            transaction.set_rollback(True)
+
+    # --- What must hold ----------------------------------------------------------------------
+
+    @invariant()
+    def balances_are_the_models(self) -> None:
+        """I2, I3"""
+        rows = LedgerAccount.objects.filter(id__in=self.accounts).order_by("id")
+        kept = [(row.posted_msat, row.held_msat) for row in rows]
+        assert kept == list(zip(self.posted, self.held, strict=True))
+        assert all(0 <= held <= posted for posted, held in kept)
+
+    def teardown(self) -> None:
+        """I1, I3, I4, I5, I10"""
+        house = house_balances_msat()
+        for account in House:
+            assert house[account] - self.house_before[account] == self.house[account], account
+        assert sum(self.posted) + sum(self.house.values()) == 0
+        assert ledger.differences() == []
+        assert transfers_digest(up_to=self.last_id)[1] == self.digest, "history was edited"
+
+
+def run_machine(*, examples: int, phases: tuple[Phase, ...] = tuple(Phase)) -> None:
+    run_state_machine_as_test(
+        seed(SEED)(type("Machine", (LedgerMachine,), {})),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=STEPS,
+            database=None,
+            deadline=None,
+            phases=tuple(phase for phase in phases if phase is not Phase.explain),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_the_ledger_does_what_the_model_says(cloned_db: Database) -> None:
+    operations.clear()
+    run_machine(examples=EXAMPLES)
+    table.record(
+        test="T1",
+        tried=f"{operations.total():,} operations on the ledger and its model",
+        found=0,
+        seed=SEED,
+        runs=EXAMPLES,
+        **{verb.replace(" ", "_"): count for verb, count in sorted(operations.items())},
+    )
+    assert len(operations) == 10, "a verb was never tried"
+
+
+# --- Could it fail? ------------------------------------------------------------------------------
+
+BROKEN = {
+    "a release that keeps part of the hold": (
+        "ledger_void",
+        "held_msat = held_msat - v_hold.amount_msat",
+        "held_msat = held_msat - v_hold.amount_msat / 2000 * 1000",
+    ),
+    "a settlement that forgets the platform fee": (
+        "ledger_settle",
+        "posted_msat = posted_msat - v_total",
+        "posted_msat = posted_msat - (v_total - p_platform_fee_msat)",
+    ),
+    "a settlement that does not book an overrun": (
+        "ledger_settle",
+        "IF v_overrun > 0 THEN",
+        "IF false THEN",
+    ),
+    "a receipt whose remainder is lost": ("ledger_receive", "v_remainder > 0", "false"),
+    "a transfer that takes what is not there": (
+        "ledger_post",
+        "PERFORM ledger_require(p_debit, p_amount_msat)",
+        "NULL",
+    ),
+}
+
+
+@contextmanager
+def broken(database: Database, function: str, right: str, wrong: str) -> Iterator[None]:
+    """The owner replaces a function of the ledger by a wrong one."""
+    with psycopg.connect(database.owner_url, autocommit=True) as owner:
+        [[definition]] = owner.execute(
+            "SELECT pg_get_functiondef(%s::regproc)", [function]
+        ).fetchall()
+        assert right in definition
+        owner.execute("ALTER TABLE ledger_account DROP CONSTRAINT available_is_not_negative")
+        owner.execute(definition.replace(right, wrong))
+    connection.close()
+    yield
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_model_notices(cloned_db: Database, name: str) -> None:
+    with broken(cloned_db, *BROKEN[name]):
+        with pytest.raises((AssertionError, DatabaseError, BaseExceptionGroup)):
+            run_machine(examples=100, phases=(Phase.generate,))
