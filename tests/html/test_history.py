@@ -16,7 +16,10 @@ def record(person: Person, count: int, **fields: object) -> list[Activity]:
     given = {"type": "lightning", "status": "settled", "currency": "USD", "rate": None} | fields
     return [
         statement.record(
-            user=person.user, amount_sat=1000 + number, hash=f"lnbc{number}", **given  # type: ignore[arg-type]
+            user=person.user,
+            amount_sat=1000 + number,
+            hash=f"lnbc{number}",
+            **given,  # type: ignore[arg-type]
         )
         for number in range(count)
     ]

@@ -92,12 +92,8 @@ def test_the_reason_of_a_failure_is_text(alice: Person, payload: str) -> None:
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_a_browser_that_calls_itself_strange_is_listed_as_text(
-    alice: Person, payload: str
-) -> None:
-    alice.client.post(
-        "/settings/pin", {"newpin": ""}, headers={"User-Agent": payload}
-    )
+def test_a_browser_that_calls_itself_strange_is_listed_as_text(alice: Person, payload: str) -> None:
+    alice.client.post("/settings/pin", {"newpin": ""}, headers={"User-Agent": payload})
     from accounts.models import Session
 
     Session.objects.filter(user=alice.user).update(user_agent=payload)

@@ -35,7 +35,7 @@ def follow(person: Browser, answer: Any) -> Page:
     return page
 
 
-# --- To somebody here ------------------------------------------------------------------------------
+# --- To somebody here ----------------------------------------------------------------------------
 
 
 def test_alice_pays_bob_and_sees_the_total_first(alice: Person, bob: Person) -> None:
@@ -170,7 +170,7 @@ def test_a_frozen_account_cannot_spend(alice: Person, bob: Person) -> None:
     assert bob.available_sat == 0
 
 
-# --- Over Lightning --------------------------------------------------------------------------------
+# --- Over Lightning ------------------------------------------------------------------------------
 
 
 def test_an_outside_invoice_shows_the_most_it_can_cost_and_takes_no_more(
@@ -263,7 +263,7 @@ def test_an_unreachable_node_is_said_and_nothing_is_held(
     assert ledger.balance_of(alice.user.id).held_sat == 0
 
 
-# --- On-chain --------------------------------------------------------------------------------------
+# --- On-chain ------------------------------------------------------------------------------------
 
 
 def test_an_onchain_payment_offers_speeds_and_names_the_fee(
