@@ -269,6 +269,7 @@ def _record(call: Call, answer: Answer) -> None:
         wait_for = max(_next_wait(delivery.attempts_count), _asked_wait(response))
         delivery.next_attempt_at = timezone.now() + wait_for
     delivery.save(update_fields=["attempts_count", "leased_until", "state", "next_attempt_at"])
+    failpoint("task.before_commit")
 
 
 def _disable(invoice: Invoice) -> None:

@@ -53,7 +53,7 @@ def free_port() -> int:
 
 def prepare_environment() -> Path:
     """What `coinos.settings` reads in the runner and in its children; returns the data dir."""
-    data_dir = Path(tempfile.mkdtemp(prefix="proof-", dir="/tmp"))  # noqa: S108
+    data_dir = Path(tempfile.mkdtemp(prefix="proof-", dir="/tmp"))
     for name in ("LIGHTNING_RPC", "BITCOIN_RPC_URL", "PUBLIC_URL", "DATABASE_ROLE", "NETWORK"):
         os.environ.pop(name, None)
     os.environ |= {
@@ -293,7 +293,8 @@ class Zygote:
 
     def ask(self, **request: Any) -> dict[str, Any]:
         with self._lock:
-            assert self._process.stdin and self._process.stdout
+            assert self._process.stdin
+            assert self._process.stdout
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
             line = self._process.stdout.readline()
