@@ -54,10 +54,10 @@ class LookOnlyAdmin(ModelAdmin):
         for lookup in self.search_fields:
             try:
                 found = queryset.filter(**{lookup: term})
+                if found.exists():
+                    return found, False
             except (ValueError, ValidationError):
-                continue  # not a value of that field
-            if found.exists():
-                return found, False
+                pass  # not a value of that field
         return queryset.none(), False
 
 

@@ -303,13 +303,13 @@ CELERY_TIMEZONE = "UTC"
 # --- Django --------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
-    "django.contrib.auth",  # before ours: accounts takes its groups out of the admin
     "coinos",
-    "accounts",
+    "accounts",  # before auth: its createsuperuser is Django's, and opens a ledger account too
     "invoices",
     "payments",
     "unfold",
     "django.contrib.admin",
+    "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
