@@ -18,7 +18,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import IntegrityError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from accounts import ledger, statement
@@ -328,8 +328,13 @@ def advance_withdrawals() -> int:
             if payment.state == Payment.State.SIGNED:
                 nodes.bitcoin().lock(tuple(payment.inputs.values_list("txid", "vout")))
             advance(payment.id)
-        except NodeRefused:
-            logger.exception("withdrawal %s could not be advanced", payment.id)
+        except NodeUnavailable as error:
+            nodes.bitcoin().info()  # raises when the node itself is away: all have to wait
+            logger.error("withdrawal %s cannot be advanced: %s", payment.id, error.message)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # one odd withdrawal does not hold up the others
+            logger.critical("withdrawal %s cannot be advanced", payment.id, exc_info=True)
         looked_at += 1
     return looked_at
 

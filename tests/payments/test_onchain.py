@@ -215,3 +215,19 @@ def test_a_withdrawal_waits_while_the_node_is_away(
     away = send(alice, address, 5000)
     assert (away.status_code, away.body["code"]) == (503, "node_unavailable")
     assert not Payment.objects.exists()
+
+
+def test_a_withdrawal_that_cannot_be_prepared_does_not_hold_up_the_others(
+    alice: Person, charlie: Person, network: Control
+) -> None:
+    """A10"""
+    network.set_faults([{"kind": "drop_before", "method": "send", "nth": 2}])
+    assert send(alice, network.address(), 5000).body["confirmed"] is False
+    assert alice.payment().state == "created"
+    network.clear_faults()
+    assert send(charlie, network.address(), 5000).body["confirmed"] is True
+    network.mine(1)
+    network.set_faults([{"kind": "drop_before", "method": "send"}])
+    next_round()
+    assert alice.payment().state == "created"
+    assert charlie.line().status == "settled"
