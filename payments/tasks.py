@@ -1,10 +1,13 @@
-"""Bells for money going out. Each looks at the rows and may run twice, at once, late or never."""
+"""Bells for money going out. Each looks at the rows and may run twice, at once, late or never.
+
+Rounds that ask a node run one at a time: with a node that hangs they would take every worker."""
 
 from __future__ import annotations
 
 from celery import shared_task
 
 from coinos.heartbeat import periodic
+from coinos.locks import only_one
 from payments import reconciliation
 from payments.services.lightning import dispatch_waiting
 from payments.services.onchain import advance_withdrawals as advance_all
@@ -20,13 +23,17 @@ def dispatch() -> None:
 @shared_task
 @periodic("resolve", silence_max_s=120)
 def resolve() -> None:
-    resolve_due()
+    with only_one("resolve payments") as mine:
+        if mine:
+            resolve_due()
 
 
 @shared_task
 @periodic("withdrawals", silence_max_s=120)
 def advance_withdrawals() -> None:
-    advance_all()
+    with only_one("advance withdrawals") as mine:
+        if mine:
+            advance_all()
 
 
 @shared_task

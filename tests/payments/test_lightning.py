@@ -13,7 +13,9 @@ from django.utils import timezone
 
 from accounts import ledger
 from accounts.models import Transfer
+from coinos.locks import only_one
 from coinos.simnet.control import Control
+from payments import tasks
 from payments.models import Payment
 from payments.services import resolve_due
 from tests.payments.conftest import Person
@@ -229,6 +231,20 @@ def test_after_a_pause_of_the_resolver_nothing_counts_as_not_sent_at_once(
     resolve_due()
     assert alice.payment().state == "sending"
     assert until_resolved(alice).state == "failed"
+
+
+def test_a_round_of_the_resolver_is_left_to_the_one_that_is_running(
+    alice: Person, network: Control
+) -> None:
+    """O04, M27: rounds that wait for a node that hangs do not take every worker."""
+    network.set_faults([{"method": "xpay", "kind": "drop_before"}])
+    assert pay(alice, network.invoice(1_000_000)).body["status"] == "pending"
+    Payment.objects.update(next_look_at=timezone.now(), call_returned=True)
+    with only_one("resolve payments"):
+        tasks.resolve()
+    assert alice.payment().state == "sending"
+    tasks.resolve()
+    assert alice.payment().state == "failed"
 
 
 def test_a_lookup_that_breaks_keeps_the_hold(alice: Person, network: Control) -> None:
