@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 
 import psycopg
 import pytest
+from django.conf import settings
 from psycopg import sql
 
 from coinos import embedded
@@ -32,6 +33,7 @@ TEMPLATE = "coinos_template"
 
 def prepare_environment() -> None:
     """What coinos.settings reads, set before they are imported. xdist's workers inherit it."""
+    assert not settings.configured, "the settings were read before their environment was ready"
     run = os.environ.get("COINOS_TEST_RUN") or tempfile.mkdtemp(prefix="coinos-test-")
     os.environ["COINOS_TEST_RUN"] = run
     worker_number = int(WORKER.removeprefix("gw")) if WORKER.startswith("gw") else 15
@@ -136,6 +138,9 @@ def pytest_configure(config: pytest.Config) -> None:
         run = os.environ["COINOS_TEST_RUN"]
         config.add_cleanup(lambda: shutil.rmtree(run, ignore_errors=True))
     if WORKER == "main" and getattr(config.option, "numprocesses", None):
+        # Workers inherit the environment, and pytest-django would read the settings before
+        # `prepare_environment` has given a worker its own data dir, database and Redis.
+        del os.environ["DJANGO_SETTINGS_MODULE"]
         _start_servers(config)
 
 
@@ -178,15 +183,15 @@ def clone_of_template(name: str) -> Iterator[Database]:
 
     create_database(name)
     # Every thread's connection is made from this one dictionary.
-    settings = connections.settings["default"]
-    before = settings["NAME"]
+    database = connections.settings["default"]
+    before = database["NAME"]
     connection.close()
-    settings["NAME"] = connection.settings_dict["NAME"] = name
+    database["NAME"] = connection.settings_dict["NAME"] = name
     try:
         yield Database(name)
     finally:
         connections.close_all()
-        settings["NAME"] = connection.settings_dict["NAME"] = before
+        database["NAME"] = connection.settings_dict["NAME"] = before
         drop_database(name)
 
 
@@ -217,7 +222,6 @@ def cloned_db(django_db_setup: None, django_db_blocker: Any) -> Iterator[Databas
 @pytest.fixture
 def redis(django_db_setup: None) -> Iterator[Any]:
     """An empty Redis, this worker's own database of it."""
-    from django.conf import settings
     from redis import Redis
 
     with Redis.from_url(settings.REDIS_URL) as client:
