@@ -16,6 +16,12 @@ from payments.models import Payment
 from tests.html.conftest import Browser, Page, Person
 
 
+@pytest.fixture
+def database(cloned_db: Any) -> Any:
+    """Payments are sent by threads, which see only what is committed."""
+    return cloned_db
+
+
 def paste(person: Browser, text: str) -> Any:
     return person.post("/send", text=text)
 

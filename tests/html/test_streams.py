@@ -21,6 +21,12 @@ from tests.cast import token_of
 from tests.html.conftest import Person
 
 
+@pytest.fixture
+def database(cloned_db: Any) -> Any:
+    """Streams read in threads, which see only what is committed."""
+    return cloned_db
+
+
 class Stream:
     """A client that reads a stream event by event."""
 
