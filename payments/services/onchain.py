@@ -460,28 +460,34 @@ def _book(payment_id: uuid.UUID) -> None:
 def _follow(payment: Payment) -> None:
     """Count confirmations until it is deep. Dropped from the mempool: the same hex again.
 
-    Only a foreign transaction that spent an input, buried deep, ends it as failed."""
+    Only a foreign transaction that spent an input, buried deep, ends it as failed; after one of
+    our own wallet's an operator has to look."""
     transaction = _transaction(payment)
     if transaction is None or (transaction.confirmations == 0 and not transaction.in_mempool):
         nodes.bitcoin().broadcast(payment.hex)
         return
-    _note_confirmations(payment.id, transaction.confirmations)
+    _note_confirmations(payment.id, transaction)
 
 
 @ledger.atomic
-def _note_confirmations(payment_id: uuid.UUID, confirmations: int) -> None:
+def _note_confirmations(payment_id: uuid.UUID, transaction: WalletTransaction) -> None:
+    confirmations = transaction.confirmations
     payment = Payment.objects.select_for_update().get(id=payment_id)
     if payment.state != Payment.State.BROADCAST or payment.confirmations == confirmations:
         return
-    was_settled, payment.confirmations = payment.confirmations > 0, confirmations
+    before, payment.confirmations = payment.confirmations, confirmations
+    was_settled = before > 0
     activity = Activity.objects.get(id=payment.id)
-    if confirmations <= -DEEP:
+    if confirmations <= -DEEP and not transaction.conflicts:
         _return(payment, activity)
     elif confirmations > 0 and not was_settled:
         payment.resolved_at = timezone.now()
         statement.change(activity, status=Activity.Status.SETTLED)
     elif confirmations <= 0 and was_settled:
         statement.change(activity, status=Activity.Status.PENDING)
+    if transaction.conflicts and confirmations <= -DEEP < before:
+        # A rival of our own wallet may have paid the recipient: a fee bumped by hand.
+        killswitch.stop_sends(f"withdrawal {payment.id} was replaced by another of our wallet's")
     if confirmations >= DEEP:
         payment.state = Payment.State.CONFIRMED
         payment.inputs.update(live=False)

@@ -7,11 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from bitcoinrpc.authproxy import AuthServiceProxy
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts import ledger
 from accounts.models import Transfer
+from coinos import killswitch
 from coinos.simnet.control import Control
 from payments.models import Payment, WithdrawalInput
 from payments.services import advance_withdrawals
@@ -231,3 +233,20 @@ def test_a_withdrawal_that_cannot_be_prepared_does_not_hold_up_the_others(
     next_round()
     assert alice.payment().state == "created"
     assert charlie.line().status == "settled"
+
+
+def test_a_withdrawal_that_our_own_wallet_replaced_is_not_refunded(
+    alice: Person, network: Control, settings: Any, tmp_path: Any
+) -> None:
+    """M24: the operator bumped the fee by hand, so the recipient has the coins."""
+    settings.STOP_FILE = tmp_path / "stop"
+    sent = send(alice, network.address(), 5000).body
+    before = alice.available_sat
+    AuthServiceProxy(f"{network.bitcoin_rpc_url}/wallet/{settings.BITCOIN_WALLET}").bumpfee(
+        sent["hash"], {"fee_rate": 50}
+    )
+    network.mine(6)
+    next_round()
+    assert alice.available_sat == before
+    assert alice.payment().state == "broadcast"
+    assert killswitch.is_stopped()
