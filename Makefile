@@ -1,5 +1,7 @@
 # make up     installs and runs everything in the foreground (Ctrl-C stops it)
 # make test   installs what the tests need and runs them; make test ARGS="-k ledger" for some
+# make proof  kills everything again and again and compares the books with the truth (15 minutes;
+#             QUICK=1 two minutes, SEED=… T=T4,T5 to replay)
 # make lint   formatter, linter, types, imports, Django's own checks
 # make audit  known vulnerabilities of what is locked (asks the Internet)
 # make lock   writes requirements*.txt again after a change of pyproject.toml (needs uv)
@@ -9,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: up test lint audit lock install install-dev
+.PHONY: up test proof lint audit lock install install-dev
 .DEFAULT_GOAL := up
 
 # exec: SIGTERM to make reaches manage.py itself, which stops everything.
@@ -18,6 +20,10 @@ up: install
 
 test: install-dev
 	@exec $(BIN)/python -m pytest -n 2 $(ARGS)
+
+# QUICK, SEED and T reach it through the environment.
+proof: install-dev
+	@exec $(BIN)/python -m tests.proof
 
 # A production-like environment, so that `check --deploy` judges what a real server would get.
 lint: export PUBLIC_URL := https://wallet.example.com

@@ -237,12 +237,6 @@ class Stage:
         child.process = child.start()
         self.wait_for(name)
 
-    def stop_postgres_immediately(self) -> None:
-        """`pg_ctl stop -m immediate`: no checkpoint, as after a power cut of the process."""
-        child = self.children["PostgreSQL"]
-        child.process.send_signal(signal.SIGQUIT)
-        child.process.wait()
-
     def stop(self) -> None:
         self._stopping = True
         if self.zygote:

@@ -30,7 +30,7 @@ from tests.proof.harness import (
 from tests.proof.load import Person, people
 from tests.proof.scale import SEED, random_for, size
 
-PAYMENTS = size(150, 2_000)
+PAYMENTS = size(120, 2_000)
 CALLERS = 24
 BALANCE_SAT = 20_000_000
 NODES, NODE_WEIGHTS = ["bob", "carol", "fail"], [4, 5, 1]

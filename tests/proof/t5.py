@@ -35,8 +35,8 @@ from tests.proof.load import (
 )
 from tests.proof.scale import FULL, SEED, random_for, size
 
-RANDOM_KILLS = size(10, 40)
-CELLS_IN_QUICK = 14
+RANDOM_KILLS = size(6, 40)
+CELLS_IN_QUICK = 8
 BALANCE_SAT = 5_000_000
 DIES_WITHIN_S = 12
 
