@@ -87,7 +87,8 @@ def pay_own_invoice(
 ) -> Spent:
     """Pay an invoice of another user here, named by bolt11, payment hash, address or id.
 
-    `amount_sat` is for invoices without an amount; if given for another it must be the same.
+    `amount_sat` is for invoices without an amount; if given for another it must be all that is
+    debited, tip included: whoever names a sum pays no other (M17).
     "Already paid" is checked under the lock that credits it (M35). Raises `InvoiceNotFound`,
     `InvoiceAlreadyPaid`, `InvoiceExpired`, `SelfPayment`, `AmountMissing`, `AmountDiffers`.
     """
@@ -103,15 +104,7 @@ def pay_own_invoice(
         idempotency.claim(payer, named, payment_id, answered=True)
         payable = lock_for_internal_payment(ref, reuse_address=reuse_address)
         fixed = bool(payable.amount_sat) and not reuse_address
-        if (
-            fixed
-            and amount_sat is not None
-            and amount_sat
-            not in (
-                payable.amount_sat,
-                payable.total_sat,
-            )
-        ):
+        if fixed and amount_sat not in (None, payable.total_sat):
             raise AmountDiffers(payable.total_sat)
         chosen_sat = payable.amount_sat if fixed else amount_sat
         if not chosen_sat:

@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from accounts.models import Activity, Transfer
-from tests.cast import available_sat
+from coinos.simnet.control import Control
+from tests.cast import Api, available_sat
 from tests.payments.conftest import Person
 
 
@@ -143,6 +144,21 @@ def test_only_the_parties_see_the_memo(alice: Person, bob: Person, charlie: Pers
     assert seen.status_code == 200
     assert not {"memo", "ref", "iid", "uid", "with"} & set(seen.body)
     assert available_sat(charlie.user) == 50_000
+
+
+@pytest.mark.parametrize("named_by", ["payreq", "hash"])
+def test_no_more_is_paid_than_the_payer_named_whatever_tip_a_stranger_sets(
+    alice: Person, bob: Person, network: Control, named_by: str
+) -> None:
+    """M17, P16"""
+    invoice = bob.api.post("/invoice", {"invoice": {"amount": 1000}}).body
+    changed = Api().post(f"/invoice/{invoice['id']}", {"invoice": {"tip": 90_000}}).body
+    ref = changed["hash"] if named_by == "payreq" else invoice["id"]
+    refused = alice.api.post("/payments", {named_by: ref, "amount": 1000})
+    assert (refused.status_code, refused.body["code"]) == (400, "invalid_amount")
+    assert alice.available_sat == 100_000
+    assert alice.api.post("/payments", {named_by: ref, "amount": 91_000}).status_code == 200
+    assert (alice.available_sat, bob.available_sat) == (9000, 91_000)
 
 
 def _at_once(function: object, times: int) -> None:
