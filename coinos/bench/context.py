@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from django.db import connection
 
 from accounts import ledger
 from accounts.models import Transfer
+from coinos.bench import server
 from coinos.bench.fill import Person
+from coinos.bench.measure import Load, Sample
 from coinos.bench.report import Report
 
 
@@ -34,6 +37,32 @@ class Bench:
     @property
     def longest(self) -> Person:
         return self.histories[max(self.histories)]
+
+    def load(
+        self, requests: Sequence[str], *, connections: int, seconds: float = 0, once: bool = False
+    ) -> Sample:
+        """Load the server with these requests, and look at what it cost the processors."""
+        before = [server.cpu_s(self.up_pid, name) for name in ("web", "PostgreSQL")]
+        sample = Load(
+            requests, connections=connections, seconds=seconds or self.seconds, once=once
+        ).run()
+        after = [server.cpu_s(self.up_pid, name) for name in ("web", "PostgreSQL")]
+        sample.web_cpu_s, sample.database_cpu_s = after[0] - before[0], after[1] - before[1]
+        self.requests_sent += sample.count
+        return sample
+
+    def by_turns(
+        self, subjects: Mapping[str, Sequence[str]], *, connections: int, turns: int = 3
+    ) -> dict[str, Sample]:
+        """Load each subject for `seconds` in all, by turns: what else the machine does meanwhile
+        then falls on all of them alike, and their ratios stay true."""
+        samples = {name: Sample() for name in subjects}
+        for _ in range(turns):
+            for name, requests in subjects.items():
+                samples[name].add(
+                    self.load(requests, connections=connections, seconds=self.seconds / turns)
+                )
+        return samples
 
 
 @dataclass(frozen=True)

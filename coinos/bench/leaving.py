@@ -18,7 +18,7 @@ from accounts import statement
 from accounts.models import Activity
 from coinos.bench import ceilings, server
 from coinos.bench.context import Bench, check_sums
-from coinos.bench.measure import Load, http
+from coinos.bench.measure import http
 from coinos.bench.report import Row
 from coinos.simnet.control import Control
 from invoices import webhooks as hooks
@@ -110,7 +110,7 @@ def payments_out(bench: Bench) -> None:
         )
         for number in range(count)
     ]
-    sample = Load(requests, connections=at_once, seconds=60, once=True).run()
+    sample = bench.load(requests, connections=at_once, seconds=60, once=True)
     bench.report.sample(PAY_OUT, at_once, sample)
     bench.report.goal(
         f"payments out / raw xpay, {at_once} in flight", sample.per_second / rate, 0.7

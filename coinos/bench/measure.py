@@ -27,6 +27,8 @@ class Sample:
     statuses: Counter[str] = field(default_factory=Counter)
     latencies_ms: list[float] = field(default_factory=list)
     broken: int = 0
+    web_cpu_s: float = 0.0
+    database_cpu_s: float = 0.0
 
     @property
     def count(self) -> int:
@@ -54,6 +56,8 @@ class Sample:
         self.statuses += other.statuses
         self.latencies_ms += other.latencies_ms
         self.broken += other.broken
+        self.web_cpu_s += other.web_cpu_s
+        self.database_cpu_s += other.database_cpu_s
 
 
 def http(
@@ -113,19 +117,6 @@ class Load:
 
     def run(self) -> Sample:
         return self.start().wait()
-
-
-def by_turns(
-    subjects: Mapping[str, Sequence[str]], *, connections: int, seconds: float, turns: int = 2
-) -> dict[str, Sample]:
-    """Load each subject for `seconds` in all, by turns: what else the machine does in these
-    seconds then falls on all of them alike, and their ratios stay true."""
-    samples = {name: Sample() for name in subjects}
-    for _ in range(turns):
-        for name, requests in subjects.items():
-            run = Load(requests, connections=connections, seconds=seconds / turns).run()
-            samples[name].add(run)
-    return samples
 
 
 def queries(request: str) -> int:

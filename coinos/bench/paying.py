@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from coinos.bench import ceilings
 from coinos.bench.context import Bench, Books
-from coinos.bench.measure import Load, http, queries
+from coinos.bench.measure import http, queries
 from coinos.bench.reading import open_invoices
 from coinos.bench.report import Row
 
@@ -48,9 +48,8 @@ def send(bench: Bench) -> None:
             if level == 1 and name != SEND:
                 continue
             before = Books.now()
-            sample = Load(requests, connections=level, seconds=bench.seconds).run()
+            sample = bench.load(requests, connections=level)
             bench.report.sample(name, level, sample, queries=counted)
-            bench.requests_sent += sample.count
             before.check_internal(bench, f"{name} at {level}", sample.ok)
             if level == 32:
                 p99 = sample.percentile(0.99)
@@ -76,9 +75,8 @@ def invoices(bench: Bench) -> None:
         count = 40 if level == 1 or bench.is_quick else 300
         raw = ceilings.at_once(range(count), _raw_invoice, threads=level)
         bench.report.row(Row(RAW_INVOICE, level, round(raw, 1)))
-        sample = Load(requests, connections=level, seconds=bench.seconds).run()
+        sample = bench.load(requests, connections=level)
         bench.report.sample(INVOICE, level, sample, queries=counted)
-        bench.requests_sent += sample.count
     rate = bench.report.rate
     bench.report.goal("POST /invoice / raw node call", rate(INVOICE, 8) / rate(RAW_INVOICE, 8), 0.6)
 
@@ -111,11 +109,7 @@ def own_invoices(bench: Bench) -> None:
     share = len(requests) // len(bench.levels)
     for number, level in enumerate(bench.levels):
         before = Books.now()
-        sample = Load(
-            requests[number * share : (number + 1) * share],
-            connections=level,
-            seconds=bench.seconds,
-            once=True,
-        ).run()
+        mine = requests[number * share : (number + 1) * share]
+        sample = bench.load(mine, connections=level, once=True)
         bench.report.sample("POST /payments, own invoice", level, sample, queries=counted)
         before.check_internal(bench, f"own invoices at {level}", sample.ok)

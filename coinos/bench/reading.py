@@ -6,7 +6,7 @@ from django.urls import reverse
 
 from coinos.bench import fill
 from coinos.bench.context import Bench
-from coinos.bench.measure import Load, by_turns, http, queries
+from coinos.bench.measure import Load, http, queries
 from invoices.models import Invoice
 from invoices.services import InvoiceDraft, create_invoice
 
@@ -67,9 +67,9 @@ def login(bench: Bench) -> None:
     _measure(bench, {"POST /login": signing_in})
     me = [http("GET", "/api/me", token=user.token) for user in bench.people]
     seconds = bench.seconds * 2
-    alone = Load(me, connections=4, seconds=seconds).run()
+    alone = bench.load(me, connections=4, seconds=seconds)
     logins = Load(signing_in, connections=8, seconds=seconds).start()
-    beside = Load(me, connections=4, seconds=seconds).run()
+    beside = bench.load(me, connections=4, seconds=seconds)
     logins.wait()
     bench.report.sample("GET /me", 4, alone)
     bench.report.sample("GET /me beside 8 logins", 4, beside)
@@ -84,10 +84,9 @@ def login(bench: Bench) -> None:
 def _measure(bench: Bench, subjects: dict[str, list[str]]) -> None:
     counted = {name: queries(requests[0]) for name, requests in subjects.items()}
     for level in bench.levels:
-        samples = by_turns(subjects, connections=level, seconds=bench.seconds)
+        samples = bench.by_turns(subjects, connections=level)
         for name, sample in samples.items():
             bench.report.sample(name, level, sample, queries=counted[name])
-            bench.requests_sent += sample.count
             if level == 32 and "login" not in name and "plain view" not in name:
                 bench.report.goal(
                     f"p99 at 32, {name}, ms", sample.percentile(0.99), 100, at_least=False

@@ -11,10 +11,13 @@ from pathlib import Path
 
 from coinos.bench.measure import Sample
 
+WIDTHS = (9, 9, 8, 8, 8)
+
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `queries` is per request; latencies are milliseconds."""
+    """One line of the table. Latencies are milliseconds; queries and the processor time of the
+    web processes and of PostgreSQL are per request."""
 
     subject: str
     connections: int
@@ -22,6 +25,8 @@ class Row:
     p50_ms: float | None = None
     p99_ms: float | None = None
     queries: int | None = None
+    web_cpu_ms: float | None = None
+    database_cpu_ms: float | None = None
     note: str = ""
 
 
@@ -50,8 +55,10 @@ class Report:
     failures: list[str] = field(default_factory=list)
 
     def stage(self, title: str) -> None:
-        columns = f"{'at once':>7}{'a second':>10}{'p50 ms':>10}{'p99 ms':>10}{'queries':>9}"
-        print(f"\n{title:<45}{columns}\n{'-' * 91}", flush=True)
+        columns = zip(("p50 ms", "p99 ms", "queries", "web cpu", "db cpu"), WIDTHS, strict=True)
+        head = f"{title:<45}{'at once':>7}{'a second':>10}"
+        head += "".join(f"{name:>{width}}" for name, width in columns)
+        print(f"\n{head}\n{'-' * len(head)}", flush=True)
 
     def sample(
         self, subject: str, connections: int, sample: Sample, *, queries: int | None = None
@@ -66,6 +73,8 @@ class Report:
                 round(sample.percentile(0.5), 1),
                 round(sample.percentile(0.99), 1),
                 queries,
+                round(sample.web_cpu_s * 1000 / max(1, sample.count), 2),
+                round(sample.database_cpu_s * 1000 / max(1, sample.count), 2),
                 f"{refused} not 200: {dict(sample.statuses)}" if refused else "",
             )
         )
@@ -74,12 +83,12 @@ class Report:
 
     def row(self, row: Row) -> None:
         self.rows.append(row)
-        p50 = "" if row.p50_ms is None else f"{row.p50_ms:.1f}"
-        p99 = "" if row.p99_ms is None else f"{row.p99_ms:.1f}"
-        queries = "" if row.queries is None else str(row.queries)
+        cells = [row.p50_ms, row.p99_ms, row.queries, row.web_cpu_ms, row.database_cpu_ms]
+        texts = ["" if cell is None else f"{cell:g}" for cell in cells]
         print(
             f"{row.subject:<48}{row.connections:>4}{row.per_second:>10.1f}"
-            f"{p50:>10}{p99:>10}{queries:>9}  {row.note}".rstrip(),
+            + "".join(f"{text:>{width}}" for text, width in zip(texts, WIDTHS, strict=True))
+            + f"  {row.note}".rstrip(),
             flush=True,
         )
 

@@ -142,6 +142,19 @@ def memory_mb(up_pid: int) -> dict[str, float]:
     return used
 
 
+def cpu_s(up_pid: int, name: str) -> float:
+    """Processor time that one kind of process has used so far; what the load of the rest of the
+    machine changes least."""
+    used = 0.0
+    for process in processes(up_pid).get(name, []):
+        try:
+            times = process.cpu_times()
+        except psutil.Error:
+            continue
+        used += times.user + times.system
+    return used
+
+
 @contextmanager
 def paused(up_pid: int, name: str) -> Iterator[None]:
     """SIGSTOP one kind of process; it goes on where it was when the block ends."""
