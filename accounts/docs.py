@@ -5,7 +5,7 @@ from __future__ import annotations
 from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import credentials
 from accounts.authentication import user_of
@@ -35,7 +35,7 @@ def page(request: HttpRequest) -> HttpResponse:
     return response
 
 
-@require_GET
+@require_safe
 def errors(request: HttpRequest) -> HttpResponse:
     """Every error code with its status and sentence: where the `type` of a problem points."""
     found = {error.code: error for error in _all_errors(CoinosError)}

@@ -12,7 +12,7 @@ from django.forms import BaseForm, CharField, PasswordInput
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import credentials, ledger, selectors, services
 from accounts.authentication import SESSION_ROW, TOKEN_COOKIE, session_of, user_of
@@ -37,7 +37,7 @@ CONFIRMED_AT = "confirmed_at"
 # --- Landing, registration, sign-in --------------------------------------------------------------
 
 
-@require_GET
+@require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """The first page: one's own wallet, or what this is."""
     if getattr(request, "credential", None):
@@ -114,7 +114,7 @@ def _end_session(request: HttpRequest) -> None:
 # --- The owner's home ----------------------------------------------------------------------------
 
 
-@require_GET
+@require_safe
 @signed_in
 def wallet(request: HttpRequest) -> HttpResponse:
     """What is spendable, what is on its way, and the last payments."""
@@ -141,7 +141,7 @@ def swap(request: HttpRequest) -> HttpResponse:
 # --- Settings ------------------------------------------------------------------------------------
 
 
-@require_GET
+@require_safe
 @signed_in
 def settings(request: HttpRequest) -> HttpResponse:
     return _settings_page(request)

@@ -25,7 +25,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from coinos import rates
 from coinos.errors import CoinosError, Forbidden, NotFound, RateLimited, Unauthorized
-from coinos.throttling import allow, client_address
+from coinos.throttling import allow, client_network
 
 
 class Units:
@@ -158,15 +158,17 @@ def signed_in(
 
 
 def sign_in_first(request: HttpRequest) -> HttpResponse:
-    wanted = request.get_full_path() if request.method == "GET" else request.path
-    return redirect(f"{reverse('login')}?{urlencode({'next': wanted})}")
+    """To the sign-in page and back again; not back to what only a form can open."""
+    if request.method != "GET":
+        return redirect("login")
+    return redirect(f"{reverse('login')}?{urlencode({'next': request.get_full_path()})}")
 
 
 def limit_rate(request: HttpRequest, name: str, *, limit: int, window_s: int) -> None:
     """Raise `RateLimited` above `limit` requests per window; shared with the API's throttle of
     that name. Keyed by the signed-in credential, else by address."""
     credential = getattr(request, "credential", None)
-    caller = credential.id if credential else client_address(request)
+    caller = credential.id if credential else client_network(request)
     wait_s = allow(name, caller, limit=limit, window_s=window_s)
     if wait_s:
         raise RateLimited(retry_after_s=wait_s)

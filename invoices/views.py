@@ -10,7 +10,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import streams
 from accounts.authentication import user_of
@@ -81,7 +81,7 @@ def _create(
 # --- Showing an invoice to whoever pays it -------------------------------------------------------
 
 
-@require_GET
+@require_safe
 def invoice(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
     """The invoice and what became of it. Nobody needs an account to see it.
 

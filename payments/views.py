@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.authentication import user_of
 from accounts.errors import InvalidPin
@@ -212,7 +212,7 @@ def _confirm_page(
 # --- What became of payments ---------------------------------------------------------------------
 
 
-@require_GET
+@require_safe
 @signed_in
 def payments(request: HttpRequest) -> HttpResponse:
     """The statement, newest first; `?before=` is the last payment of the page before."""
@@ -238,7 +238,7 @@ def payments(request: HttpRequest) -> HttpResponse:
     return render(request, "payments/payments.html", context)
 
 
-@require_GET
+@require_safe
 @signed_in
 def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
     """One payment and its story. `?seen=` as on the invoice page."""
