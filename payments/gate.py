@@ -43,10 +43,13 @@ def require_sends_allowed() -> None:
 
 
 def reserve(credential: Credential, *, debit_sat: int, external: bool) -> None:
-    """Count `debit_sat` (fees included) against the key's budget and the limits on payments out.
+    """Count `debit_sat` (fees included) against the key's budget and the limits on payments out;
+    none may be larger than `MAX_PAYMENT_SAT`.
 
     Inside the transaction of the debit, before the ledger call: key, site, user, then accounts.
     """
+    if debit_sat > settings.MAX_PAYMENT_SAT:
+        raise LimitExceeded(f"One payment may be at most {settings.MAX_PAYMENT_SAT} sats")
     if credential.api_key and credential.api_key.budget_sat is not None:
         _spend_key_budget(credential.api_key, debit_sat)
     if external:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -159,6 +160,22 @@ def test_no_more_is_paid_than_the_payer_named_whatever_tip_a_stranger_sets(
     assert alice.available_sat == 100_000
     assert alice.api.post("/payments", {named_by: ref, "amount": 91_000}).status_code == 200
     assert (alice.available_sat, bob.available_sat) == (9000, 91_000)
+
+
+def test_the_largest_payment_is_the_same_at_every_door(
+    alice: Person, bob: Person, network: Control, settings: Any
+) -> None:
+    """P08"""
+    settings.MAX_PAYMENT_SAT = 5000
+    for path, body in (
+        ("/send", {"username": "bob", "amount": 5001}),
+        ("/payments", {"payreq": network.invoice(5_001_000)}),
+        ("/bitcoin/send", {"address": network.address(), "amount": 5001}),
+    ):
+        refused = alice.api.post(path, body)
+        assert (refused.status_code, refused.body["code"]) == (403, "limit_exceeded")
+    assert alice.available_sat == 100_000
+    assert alice.api.post("/send", {"username": "bob", "amount": 5000}).status_code == 200
 
 
 def _at_once(function: object, times: int) -> None:
