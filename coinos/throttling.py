@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import redis
@@ -21,12 +22,24 @@ logger = logging.getLogger(__name__)
 
 
 def client_address(request: HttpRequest | Request) -> str:
-    """The peer's address, or what the last trusted proxy wrote when there are such proxies."""
+    """The peer's address, or what the outermost trusted proxy wrote when there are such proxies.
+
+    "unknown" when that is no address, as behind a unix socket."""
     forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
     proxies = settings.TRUSTED_PROXIES
+    text = request.META.get("REMOTE_ADDR") or ""
     if proxies and len(forwarded) >= proxies and forwarded[-proxies]:
-        return forwarded[-proxies]
-    return request.META.get("REMOTE_ADDR") or "unknown"
+        text = forwarded[-proxies]
+    try:
+        return str(ip_address(text.partition("%")[0]))
+    except ValueError:
+        return "unknown"
+
+
+def client_network(request: HttpRequest | Request) -> str:
+    """What to count requests by: the address, or the /64 of an IPv6 one, which one host owns."""
+    address = client_address(request)
+    return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
 
 def allow(name: str, caller: str, *, limit: int, window_s: int) -> int:
@@ -62,7 +75,7 @@ class Throttle(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         credential: Any = request.auth
-        caller = credential.id if credential else client_address(request)
+        caller = credential.id if credential else client_network(request)
         self.seconds_left = allow(self.name, caller, limit=self.limit, window_s=self.window_s)
         return not self.seconds_left
 
