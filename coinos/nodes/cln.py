@@ -76,6 +76,9 @@ PAY_ERRORS = {
 }
 NEVER_SENT = {BAD_PARAMETERS, 207}
 
+# Where `decode` has the amount of an invoice or offer.
+ASKED_AMOUNTS = ("amount_msat", "offer_amount_msat", "invoice_amount_msat")
+
 OPEN_STATES = {
     "CHANNELD_NORMAL",
     "CHANNELD_AWAITING_SPLICE",
@@ -228,6 +231,10 @@ class CoreLightning:
             raise NodeRefused("This is not a Lightning invoice or offer") from None
         if not reply.boolean("valid"):
             raise NodeRefused("This Lightning invoice or offer is not valid")
+        amounts = [reply.raw.get(key) for key in ASKED_AMOUNTS]
+        if any(isinstance(amount, int) and amount > MAX_MSAT for amount in amounts):
+            # Whoever signed it chose the number: refused, where an odd reply would be unreadable.
+            raise NodeRefused("This asks for more bitcoin than there is")
         match reply.text("type"):
             case "bolt11 invoice":
                 return _decoded_bolt11(reply)

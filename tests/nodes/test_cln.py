@@ -249,6 +249,15 @@ def test_a_bolt11_invoice_without_amount_leaves_it_to_the_payer(lightning, light
     assert lightning.decode("lnbcrt1").amount_msat is None
 
 
+def test_an_invoice_for_more_bitcoin_than_there_is_is_refused(lightning, lightningd):
+    """F04: the payer's input is at fault, not the node."""
+    huge = trace("decode: bolt11")["result"] | {"amount_msat": 2_200_000_000_000_000_000}
+    lightningd.will(decode=Result(huge))
+
+    with pytest.raises(NodeRefused):
+        lightning.decode("lnbcrt1")
+
+
 @pytest.mark.parametrize("scenario", ["decode: corrupted bolt11", "decode: nonsense"])
 def test_what_the_node_cannot_read_is_refused(lightning, lightningd, scenario):
     lightningd.will(decode=answer_of(trace(scenario)))
