@@ -173,7 +173,7 @@ def as_coinos_error(exception: Exception) -> errors.CoinosError | None:
         case errors.CoinosError():
             return exception
         case drf.Throttled():
-            return errors.RateLimited(retry_after_s=int(getattr(exception, "wait", None) or 1) + 1)
+            return errors.RateLimited(retry_after_s=int(getattr(exception, "wait", None) or 1))
         case drf.NotAuthenticated() | drf.AuthenticationFailed():
             return errors.Unauthorized()
         case drf.PermissionDenied() | PermissionDenied():

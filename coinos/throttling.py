@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import time
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -57,7 +58,7 @@ def allow(name: str, caller: str, *, limit: int, window_s: int) -> int:
     except redis.RedisError:
         logger.warning("redis is away: requests are not rate limited")
         return 0
-    return 0 if count <= limit else max(1, int((window + 1) * window_s - now))
+    return 0 if count <= limit else max(1, math.ceil((window + 1) * window_s - now))
 
 
 @functools.cache
