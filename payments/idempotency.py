@@ -20,7 +20,7 @@ from django.utils import timezone
 from accounts.models import Activity, User
 from coinos.constraints import violated_constraint
 from coinos.errors import InvalidRequest
-from payments.errors import IdempotencyInProgress, IdempotencyKeyReused
+from payments.errors import IdempotencyInProgress, IdempotencyKeyReused, PaymentFailed
 from payments.models import IdempotencyKey
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
@@ -54,7 +54,7 @@ def replay(user: User, named: Named | None) -> Activity | None:
     """What the first request with this key did, as it is now; None when there was none.
 
     Raises `IdempotencyKeyReused` for another request, `IdempotencyInProgress` while the first is
-    still being answered.
+    still being answered, and what that was answered when it failed: `PaymentFailed`.
     """
     if named is None:
         return None
@@ -65,7 +65,15 @@ def replay(user: User, named: Named | None) -> Activity | None:
         raise IdempotencyKeyReused()
     if row.answered_at is None and timezone.now() - row.created < ANSWER_LATEST:
         raise IdempotencyInProgress()
-    return Activity.objects.select_related("counterparty").get(id=row.activity_id)
+    return unless_failed(Activity.objects.select_related("counterparty").get(id=row.activity_id))
+
+
+def unless_failed(activity: Activity) -> Activity:
+    """The line of a spend that is settled or undecided; raises `PaymentFailed` for one that failed,
+    so that no door answers a failure as a success."""
+    if activity.status == Activity.Status.FAILED:
+        raise PaymentFailed(activity.reason)
+    return activity
 
 
 def claim(user: User, named: Named | None, activity_id: UUID, *, answered: bool) -> None:

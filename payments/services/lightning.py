@@ -46,7 +46,6 @@ from payments.errors import (
     AmountDiffers,
     AmountMissing,
     InvalidPaymentRequest,
-    PaymentFailed,
     PaymentInProgress,
     UnknownDestination,
 )
@@ -96,7 +95,7 @@ def pay_lightning(
         )
     earlier = idempotency.replay(credential.user, named)
     if earlier:
-        return Spent(_unless_failed(earlier), replayed=True)
+        return Spent(earlier, replayed=True)
 
     node = nodes.lightning()
     decoded = decode(bolt11)
@@ -119,13 +118,13 @@ def pay_lightning(
     except IntegrityError as error:
         raise _another_payment(error, decoded) from error
     if spent.replayed:
-        return Spent(_unless_failed(spent.activity), replayed=True)
+        return spent
     failpoint("ln.held")
     done = send_soon(spent.activity.id)
     if done:
         _wait(done)
     idempotency.note_answered(credential.user, named)
-    return Spent(_unless_failed(Activity.objects.get(id=spent.activity.id)))
+    return Spent(idempotency.unless_failed(Activity.objects.get(id=spent.activity.id)))
 
 
 def bolt11_of(payreq: str) -> str:
@@ -343,9 +342,3 @@ def _wait(done: Future[None]) -> None:
         done.result(timeout=ANSWER_WITHIN_S)
     except TimeoutError:
         pass  # not known yet: the answer says pending
-
-
-def _unless_failed(activity: Activity) -> Activity:
-    if activity.status == Activity.Status.FAILED:
-        raise PaymentFailed(activity.reason)
-    return activity

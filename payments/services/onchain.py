@@ -212,7 +212,8 @@ def send_onchain(
     """Withdraw to an address, or pay its owner when it is one of ours.
 
     What the caller named is what happens: the amount is never changed but with `subtract` (F19).
-    Raises what `quote_onchain` and the gate raise; then nothing was held.
+    Raises what `quote_onchain` and the gate raise; then nothing was held. Raises `PaymentFailed`
+    when the node refused to build the transaction; then the hold has gone back.
     """
     user = credential.user
     earlier = idempotency.replay(user, named)
@@ -245,7 +246,7 @@ def send_onchain(
     except NodeUnavailable:
         logger.warning("withdrawal %s waits for the node", spent.activity.id)
     idempotency.note_answered(user, named)
-    return Spent(Activity.objects.get(id=spent.activity.id))
+    return Spent(idempotency.unless_failed(Activity.objects.get(id=spent.activity.id)))
 
 
 @ledger.atomic

@@ -21,7 +21,9 @@ from tests.payments.conftest import Person
 
 
 def send(person: Person, address: str, amount: int, **body: Any) -> Any:
-    return person.api.post("/bitcoin/send", {"address": address, "amount": amount, **body})
+    headers = {name: body.pop(name) for name in ("Idempotency_Key",) if name in body}
+    fields = {"address": address, "amount": amount, **body}
+    return person.api.post("/bitcoin/send", fields, **headers)
 
 
 @pytest.fixture(autouse=True)
@@ -250,3 +252,17 @@ def test_a_withdrawal_that_our_own_wallet_replaced_is_not_refunded(
     assert alice.available_sat == before
     assert alice.payment().state == "broadcast"
     assert killswitch.is_stopped()
+
+
+def test_a_withdrawal_that_certainly_failed_is_answered_as_a_failure_each_time(
+    alice: Person, network: Control
+) -> None:
+    fault = {"kind": "exec_then_error", "method": "send", "nth": 2, "code": -5}
+    network.set_faults([fault])
+    address = network.address()
+    for _ in range(2):
+        refused = send(alice, address, 5000, Idempotency_Key="rent")
+        assert (refused.status_code, refused.body["code"]) == (400, "payment_failed")
+        network.clear_faults()
+    assert alice.payment().state == "failed"
+    assert alice.available_sat == 100_000
