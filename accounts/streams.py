@@ -22,7 +22,7 @@ import redis.asyncio
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from redis.exceptions import RedisError
@@ -149,9 +149,9 @@ async def _stream(watch: Watch, after: Position | None) -> AsyncIterator[str]:
     _open[watch.caller] += 1
     try:
         async with _bell(watch.channel) as rung:
-            position = after or await _in_thread(_now)
+            position, past = (after, NO_SNAPSHOT) if after else await _in_thread(_now)
             yield f"retry: 3000\nid: {position}\nevent: hello\ndata: {{}}\n\n"
-            async with aclosing(_events(watch, position, rung)) as events:
+            async with aclosing(_events(watch, position, past, rung)) as events:
                 async for text in events:
                     yield text
     finally:
@@ -161,7 +161,7 @@ async def _stream(watch: Watch, after: Position | None) -> AsyncIterator[str]:
 
 
 async def _events(
-    watch: Watch, position: Position, rung: Callable[[float], Any]
+    watch: Watch, position: Position, past: str, rung: Callable[[float], Any]
 ) -> AsyncGenerator[str, None]:
     end = time.monotonic() + MAX_DURATION_S
     recheck_at = time.monotonic() + RECHECK_S
@@ -171,7 +171,7 @@ async def _events(
             if not await _in_thread(watch.is_allowed):
                 return
             recheck_at = now + RECHECK_S
-        rows, is_complete = await _in_thread(_look, watch, position)
+        rows, is_complete = await _in_thread(_look, watch, position, past)
         for event in rows:
             position = Position(event.transaction_id, event.id)
             yield f"id: {position}\nevent: payment\ndata: {_data(watch, event)}\n\n"
@@ -195,21 +195,36 @@ def _data(watch: Watch, event: Event) -> str:
 OLDEST_RUNNING = RawSQL("pg_snapshot_xmin(pg_current_snapshot())::text::bigint", [])
 
 
-def _now() -> Position:
-    """Behind all that has happened so far."""
+NO_SNAPSHOT = "1:1:"  # in which nothing had happened
+
+
+def _now() -> tuple[Position, str]:
+    """Where a new stream starts: below every transaction still running, and the snapshot of what
+    has happened by now, because some of that lies above."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-        return Position(cursor.fetchone()[0] - 1, 2**62)
+        cursor.execute(
+            "SELECT pg_snapshot_xmin(now)::text::bigint, now::text"
+            " FROM pg_current_snapshot() AS now"
+        )
+        oldest_running, snapshot = cursor.fetchone()
+        return Position(oldest_running - 1, 2**62), snapshot
 
 
-def _look(watch: Watch, position: Position) -> tuple[list[Event], bool]:
-    """The next events behind `position`, and whether there are none yet above them."""
+def _look(watch: Watch, position: Position, past: str) -> tuple[list[Event], bool]:
+    """The next events behind `position` that are not in the snapshot `past`, and whether there
+    are none yet above them."""
+    in_the_past = RawSQL(
+        "pg_visible_in_snapshot(transaction_id::text::xid8, %s::pg_snapshot)",
+        [past],
+        output_field=BooleanField(),
+    )
     unseen: QuerySet[Event] = Event.objects.filter(watch.events).filter(
         Q(transaction_id__gt=position.transaction_id)
         | Q(transaction_id=position.transaction_id, id__gt=position.event_id)
     )
     rows: list[Any] = list(
-        unseen.annotate(oldest=OLDEST_RUNNING)
+        unseen.annotate(oldest=OLDEST_RUNNING, in_the_past=in_the_past)
+        .filter(in_the_past=False)
         .select_related("activity__counterparty")
         .order_by("transaction_id", "id")[:BATCH]
     )

@@ -169,3 +169,23 @@ def test_the_simnet_page_moves_the_world(alice: Person, network: Control) -> Non
     assert result["value"].startswith("lnbcrt")
     assert alice.post("/simnet", action="mine").status_code == 200
     assert "whole number of sats" in alice.post("/simnet", action="coins", amount="1e3").page.text
+
+
+def test_a_bug_of_ours_says_what_is_safe_to_do_next() -> None:
+    from django.test import RequestFactory
+    from django.views.defaults import server_error
+
+    answer = server_error(RequestFactory().get("/"))
+    assert answer.status_code == 500
+    assert "no payment is half done" in answer.content.decode()
+
+
+def test_monitors_may_ask_for_the_head_of_a_page(stranger: Browser) -> None:
+    assert stranger.client.head("/").status_code == 200
+    assert stranger.client.head("/login").status_code == 200
+
+
+def test_a_stranger_who_posts_is_not_sent_back_to_a_page_that_cannot_be_opened(
+    stranger: Browser,
+) -> None:
+    assert stranger.post("/send/pay").headers["Location"] == "/login"

@@ -220,6 +220,24 @@ def test_a_slow_transaction_is_not_overtaken_and_not_skipped(alice: Person, clon
     story(run)
 
 
+def test_a_new_stream_does_not_repeat_what_is_past(alice: Person, cloned_db: Any) -> None:
+    """Also when an old transaction is still running somewhere, which lies below that past."""
+
+    async def run() -> None:
+        with psycopg.connect(cloned_db.url) as old:
+            old.execute("SELECT pg_current_xact_id()")
+            await sync_to_async(receive)(alice, 1)
+            stream = Stream(await browser(alice).get("/events"))
+            await stream.next()
+            assert await stream.stays_quiet(0.3)
+            await sync_to_async(receive)(alice, 2)
+        assert (await stream.next())["data"]["amount"] == 2
+        assert await stream.stays_quiet(0.3)
+        await stream.close()
+
+    story(run)
+
+
 def test_p24_a_stream_ends_when_its_sign_in_is_revoked(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
