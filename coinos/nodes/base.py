@@ -121,11 +121,15 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Settled:
-    """The payee has the money. `fee_final` is false while any part is still pending."""
+    """The payee has the money. `fee_final` is false while any part is still pending.
+
+    `delivered_msat` is what the payee took: less than the amount when it claims only some parts.
+    """
 
     fee_msat: int
     preimage: str
     fee_final: bool = True
+    delivered_msat: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,12 @@ def outcome(
         fee_msat = record.sent_msat - record.delivered_msat
         if record.preimage is None or fee_msat < 0:
             return Unknown("the node's record of a complete payment contradicts itself")
-        return Settled(fee_msat, record.preimage, fee_final=record.pending == 0)
+        return Settled(
+            fee_msat,
+            record.preimage,
+            fee_final=record.pending == 0,
+            delivered_msat=record.delivered_msat,
+        )
     if record.pending:
         return Unknown("parts are in flight")
     if record.in_progress:

@@ -132,7 +132,7 @@ def _settle(payment_id: UUID, found: Settled) -> None:
     fields = ["state", "preimage", "failure", "resolved_at"]
     if found.fee_final and not payment.fee_final:
         failpoint("ln.before_late_fee")
-        payment.fee_sat = _book(payment, found.fee_msat)
+        payment.fee_sat = _book(payment, found)
         payment.fee_final = True
         fields += ["fee_sat", "fee_final"]
     elif not first_time:
@@ -147,10 +147,13 @@ def _settle(payment_id: UUID, found: Settled) -> None:
     failpoint("ln.settled")
 
 
-def _book(payment: Payment, fee_msat: int) -> int:
+def _book(payment: Payment, found: Settled) -> int:
     """Resolve the hold; returns what the network's fee cost the user, in whole sats.
 
-    A fee above the reserve must not happen: the house pays it, and sends stop (F01)."""
+    A fee above the reserve must not happen: the house pays it, and sends stop (F01). A payee that
+    claims only some parts has given the preimage for less than its invoice: the user has paid, and
+    what never left our node goes to suspense, so that the books are the node's to the msat."""
+    fee_msat = found.fee_msat
     if fee_msat > payment.max_fee_sat * MSAT_PER_SAT:
         logger.critical("payment %s cost %s msat, above its reserve", payment.id, fee_msat)
         killswitch.stop_sends(f"payment {payment.id} cost more than its reserve")
@@ -161,6 +164,14 @@ def _book(payment: Payment, fee_msat: int) -> int:
         payment_id=payment.id,
     )
     assert debit_msat is not None, "a hold is resolved under its payment's lock"
+    if found.delivered_msat is not None and found.delivered_msat < payment.amount_msat:
+        logger.error("the payee of payment %s took %s msat", payment.id, found.delivered_msat)
+        ledger.receive_unmatched(
+            source=ledger.House.LIGHTNING,
+            external_id=f"unclaimed:{payment.id}",
+            amount_msat=payment.amount_msat - found.delivered_msat,
+            cause=ledger.Cause("payment", str(payment.id)),
+        )
     return debit_msat // MSAT_PER_SAT - payment.amount_sat - payment.platform_fee_sat
 
 

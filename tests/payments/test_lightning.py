@@ -338,6 +338,23 @@ def test_a_payment_with_a_part_still_pending_is_settled_but_keeps_its_hold(
     assert ledger.balance_of(alice.user.id).held_sat == 0
 
 
+def test_what_a_payee_leaves_unclaimed_goes_to_suspense(alice: Person, network: Control) -> None:
+    """Found by T4: a payee fails two parts of three, then claims the last: the preimage is out.
+
+    The user has paid the invoice; the ledger still agrees with the node to the msat."""
+    network.set_faults([{"kind": "partial_mpp", "method": "xpay", "how": "pending", "times": 1}])
+    paid = pay(alice, network.invoice(3_000_000, node="fail")).body
+    assert paid["status"] == "pending"
+    network.release(paid["payment_hash"], settle=True)
+    assert until_resolved(alice).state == "settled"
+    truth = network.payment(paid["payment_hash"])
+    assert truth["amount_msat"] == 1_000_000
+    went_out_msat = truth["amount_msat"] + truth["fee_msat"]
+    assert ledger.house_balance_msat(ledger.House.LIGHTNING) == went_out_msat
+    assert ledger.house_balance_msat(ledger.House.SUSPENSE) == 2_000_000
+    assert ledger.differences() == []
+
+
 @pytest.mark.parametrize("how", ["missing", "string", "float", "nan", "negative"])
 @pytest.mark.parametrize("field", ["amount_sent_msat", "amount_msat", "status", "payment_preimage"])
 def test_an_unreadable_record_keeps_the_hold(

@@ -117,6 +117,12 @@ def _payments_ended_as_at_the_node(
 ) -> Iterator[str]:
     """I6, I7, I8, I11: what the node paid, the ledger has settled, and nothing else."""
     settled: dict[str, Payment] = {}
+    unclaimed = dict(
+        _rows(
+            "SELECT external_id, amount_msat FROM ledger_transfer"
+            " WHERE kind = 'receive.unmatched' AND external_id LIKE 'unclaimed:%'"
+        )
+    )
     resolutions = _resolutions()
     for payment in Payment.objects.filter(type=Payment.Type.LIGHTNING):
         name = f"payment {payment.id}"
@@ -130,7 +136,9 @@ def _payments_ended_as_at_the_node(
                 yield f"I6: {name} is settled, but nothing was paid"
             elif phase != "post":
                 yield f"I6: {name} is settled, but its hold is {phase}"
-            elif posted_msat != sent["amount_msat"] + sent["fee_msat"]:
+            elif posted_msat - unclaimed.get(f"unclaimed:{payment.id}", 0) != (
+                sent["amount_msat"] + sent["fee_msat"]
+            ):
                 yield f"I8: {name} posted {posted_msat} msat, the node paid {sent}"
             elif not posted_msat <= debit_msat <= hold_msat:
                 yield f"I8: {name} cost {debit_msat} msat of a hold of {hold_msat}"

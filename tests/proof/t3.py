@@ -13,8 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.proof import oracle, table
-from tests.proof.harness import NAIVE_DATABASE, Client, Stage, naive_world, require
-from tests.proof.harness import require_unbroken
+from tests.proof.harness import (
+    NAIVE_DATABASE,
+    Client,
+    Stage,
+    naive_world,
+    require,
+    require_unbroken,
+)
 from tests.proof.load import Person, people
 from tests.proof.scale import SEED, random_for, size
 

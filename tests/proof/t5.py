@@ -22,6 +22,7 @@ from tests.proof.harness import (
     Stage,
     Victim,
     come_to_rest,
+    let_leases_run_out,
     require,
     require_unbroken,
 )
@@ -35,7 +36,7 @@ from tests.proof.load import (
 )
 from tests.proof.scale import FULL, SEED, random_for, size
 
-RANDOM_KILLS = size(6, 40)
+RANDOM_KILLS = size(6, 62)
 CELLS_IN_QUICK = 8
 BALANCE_SAT = 5_000_000
 DIES_WITHIN_S = 12
@@ -259,6 +260,7 @@ class Matrix:
 
     def _tell(self, cell: Cell) -> bool:
         self._paid_invoice(webhook=f"{self.shop_url}/matrix")
+        let_leases_run_out()  # one that died before leaves the shop reserved
         return self._rung(cell.failpoint, WATCH, DELIVER)
 
     def _deposit(self, cell: Cell) -> bool:
