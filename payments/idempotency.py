@@ -7,6 +7,7 @@ there or neither is. Refusals before that leave no row, and the caller may corre
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import orjson
-from django.db import IntegrityError
+from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from accounts.models import Activity, User
@@ -22,6 +23,8 @@ from coinos.constraints import violated_constraint
 from coinos.errors import InvalidRequest
 from payments.errors import IdempotencyInProgress, IdempotencyKeyReused, PaymentFailed
 from payments.models import IdempotencyKey
+
+logger = logging.getLogger(__name__)
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,255}")
 ANSWER_LATEST = timedelta(seconds=60)
@@ -89,8 +92,20 @@ def claim(user: User, named: Named | None, activity_id: UUID, *, answered: bool)
         )
 
 
-def note_answered(user: User, named: Named | None) -> None:
-    """The first request is about to be answered; from now on the key replays."""
+def answer(user: User, named: Named | None, spent: Spent) -> Spent:
+    """How the spend that has just been held stands now; from now on the key replays it.
+
+    With the database away that is pending, as far as anybody knows: an error would invite the
+    caller to pay again what is under way."""
+    try:
+        _note_answered(user, named)
+        return Spent(unless_failed(Activity.objects.get(id=spent.activity.id)))
+    except (OperationalError, InterfaceError):
+        logger.exception("payment %s is answered without the database", spent.activity.id)
+        return spent
+
+
+def _note_answered(user: User, named: Named | None) -> None:
     if named:
         IdempotencyKey.objects.filter(user=user, key=named.key, answered_at=None).update(
             answered_at=timezone.now()

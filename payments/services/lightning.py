@@ -123,8 +123,7 @@ def pay_lightning(
     done = send_soon(spent.activity.id)
     if done:
         _wait(done)
-    idempotency.note_answered(credential.user, named)
-    return Spent(idempotency.unless_failed(Activity.objects.get(id=spent.activity.id)))
+    return idempotency.answer(credential.user, named, spent)
 
 
 def bolt11_of(payreq: str) -> str:

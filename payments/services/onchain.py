@@ -245,8 +245,9 @@ def send_onchain(
         advance(spent.activity.id)
     except NodeUnavailable:
         logger.warning("withdrawal %s waits for the node", spent.activity.id)
-    idempotency.note_answered(user, named)
-    return Spent(idempotency.unless_failed(Activity.objects.get(id=spent.activity.id)))
+    except Exception:  # it is held, so it is under way, whatever this was
+        logger.exception("withdrawal %s waits for the next round", spent.activity.id)
+    return idempotency.answer(user, named, spent)
 
 
 @ledger.atomic

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.utils import timezone
+from psycopg import sql
 
 from accounts import ledger
 from accounts.models import Transfer
@@ -18,6 +19,8 @@ from coinos.simnet.control import Control
 from payments import tasks
 from payments.models import Payment
 from payments.services import resolve_due
+from payments.services.lightning import dispatch_waiting
+from tests.database import administrator
 from tests.payments.conftest import Person
 
 
@@ -182,6 +185,35 @@ def test_a_reply_that_is_lost_after_the_payment_is_no_refund(
     payment = until_resolved(alice)
     assert payment.state == "settled"
     assert network.payment(payment.payment_hash or "")["status"] == "settled"
+
+
+def test_a_payment_under_way_is_pending_when_the_database_goes_away(
+    alice: Person, network: Control, cloned_db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M11: an error would invite her to pay again."""
+    bolt11 = network.invoice(1_000_000)
+    monkeypatch.setattr(
+        "payments.services.lightning.failpoint",
+        lambda name: let_in(cloned_db, False) if name == "ln.held" else None,
+    )
+    try:
+        answer = pay(alice, bolt11)
+    finally:
+        let_in(cloned_db, True)
+    assert (answer.status_code, answer.body["status"]) == (200, "pending")
+    Payment.objects.update(created=timezone.now() - timedelta(minutes=1))
+    monkeypatch.undo()
+    dispatch_waiting()
+    assert until_resolved(alice).state == "settled"
+
+
+def let_in(database: Any, yes: bool) -> None:
+    """Whether the database takes new connections; those that are there stay."""
+    with administrator() as postgres:
+        name = sql.Identifier(database.name)
+        postgres.execute(
+            sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(name, sql.Literal(yes))
+        )
 
 
 def test_an_error_after_success_is_no_refund(alice: Person, network: Control) -> None:
