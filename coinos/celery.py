@@ -7,8 +7,12 @@ that has waited longer than `expires` is dropped, because the next ring is alrea
 from __future__ import annotations
 
 import os
+import signal
 
 from celery import Celery
+from celery.signals import beat_embedded_init
+
+from coinos.embedded import end_with_parent
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coinos.settings")
 
@@ -20,6 +24,12 @@ app.conf.task_routes = {
     "invoices.tasks.watch_lightning": {"queue": "watch"},
     "invoices.tasks.deliver_webhooks": {"queue": "webhooks"},
 }
+
+
+@beat_embedded_init.connect
+def end_with_the_worker(**_: object) -> None:
+    """The beat inside a worker is a fork of it; nothing of `manage.py up` outlives the worker."""
+    end_with_parent(signal.SIGKILL, parent=os.getppid())()
 
 
 def every(seconds: float, task: str) -> dict[str, object]:

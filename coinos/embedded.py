@@ -99,7 +99,7 @@ def parse_postgres_url(url: str) -> dict[str, Any]:
 # --- Processes -----------------------------------------------------------------------------
 
 
-def end_with_parent(stop_signal: int) -> Callable[[], None]:
+def end_with_parent(stop_signal: int, parent: int | None = None) -> Callable[[], None]:
     """For Popen(preexec_fn=…): the kernel sends the child this signal when its parent is gone.
 
     Covers a parent that was killed with SIGKILL. Linux only; elsewhere it does nothing.
@@ -107,9 +107,12 @@ def end_with_parent(stop_signal: int) -> Callable[[], None]:
     """
     if not sys.platform.startswith("linux"):
         return lambda: None
-    libc, parent, pr_set_pdeathsig = ctypes.CDLL(None), os.getpid(), 1
+    libc, pr_set_pdeathsig = ctypes.CDLL(None), 1
+    parent = parent or os.getpid()
 
     def ask_the_kernel() -> None:
+        if stop_signal != signal.SIGKILL:  # a shell's background job may ignore the others
+            signal.signal(stop_signal, signal.SIG_DFL)
         libc.prctl(pr_set_pdeathsig, stop_signal)
         if os.getppid() != parent:
             os._exit(1)

@@ -17,6 +17,8 @@ from coinos.models import Heartbeat
 
 logger = logging.getLogger(__name__)
 
+STARTED_AT = timezone.now()
+
 
 def periodic(job: str, *, silence_max_s: int) -> Callable[[Callable[[], Any]], Callable[[], None]]:
     """Decorate the body of a periodic task: success and failure are recorded, and a failure never
@@ -67,8 +69,8 @@ class Health:
 
 
 def health() -> Health:
-    """Whether the database answers and no periodic job is overdue. Jobs that have never run yet
-    do not count: a server that has just started is ready."""
+    """Whether the database answers and no periodic job is overdue. A server that has just started
+    is ready: neither jobs that have never run count, nor the silence before this process began."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
     now = timezone.now()
@@ -76,7 +78,8 @@ def health() -> Health:
     overdue = [
         beat
         for beat in beats
-        if beat.succeeded_at and (now - beat.succeeded_at).total_seconds() > beat.silence_max_s
+        if beat.succeeded_at
+        and (now - max(beat.succeeded_at, STARTED_AT)).total_seconds() > beat.silence_max_s
     ]
     failing = [beat for beat in beats if beat.failures]
     last_success = min((b.succeeded_at for b in beats if b.succeeded_at), default=now)

@@ -171,9 +171,18 @@ QUIET = {
 
 
 def start_python(
-    name: str, argv: Sequence[str], *, cwd: Path, env: dict[str, str], say: Callable[[str], None]
+    name: str,
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: dict[str, str],
+    say: Callable[[str], None],
+    orphaned_signal: int = signal.SIGTERM,
 ) -> "subprocess.Popen[bytes]":
-    """Start `python <argv>`; its lines are said with its name in front."""
+    """Start `python <argv>`; its lines are said with its name in front.
+
+    It gets `orphaned_signal` when this process is killed.
+    """
     process = subprocess.Popen(
         [sys.executable, *argv],
         cwd=cwd,
@@ -182,7 +191,7 @@ def start_python(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         process_group=0,
-        preexec_fn=end_with_parent(signal.SIGTERM),
+        preexec_fn=end_with_parent(orphaned_signal),
     )
 
     def pass_on() -> None:

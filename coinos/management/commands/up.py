@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,8 @@ class Command(BaseCommand):
                 *("--queues", queue, "--hostname", f"{name}@{socket.gethostname()}"),
                 *("--pool", "threads", "--concurrency", str(concurrency), "--loglevel", "WARNING"),
                 *("--without-gossip", "--without-mingle", "--without-heartbeat", *more),
+                # Not a warm shutdown: that would wait for the Redis that has gone as well.
+                orphaned_signal=signal.SIGKILL,
             )
 
         schedule = str(settings.DATA_DIR / "beat-schedule")
@@ -139,11 +141,25 @@ class Command(BaseCommand):
             worker("webhooks", "webhooks", settings.WEBHOOK_THREADS),
         ]
 
-    def python(self, name: str, *argv: str, is_ready: Any = lambda: True, **env: str) -> Child:
+    def python(
+        self,
+        name: str,
+        *argv: str,
+        is_ready: Callable[[], bool] = lambda: True,
+        orphaned_signal: int = signal.SIGTERM,
+        **env: str,
+    ) -> Child:
         env["COINOS_DATA_DIR"] = str(settings.DATA_DIR)
 
         def start() -> Any:
-            return start_python(name, argv, cwd=settings.BASE_DIR, env=env, say=self.say)
+            return start_python(
+                name,
+                argv,
+                cwd=settings.BASE_DIR,
+                env=env,
+                say=self.say,
+                orphaned_signal=orphaned_signal,
+            )
 
         return Child(name, start, is_ready)
 
