@@ -149,6 +149,7 @@ def public_profile(user: User) -> dict[str, Any]:
         "prompt": user.prompt,
         **({"memoPrompt": True} if user.memo_prompt else {}),
         **({"hidepay": True} if user.hidepay else {}),
+        "migrated": True,
         **nostr_names(user),
     }
 

@@ -58,6 +58,7 @@ class PublicProfile(Answer):
     prompt = BooleanField()
     memoPrompt = optional(BooleanField)
     hidepay = optional(BooleanField)
+    migrated = BooleanField()
     pubkey = optional(CharField, help_text="Nostr public key, hex")
     npub = optional(CharField)
 

@@ -59,6 +59,7 @@ def test_a_user_is_found_under_every_name(
         "display": "Dave",
         "currency": "USD",
         "prompt": True,
+        "migrated": True,
         "pubkey": PUBKEY,
         "npub": nostr.npub(PUBKEY),
     }
