@@ -22,7 +22,7 @@ import psycopg
 from django.db import DatabaseError, OperationalError, connection, transaction
 
 from accounts.errors import HoldExceeded, InsufficientFunds
-from accounts.models import LedgerAccount, User
+from accounts.models import LedgerAccount, Transfer, User
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,6 +115,24 @@ def reverse_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Ca
         f"onchain:{outpoint}",
         cause.kind,
         cause.id,
+    )
+
+
+def repay_shortfall(*, user_id: UUID, outpoint: str, cause: Cause) -> bool:
+    """Give back to `bad_debt` what it bore when this credit was reversed. In the transaction that
+    credits the same coins again: they came after all, and the user had spent them already."""
+    shortfall = Transfer.objects.filter(
+        kind="reverse.onchain.shortfall", external_id=f"onchain:{outpoint}"
+    ).first()
+    if shortfall is None:
+        return False
+    return _post(
+        account_of(user_id),
+        House.BAD_DEBT,
+        shortfall.amount_msat,
+        "repay.shortfall",
+        f"onchain:{outpoint}",
+        cause,
     )
 
 

@@ -200,6 +200,12 @@ def _credit(deposit: Deposit, transaction: WalletTransaction) -> None:
         amount_msat=deposit.amount_sat * MSAT_PER_SAT,
         cause=ledger.Cause("deposit", str(deposit.id)),
     )
+    if deposit.sequence:  # the house bore what had been spent while the coins were gone
+        ledger.repay_shortfall(
+            user_id=invoice.user_id,
+            outpoint=deposit.credit_id(deposit.sequence - 1),
+            cause=ledger.Cause("deposit", str(deposit.id)),
+        )
     deposit.state = Deposit.State.CREDITED
     deposit.sequence += 1
     deposit.confirmations = transaction.confirmations

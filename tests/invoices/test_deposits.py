@@ -243,6 +243,11 @@ def test_m26_a_spent_deposit_that_is_undone_costs_the_house_and_freezes_the_acco
     assert AuditEvent.objects.filter(user=alice, action="account.frozen").exists()
     assert api.get("/me").status_code == 200
 
+    chain.mine()
+    services.scan_bitcoin()
+    assert available_sat(alice) == 20_000  # what she had not spent, not the whole deposit again
+    assert ledger.house_balance_msat(ledger.House.BAD_DEBT) == 0
+
 
 def test_a_reversed_deposit_whose_coins_are_spent_elsewhere_has_failed(
     chain: Control, alice: User
