@@ -136,7 +136,7 @@ class Supervisor:
             child.process = child.start()
             child.started_at, child.restart_at = now, None
 
-    def stop(self, *, grace_seconds: Sequence[float] = (4, 1.5, 3)) -> None:
+    def stop(self, *, grace_seconds: Sequence[float] = (5, 1.5, 3)) -> None:
         """Stop the stages, last first; what has not gone after its grace is killed.
 
         Killing is safe for every child: PostgreSQL recovers, and the rows are the queue.
