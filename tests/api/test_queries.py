@@ -1,0 +1,99 @@
+"""What a request does not need, it does not do: how many queries each endpoint makes.
+
+A number that rises is a decision, not an accident; one that falls is good news: lower it here.
+Savepoints are counted, since they are round trips too; the test's own transaction makes a
+transaction of the server's one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts import statement
+from accounts.models import User
+from coinos import rates
+from coinos.models import Rate
+from tests.cast import Api, api_of, fund
+
+Ask = Callable[[Api], Any]
+
+
+@pytest.fixture
+def api(alice: User, bob: User, redis: Any) -> Iterator[Api]:
+    """Alice, with some money, some history, and rates that this process knows already."""
+    Rate.objects.create(minute=timezone.now(), rates={"USD": "100000.00", "CAD": "137000.00"})
+    rates.forget()
+    rates.rates()
+    fund(alice, 10_000)
+    history(alice, bob, 3)
+    api_of(alice).post("/app", {"name": "shop"})
+    yield api_of(alice)
+    rates.forget()
+
+
+def history(user: User, other: User, lines: int) -> None:
+    for number in range(lines):
+        statement.record(
+            user=user,
+            type="internal",
+            status="settled",
+            amount_sat=number + 1,
+            hash="x",
+            currency="USD",
+            rate=None,
+            counterparty=other,
+        )
+
+
+def count(ask: Callable[[], Any]) -> int:
+    rates.rates()  # a copy of a few seconds, renewed outside what is counted
+    with CaptureQueriesContext(connection) as queries:
+        assert ask().status_code == 200
+    return len(queries)
+
+
+@pytest.mark.parametrize(
+    ("ask", "queries"),
+    [
+        (lambda api: api.get("/me"), 2),  # session with user, balance
+        (lambda api: api.get("/ro"), 2),
+        (lambda api: api.get("/contacts"), 2),
+        (lambda api: api.get("/apps"), 2),
+        (lambda api: api.get("/payments"), 3),  # session, lines, daily totals
+        (lambda api: api.get("/payments?limit=1&offset=1"), 3),
+        (lambda api: api.get("/invoices"), 2),
+        (lambda api: api.post("/user", {"display": "A"}), 4),  # session, savepoint, update
+        (lambda api: api.post("/logout"), 2),
+        (lambda api: Api().get("/users/alice"), 1),
+        (lambda api: Api().get("/rates"), 0),
+        (lambda api: Api().get("/health"), 2),
+        (lambda api: Api().get("/schema"), 0),
+    ],
+    ids=str,
+)
+def test_a_read_asks_once_for_each_thing(api: Api, ask: Ask, queries: int) -> None:
+    api.get("/ro")  # makes the read-only session, once
+    assert count(lambda: ask(api)) == queries
+
+
+def test_a_payment_between_users_is_a_few_round_trips(api: Api) -> None:
+    body = {"username": "bob", "amount": 1}
+    api.post("/send", body)
+    assert count(lambda: api.post("/send", body)) <= 7
+
+
+@pytest.mark.parametrize("path", ["/payments", "/contacts", "/apps"])
+def test_a_longer_history_makes_no_more_queries(
+    api: Api, alice: User, charlie: User, path: str
+) -> None:
+    before = count(lambda: api.get(path))
+    history(alice, charlie, 20)
+    for number in range(5):
+        api.post("/app", {"name": f"app {number}"})
+    assert count(lambda: api.get(path)) == before
