@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.contrib.auth.hashers import check_password, make_password
@@ -24,6 +26,7 @@ from accounts.errors import (
 )
 from accounts.models import ApiKey, AuditEvent, LedgerAccount, Session, User
 from coinos import nostr, rates
+from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError, Forbidden, InvalidRequest
 
 LOGIN_FAILURES, LOGIN_WINDOW_S = 20, 600
@@ -32,6 +35,14 @@ PASSWORD_MIN_BYTES, PASSWORD_MAX_BYTES = 6, 1024
 
 # One argon2 hash takes 100 MiB: two at a time, or ten logins would take a gigabyte.
 _hashing = threading.BoundedSemaphore(2)
+
+
+@contextmanager
+def _turn_to_hash() -> Iterator[None]:
+    """Wait for one of the two places, without a database connection: the queue can be long."""
+    let_go_of_connection()
+    with _hashing:
+        yield
 
 
 # --- Registration and sign-in --------------------------------------------------------------------
@@ -88,7 +99,7 @@ def authenticate(*, username: str, password: str, address: str) -> User:
 
 
 def _verify(password: str, user: User | None) -> bool:
-    with _hashing:
+    with _turn_to_hash():
         if user is None:
             make_password(password)  # as long as checking one
             return False
@@ -96,7 +107,7 @@ def _verify(password: str, user: User | None) -> bool:
 
 
 def _hash(password: str) -> str:
-    with _hashing:
+    with _turn_to_hash():
         return make_password(password)
 
 
@@ -207,7 +218,7 @@ def require_pin(user: User, pin: object) -> None:
         raise InvalidPin(field="/pin")
     key = f"pin:{user.id}"
     count_or_refuse(key, limit=PIN_FAILURES, window_s=PIN_WINDOW_S)
-    with _hashing:
+    with _turn_to_hash():
         right = check_password(pin, user.pin_hash)
     if not right:
         raise InvalidPin(field="/pin")
