@@ -3,6 +3,9 @@
 PostgreSQL, Redis, simnet, the web server and the workers are started just as `up` starts them,
 on a data dir of their own. The runner is a Django process on the same database, so that it can
 read the rows and ask the oracle.
+
+With DATABASE_URL and REDIS_URL those servers are used instead, an empty database that may be
+thrown away. They are not stopped, and no guards are taken off there.
 """
 
 from __future__ import annotations
@@ -137,21 +140,32 @@ class Stage:
         self._stopping = False
         self.zygote: Zygote | None = None
 
+    @property
+    def has_naive_world(self) -> bool:
+        """A database without guards is made only on a server of our own."""
+        return "PostgreSQL" in self.children
+
     def _write_log(self, line: str) -> None:
         self.log.write(f"{time.strftime('%H:%M:%S')} {line}\n")
 
     def start(self) -> None:
         """Servers, tables, a copy of the database without guards, simnet, the zygote."""
+        from django.conf import settings
+
         from coinos import embedded
 
-        embedded.prepare_postgres(self.data_dir)
-        self._start(self.up.postgres(), self.up.redis())
-        embedded.prepare_roles(self.data_dir)
-        # As `up` does: a command that ends does not stop a database that others use.
-        self._users = embedded.share_postgres(self.data_dir)
-        fcntl.flock(self._users, fcntl.LOCK_SH)
+        if settings.REDIS_IS_EMBEDDED:
+            self._start(self.up.redis())
+        if settings.DATABASE_IS_EMBEDDED:
+            embedded.prepare_postgres(self.data_dir)
+            self._start(self.up.postgres())
+            embedded.prepare_roles(self.data_dir)
+            # As `up` does: a command that ends does not stop a database that others use.
+            self._users = embedded.share_postgres(self.data_dir)
+            fcntl.flock(self._users, fcntl.LOCK_SH)
         self._run("manage.py", "migrate", "--verbosity", "0", DATABASE_ROLE="owner")
-        make_naive_database(self.data_dir)
+        if settings.DATABASE_IS_EMBEDDED:
+            make_naive_database(self.data_dir)
         simnet = self.up.python(
             *("simnet", "manage.py", "simnet", "run", "--block-interval", "0"),
             is_ready=self._simnet_answers,
@@ -200,7 +214,8 @@ class Stage:
                 self._supervised -= {child.name for child in children}
             for child in children:
                 child.signal_group(signal.SIGKILL)
-                child.process.wait()
+                if child.process:
+                    child.process.wait()
 
     def _supervise(self) -> None:
         """Start again what died. One thread for all: its children end when it does."""

@@ -191,9 +191,9 @@ def _receipts_are_credited_once(truth: dict[str, Any]) -> Iterator[str]:
         if amount != received:
             yield f"I5: {payment_hash} was credited with {amount} msat, {received} arrived"
     ours = LightningRequest.objects.exclude(payment_hash=None)
-    for payment_hash in ours.values_list("payment_hash", flat=True):
-        if payment_hash in truth["received"] and payment_hash not in credited:
-            yield f"I5: {payment_hash} was paid to us and never credited"
+    paid = set(ours.values_list("payment_hash", flat=True)) & set(truth["received"])
+    for missing in paid - set(credited):
+        yield f"I5: {missing} was paid to us and never credited"
 
 
 # --- The chain -----------------------------------------------------------------------------------

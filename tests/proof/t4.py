@@ -81,7 +81,7 @@ def faults() -> list[dict[str, Any]]:
 
 
 def run(stage: Stage) -> None:
-    caught = _the_naive_service_refunds(stage)
+    caught = _the_naive_service_refunds(stage) if stage.has_naive_world else 0
     rng = random_for("T4")
     cast = people("chaos", 20, BALANCE_SAT)
     with stage.serving():

@@ -116,16 +116,16 @@ def run(stage: Stage) -> None:
         at_random = KilledAtRandom(stage, shop.url)
         at_random.run()
         broken = oracle.check(stage.control) + _webhooks_heard(shop.heard)
-    missed = [str(cell) for cell in matrix.not_reached]
+    missed = f"; NOT REACHED: {', '.join(map(str, matrix.not_reached))}" * bool(matrix.not_reached)
     never = set(FAILPOINTS) - {cell.failpoint for cell in matrix.reached}
     if FULL and never:
         broken.append(f"no process ever passed {', '.join(sorted(never))}")
     table.record(
         test="T5",
-        tried=f"{len(matrix.reached)} deaths at failpoints, {at_random.kills} at random under load",
+        tried=f"{len(matrix.reached)} deaths at failpoints, {at_random.kills} at random under load"
+        + missed,
         found=len(broken),
         seed=SEED,
-        not_reached=missed,
         kills=matrix.kills + at_random.kills,
         failpoints_reached=len({cell.failpoint for cell in matrix.reached}),
         failpoints_in_the_code=len(FAILPOINTS),
@@ -170,7 +170,8 @@ class Matrix:
             first = [cell for cell in of_process if cell.action != "reorg"]
             for cell in first:
                 self._die(cell)
-            self._recover()
+            if first:
+                self._recover()
             for cell in of_process:
                 if cell.action == "reorg":
                     self._die(cell)
@@ -339,7 +340,7 @@ class Matrix:
         from coinos import bell
 
         worker = self._fork("worker")
-        ring = _now_and_then(lambda: [bell.ring(task) for task in BELLS], seconds=1)
+        ring = _now_and_then(lambda: [*map(bell.ring, BELLS)], seconds=1)
         self.recovery_s.append(come_to_rest(self.stage.control, ring=ring))
         self.recoveries += 1
         worker.kill()

@@ -28,20 +28,11 @@ class Row:
     found: int
     seed: int
     counts: dict[str, float]
-    not_reached: list[str]
 
 
-def record(
-    *,
-    test: str,
-    tried: str,
-    found: int,
-    seed: int,
-    not_reached: list[str] | None = None,
-    **counts: float,
-) -> Row:
+def record(*, test: str, tried: str, found: int, seed: int, **counts: float) -> Row:
     """Add a row. `tried` is a short text with its number in it ("6,400 spends of one balance")."""
-    row = Row(test, tried, found, seed, counts, not_reached or [])
+    row = Row(test, tried, found, seed, counts)
     path = os.environ.get("PROOF_TABLE")
     if path:
         with open(path, "a") as file:
@@ -63,8 +54,6 @@ def render(rows: list[Row]) -> str:
     for row in sorted(rows, key=lambda row: row.test):
         counts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in row.counts.items())
         text = f"{row.tried}: {counts}" if counts else row.tried
-        if row.not_reached:
-            text += f"; NOT REACHED: {', '.join(row.not_reached)}"
         head, *rest = textwrap.wrap(text, WIDTH - 13) or [""]
         lines += [f"{row.test:5} {row.found:5}  {head}", *(f"{'':13}{line}" for line in rest)]
     return "\n".join(lines)
