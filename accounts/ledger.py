@@ -64,6 +64,13 @@ def open_account(user: User) -> int:
     return int(_call("ledger_open", user.id))
 
 
+@dataclass(frozen=True)
+class AccountOf:
+    """The ledger account of a user, looked up by the statement that moves its money."""
+
+    user_id: UUID
+
+
 def account_of(user_id: UUID) -> int:
     """The id of the user's ledger account, which every user has since registration."""
     return LedgerAccount.objects.values_list("id", flat=True).get(user_id=user_id)
@@ -84,7 +91,7 @@ def receive_lightning(
     credited, None when this payment hash was credited before."""
     return _receive(
         House.LIGHTNING,
-        account_of(user_id),
+        AccountOf(user_id),
         amount_msat,
         "receive.lightning",
         f"lightning:{payment_hash}",
@@ -96,7 +103,7 @@ def receive_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Ca
     """Credit a confirmed deposit. `outpoint` is `txid:vout`, with `:n` for the n-th time that it
     confirmed after a reorg took it back."""
     external_id = f"onchain:{outpoint}"
-    account = account_of(user_id)
+    account = AccountOf(user_id)
     return (
         _receive(House.ONCHAIN, account, amount_msat, "receive.onchain", external_id, cause)
         is not None
@@ -108,7 +115,7 @@ def reverse_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Ca
     rest; returns that shortfall in msat, None when this credit was reversed before."""
     return _call(
         "ledger_reverse",
-        account_of(user_id),
+        AccountOf(user_id),
         House.ONCHAIN,
         amount_msat,
         "reverse.onchain",
@@ -153,14 +160,9 @@ def move_internal(
     cause: Cause,
 ) -> bool:
     """Move money between two users: one row, so what one pays is what the other gets."""
-    accounts = dict(
-        LedgerAccount.objects.filter(user_id__in=[from_user_id, to_user_id]).values_list(
-            "user_id", "id"
-        )
-    )
     return _post(
-        accounts[from_user_id],
-        accounts[to_user_id],
+        AccountOf(from_user_id),
+        AccountOf(to_user_id),
         amount_msat,
         "internal",
         external_id,
@@ -176,7 +178,7 @@ def hold_for_payment(*, user_id: UUID, through: House, amount_msat: int, payment
     return int(
         _call(
             "ledger_hold",
-            account_of(user_id),
+            AccountOf(user_id),
             through,
             amount_msat,
             "send.hold",
@@ -218,7 +220,7 @@ def return_withdrawal(*, user_id: UUID, amount_msat: int, payment_id: UUID) -> b
     """Credit back a settled withdrawal whose inputs a foreign transaction spent for good."""
     return _post(
         House.ONCHAIN,
-        account_of(user_id),
+        AccountOf(user_id),
         amount_msat,
         "send.return",
         f"send:{payment_id}",
@@ -233,7 +235,7 @@ def fund_from_equity(*, user_id: UUID, amount_msat: int, external_id: str, reaso
     """Give a user money of the operator's: a correction, or a start balance on simnet."""
     return _post(
         House.EQUITY,
-        account_of(user_id),
+        AccountOf(user_id),
         amount_msat,
         "operator.credit",
         external_id,
@@ -331,7 +333,12 @@ def atomic(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _post(
-    debit: int, credit: int, amount_msat: int, kind: str, external_id: str, cause: Cause
+    debit: House | AccountOf,
+    credit: House | AccountOf,
+    amount_msat: int,
+    kind: str,
+    external_id: str,
+    cause: Cause,
 ) -> bool:
     row = _call(
         "ledger_post",
@@ -348,7 +355,7 @@ def _post(
 
 def _receive(
     source: House,
-    account: int,
+    account: AccountOf,
     amount_msat: int,
     kind: str,
     external_id: str,
@@ -370,11 +377,18 @@ def _call(function: str, *args: Any) -> Any:
     """Run one SQL function of the ledger inside the caller's transaction."""
     if not connection.in_atomic_block:
         raise RuntimeError("the ledger moves money only inside a transaction")
-    arguments = [int(argument) if isinstance(argument, IntEnum) else argument for argument in args]
-    placeholders = ", ".join(["%s"] * len(arguments))
+    arguments: list[Any] = []
+    placeholders: list[str] = []
+    for argument in args:
+        if isinstance(argument, AccountOf):
+            arguments.append(argument.user_id)
+            placeholders.append("(SELECT id FROM ledger_account WHERE user_id = %s)")
+        else:
+            arguments.append(int(argument) if isinstance(argument, IntEnum) else argument)
+            placeholders.append("%s")
     try:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {function}({placeholders})", arguments)
+            cursor.execute(f"SELECT {function}({', '.join(placeholders)})", arguments)
             return cursor.fetchone()[0]
     except DatabaseError as error:
         cause = error.__cause__

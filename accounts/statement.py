@@ -15,7 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts import live
-from accounts.models import Activity, Contact, Event, User
+from accounts.models import Activity, Event, User
 from coinos.money import sat_to_fiat
 
 MEMO_MAX_CHARACTERS = 5000
@@ -63,13 +63,8 @@ def record(
         settled_at=now if status == Activity.Status.SETTLED else None,
         **({"id": id} if id else {}),
     )
-    activity.save(force_insert=True)
-    _add_to_day(activity, sign=1)
-    if counterparty:
-        Contact.objects.update_or_create(
-            user=user, contact=counterparty, defaults={"last_paid": now}
-        )
-    announce(activity)
+    _insert(activity)
+    live.ring_after_commit(user_id=user.id, invoice_id=invoice_id)
     return activity
 
 
@@ -96,12 +91,37 @@ def announce(activity: Activity) -> Event:
     """Note in the statement's transaction that this line is new or has changed."""
     event = Event.objects.create(
         user_id=activity.user_id,
-        kind=f"payment.{activity.status}",
+        kind=_kind(activity),
         activity=activity,
         invoice_id=activity.invoice_id,
     )
     live.ring_after_commit(user_id=activity.user_id, invoice_id=activity.invoice_id)
     return event
+
+
+def _insert(activity: Activity) -> None:
+    """Write the line, its day, its contact and its event in one round trip: other payments of
+    the same accounts wait meanwhile."""
+    with connection.cursor() as cursor:
+        values = [
+            field.get_db_prep_save(getattr(activity, field.attname), connection)
+            for field in _LINE_FIELDS
+        ]
+        parts = [f"line AS ({_INSERT_LINE})"]
+        if activity.status != Activity.Status.FAILED:
+            parts.append(f"day AS ({_ADD_TO_DAY})")
+            values += _day_values(activity, sign=1)
+        if activity.counterparty_id:
+            parts.append(f"contact AS ({_INSERT_CONTACT})")
+            values += [activity.user_id, activity.counterparty_id, activity.created]
+        values += [activity.user_id, _kind(activity), activity.id, activity.invoice_id]
+        cursor.execute(f"WITH {', '.join(parts)} {_INSERT_EVENT}", values)
+    activity._state.adding = False
+
+
+def _kind(activity: Activity) -> str:
+    """Of the event that says that this line is new or has changed."""
+    return f"payment.{activity.status}"
 
 
 def clean_memo(memo: str) -> str:
@@ -114,36 +134,60 @@ def _add_to_day(activity: Activity, *, sign: int) -> None:
     """Count the line on its day, or take it off again; failed lines are not counted."""
     if activity.status == Activity.Status.FAILED:
         return
+    with connection.cursor() as cursor:
+        cursor.execute(_ADD_TO_DAY, _day_values(activity, sign))
+
+
+def _day_values(activity: Activity, sign: int) -> list[Any]:
+    """The parameters of `_ADD_TO_DAY`."""
     tip_sat = activity.tip_sat or 0
     fees_sat = (activity.fee_sat or 0) + (activity.platform_fee_sat or 0)
     fiat = fiat_tips = Decimal(0)
     if activity.rate:
         fiat = sat_to_fiat(activity.amount_sat, activity.rate)
         fiat_tips = sat_to_fiat(tip_sat, activity.rate)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO accounts_dailytotal AS total
-                (user_id, day, incoming, currency, count, sats, tips_sat, fees_sat, fiat, fiat_tips)
-            VALUES (%s, (%s AT TIME ZONE 'UTC')::date, %s, %s, %s, %s, %s, %s, %s, %s)
-            ON CONFLICT (user_id, day, incoming, currency) DO UPDATE SET
-                count = total.count + excluded.count,
-                sats = total.sats + excluded.sats,
-                tips_sat = total.tips_sat + excluded.tips_sat,
-                fees_sat = total.fees_sat + excluded.fees_sat,
-                fiat = total.fiat + excluded.fiat,
-                fiat_tips = total.fiat_tips + excluded.fiat_tips
-            """,
-            [
-                activity.user_id,
-                activity.created,
-                activity.is_incoming,
-                activity.currency,
-                sign,
-                sign * activity.amount_sat,
-                sign * tip_sat,
-                sign * fees_sat,
-                sign * fiat,
-                sign * fiat_tips,
-            ],
-        )
+    return [
+        activity.user_id,
+        activity.created,
+        activity.is_incoming,
+        activity.currency,
+        sign,
+        sign * activity.amount_sat,
+        sign * tip_sat,
+        sign * fees_sat,
+        sign * fiat,
+        sign * fiat_tips,
+    ]
+
+
+# --- SQL -----------------------------------------------------------------------------------------
+
+_LINE_FIELDS = Activity._meta.concrete_fields
+
+_INSERT_LINE = f"""
+    INSERT INTO accounts_activity ({", ".join(str(field.column) for field in _LINE_FIELDS)})
+    VALUES ({", ".join(["%s"] * len(_LINE_FIELDS))})
+"""  # noqa: S608 – our own names
+
+_ADD_TO_DAY = """
+    INSERT INTO accounts_dailytotal AS total
+        (user_id, day, incoming, currency, count, sats, tips_sat, fees_sat, fiat, fiat_tips)
+    VALUES (%s, (%s AT TIME ZONE 'UTC')::date, %s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (user_id, day, incoming, currency) DO UPDATE SET
+        count = total.count + excluded.count,
+        sats = total.sats + excluded.sats,
+        tips_sat = total.tips_sat + excluded.tips_sat,
+        fees_sat = total.fees_sat + excluded.fees_sat,
+        fiat = total.fiat + excluded.fiat,
+        fiat_tips = total.fiat_tips + excluded.fiat_tips
+"""
+
+_INSERT_CONTACT = """
+    INSERT INTO accounts_contact (user_id, contact_id, pinned, trusted, last_paid)
+    VALUES (%s, %s, false, false, %s)
+    ON CONFLICT (user_id, contact_id) DO UPDATE SET last_paid = excluded.last_paid
+"""
+
+_INSERT_EVENT = """
+    INSERT INTO accounts_event (user_id, kind, activity_id, invoice_id) VALUES (%s, %s, %s, %s)
+"""
