@@ -134,7 +134,7 @@ def repay_shortfall(*, user_id: UUID, outpoint: str, cause: Cause) -> bool:
     if shortfall is None:
         return False
     return _post(
-        account_of(user_id),
+        AccountOf(user_id),
         House.BAD_DEBT,
         shortfall.amount_msat,
         "repay.shortfall",
