@@ -7,6 +7,7 @@ there or neither is. Refusals before that leave no row, and the caller may corre
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
 
-import orjson
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
 
@@ -49,8 +49,8 @@ def name_of(header: str | None, *, path: str, body: dict[str, object]) -> Named 
     if not _PRINTABLE.fullmatch(key):
         raise InvalidRequest("Idempotency-Key must have 1 to 255 printable characters")
     without_pin = {name: value for name, value in body.items() if name != "pin"}
-    content = orjson.dumps([path, without_pin], default=str, option=orjson.OPT_SORT_KEYS)
-    return Named(key, hashlib.sha256(content).hexdigest())
+    content = json.dumps([path, without_pin], default=str, sort_keys=True)
+    return Named(key, hashlib.sha256(content.encode()).hexdigest())
 
 
 def replay(user: User, named: Named | None) -> Activity | None:

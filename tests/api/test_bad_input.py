@@ -162,6 +162,22 @@ def test_an_amount_is_a_whole_number_of_sats_and_nothing_else(
     assert Transfer.objects.exclude(kind="operator.credit").count() == 0
 
 
+def test_members_that_nobody_reads_do_no_harm_beside_an_idempotency_key(alice_token: str) -> None:
+    """They are part of the fingerprint, whatever they are."""
+    strange = f'[1.5, 1e400, {10**30}, {{"a": null}}]'
+    body = f'{{"username": "bob", "amount": 1, "more": {strange}}}'
+    for _ in range(2):
+        answer = Client(raise_request_exception=False).post(
+            "/api/send",
+            body,
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {alice_token}", "Idempotency-Key": "one"},
+        )
+        assert (answer.status_code, answer.json()["amount"]) == (200, -1)
+    assert answer.headers["Idempotent-Replayed"] == "true"
+    assert Activity.objects.filter(amount_sat=-1).count() == 1
+
+
 def test_digits_in_a_string_are_an_amount(alice_token: str) -> None:
     endpoint = next(endpoint for endpoint in POSTS if endpoint.path == "/send")
     answer = post(endpoint, {"username": "bob", "amount": "1000"}, alice_token)
