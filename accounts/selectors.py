@@ -7,11 +7,12 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
 
 from accounts import names
-from accounts.models import Activity, Contact, DailyTotal, User
+from accounts.models import Activity, Contact, User
 from coinos import nostr
 from coinos.errors import NotFound
 from coinos.money import sat_to_fiat
@@ -173,28 +174,22 @@ def _sum_days(
     after_last_day: date | None,
     incoming: bool | None,
 ) -> TotalsByCurrency:
-    days = DailyTotal.objects.filter(user=user)
-    if first_day:
-        days = days.filter(day__gte=first_day)
-    if after_last_day:
-        days = days.filter(day__lt=after_last_day)
-    if incoming is not None:
-        days = days.filter(incoming=incoming)
-    rows = days.values("incoming", "currency").annotate(
-        n=Sum("count"),
-        s=Sum("sats"),
-        t=Sum("tips_sat"),
-        f=Sum("fees_sat"),
-        fi=Sum("fiat"),
-        ft=Sum("fiat_tips"),
-    )
-    return {
-        (row["incoming"], row["currency"]): Totals(
-            row["n"], row["s"], row["t"], row["f"], row["fi"], row["ft"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT incoming, currency, sum(count)::bigint, sum(sats)::bigint,
+                sum(tips_sat)::bigint, sum(fees_sat)::bigint, sum(fiat), sum(fiat_tips)
+            FROM accounts_dailytotal
+            WHERE user_id = %s
+                AND day >= coalesce(%s::date, '-infinity') AND day < coalesce(%s::date, 'infinity')
+                AND incoming = coalesce(%s, incoming)
+            GROUP BY incoming, currency HAVING sum(count) > 0
+            """,
+            [user.id, first_day, after_last_day, incoming],
         )
-        for row in rows
-        if row["n"]
-    }
+        return {
+            (incoming, currency): Totals(*sums) for incoming, currency, *sums in cursor.fetchall()
+        }
 
 
 def _sum_lines(lines: QuerySet[Activity]) -> TotalsByCurrency:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import coincurve
@@ -39,6 +40,7 @@ def is_pubkey(text: str) -> bool:
         return False
 
 
+@functools.lru_cache(maxsize=10_000)  # the same people stand in every list
 def npub(pubkey: str) -> str:
     """The public key, 32 bytes in hex, as people pass it around (NIP-19)."""
     return _encode("npub", pubkey)
