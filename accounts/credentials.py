@@ -11,10 +11,11 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenBackendError
@@ -24,6 +25,7 @@ from rest_framework_simplejwt.state import token_backend
 from accounts.errors import ReadOnlyToken
 from accounts.models import ApiKey, Session, User
 from coinos.errors import Forbidden, InvalidRequest, Unauthorized
+from coinos.joined import Joined
 
 API_KEY_PREFIX = "coinos_"
 TOKEN_TYPES = {Session.Kind.LOGIN: "access", Session.Kind.READ_ONLY: "ro"}
@@ -141,13 +143,32 @@ def credential_of(token: str) -> Credential:
 
 def live_session(session_id: UUID | str) -> Session | None:
     """The session with its user, when it is neither revoked nor over and the user is active."""
-    session = Session.objects.select_related("user").filter(id=session_id).first()
+    session = _session_with_user(session_id)
     if session is None or not session.is_live or not session.user.is_active:
         return None
     now = timezone.now()
     if now - session.last_used > timedelta(minutes=1):
         Session.objects.filter(id=session.id).update(last_used=now)
     return session
+
+
+def _session_with_user(session_id: UUID | str) -> Session | None:
+    """Runs with every request that is signed in."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SESSION_WITH_USER, [session_id])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    session, session.user = _SESSION_AND_USER.read(row)
+    return cast(Session, session)
+
+
+_SESSION_AND_USER = Joined(session=Session, owner=User)
+_SESSION_WITH_USER = f"""
+    SELECT {_SESSION_AND_USER.columns}
+    FROM accounts_session AS session JOIN accounts_user AS owner ON owner.id = session.user_id
+    WHERE session.id = %s
+"""  # noqa: S608 – our own names
 
 
 def revoke_session(user: User, session_id: UUID | str) -> None:
