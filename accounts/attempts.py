@@ -11,6 +11,7 @@ from datetime import timedelta
 from django.db import connection
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from accounts.models import Attempts
 from coinos.errors import RateLimited
@@ -39,7 +40,9 @@ def count_or_refuse(key: str, *, limit: int, window_s: int) -> None:
     if count > limit:
         wait_s = int((window_start + timedelta(seconds=window_s) - now).total_seconds()) + 1
         raise RateLimited(
-            f"Too many tries; wait {wait_s} seconds and try again", retry_after_s=wait_s
+            _("Too many tries; wait %(seconds)s seconds and try again"),
+            retry_after_s=wait_s,
+            values={"seconds": wait_s},
         )
 
 

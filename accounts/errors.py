@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop as _
+
 from coinos.errors import CoinosError, Forbidden, Unauthorized
 from coinos.money import msat_to_sat_ceil, msat_to_sat_floor
 
 
 class InvalidUsername(CoinosError):
     code = "invalid_username"
-    title = "Invalid username"
-    message = "Usernames can only have letters and numbers"
+    title = _("Invalid username")
+    message = _("Usernames can only have letters and numbers")
 
 
 class UsernameTaken(CoinosError):
     status = 409
     code = "username_taken"
-    title = "Username taken"
+    title = _("Username taken")
 
     def __init__(self, username: str) -> None:
-        super().__init__(f"Username {username} taken", field="/username")
+        super().__init__(
+            _("Username %(username)s taken"), field="/username", values={"username": username}
+        )
 
 
 class KeyInUse(CoinosError):
     status = 409
     code = "key_in_use"
-    title = "Key in use"
-    message = "Another account uses this key"
+    title = _("Key in use")
+    message = _("Another account uses this key")
 
 
 class InvalidCredentials(CoinosError):
@@ -33,44 +37,55 @@ class InvalidCredentials(CoinosError):
 
     status = 401
     code = "invalid_credentials"
-    title = "Login failed"
-    message = "Wrong username or password"
+    title = _("Login failed")
+    message = _("Wrong username or password")
 
 
 class ReadOnlyToken(Unauthorized):
     code = "read_only_token"
-    title = "Read-only token"
-    message = "This token may only read invoices and payments and create invoices"
+    title = _("Read-only token")
+    message = _("This token may only read invoices and payments and create invoices")
 
 
 class InvalidPin(Forbidden):
     code = "invalid_pin"
-    title = "Invalid pin"
-    message = "Invalid pin"
+    title = _("Invalid pin")
+    message = _("Invalid pin")
 
 
 class AccountFrozen(Forbidden):
     code = "account_frozen"
-    title = "Account frozen"
-    message = "This account is frozen and cannot spend. Contact the operator"
+    title = _("Account frozen")
+    message = _("This account is frozen and cannot spend. Contact the operator")
 
 
 class BudgetExceeded(Forbidden):
     code = "budget_exceeded"
-    title = "Budget exceeded"
-    message = "This API key has spent its budget for today"
+    title = _("Budget exceeded")
+    message = _("This API key has spent its budget for today")
 
 
 class InsufficientFunds(CoinosError):
-    """Raised when an account cannot cover a debit or hold; both amounts in sats."""
+    """Raised when an account cannot cover a debit or hold; all amounts in sats.
+
+    `most_sat` is what could be sent, where fees come on top."""
 
     code = "insufficient_funds"
-    title = "Insufficient funds"
+    title = _("Insufficient funds")
 
-    def __init__(self, available_sat: int, needed_sat: int, hint: str = "") -> None:
+    message = _("Insufficient funds ⚡️%(available)s / %(needed)s")
+    WITH_FEES = _(
+        "Insufficient funds ⚡️%(available)s / %(needed)s"
+        " (fees included; at most %(most)s can be sent)"
+    )
+
+    def __init__(self, available_sat: int, needed_sat: int, most_sat: int | None = None) -> None:
         self.available_sat = available_sat
         self.needed_sat = needed_sat
-        super().__init__(f"Insufficient funds ⚡️{available_sat} / {needed_sat}{hint}")
+        super().__init__(
+            None if most_sat is None else self.WITH_FEES,
+            values={"available": available_sat, "needed": needed_sat, "most": most_sat},
+        )
 
     @classmethod
     def of_msat(cls, available_msat: int, needed_msat: int) -> InsufficientFunds:
@@ -79,8 +94,8 @@ class InsufficientFunds(CoinosError):
 
 class SelfPayment(CoinosError):
     code = "self_payment"
-    title = "Cannot send to self"
-    message = "Cannot send to self"
+    title = _("Cannot send to self")
+    message = _("Cannot send to self")
 
 
 class HoldExceeded(AssertionError):

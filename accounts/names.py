@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from django.utils.translation import gettext_noop as _
+
 from accounts.errors import InvalidUsername
 
 _PLAIN = re.compile(r"[a-z0-9]{2,24}", re.ASCII)
@@ -33,8 +35,10 @@ def check_new(username: str) -> str:
     name = username.lower().replace(" ", "")
     if not _PLAIN.fullmatch(name):
         if re.fullmatch(r"[a-z0-9]*", name, re.ASCII):
-            raise InvalidUsername("Usernames have 2 to 24 letters and numbers", field="/username")
+            raise InvalidUsername(
+                _("Usernames have 2 to 24 letters and numbers"), field="/username"
+            )
         raise InvalidUsername(field="/username")
     if name in RESERVED or "undefined" in name:
-        raise InvalidUsername("Invalid username", field="/username")
+        raise InvalidUsername(_("Invalid username"), field="/username")
     return name

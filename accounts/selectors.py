@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import Q, QuerySet, Sum, Value
 from django.db.models.functions import Coalesce
+from django.utils.translation import gettext_noop as _
 
 from accounts import names
 from accounts.models import Activity, Contact, User
@@ -19,7 +20,7 @@ from coinos.money import sat_to_fiat
 
 
 class UserNotFound(NotFound):
-    message = "User not found"
+    message = _("User not found")
 
 
 def user_by_name(username: str) -> User:

@@ -13,6 +13,7 @@ from django.contrib.auth.hashers import check_password, make_password
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from accounts import connections, ledger, names
 from accounts.attempts import count_or_refuse, forgive, take_back
@@ -114,8 +115,9 @@ def _hash(password: str) -> str:
 def _check_new_password(password: str, field: str = "/password") -> None:
     if not PASSWORD_MIN_BYTES <= len(password.encode()) <= PASSWORD_MAX_BYTES:
         raise InvalidRequest(
-            f"password must have {PASSWORD_MIN_BYTES} to {PASSWORD_MAX_BYTES} characters",
+            _("password must have %(least)s to %(most)s characters"),
             field=field,
+            values={"least": PASSWORD_MIN_BYTES, "most": PASSWORD_MAX_BYTES},
         )
 
 
@@ -166,7 +168,11 @@ def _check_currencies(field: str, value: str | list[str] | None) -> None:
     known = rates.known_currencies()
     for code in wanted:
         if code not in known:
-            raise InvalidRequest(f"no rate for the currency {code}", field=f"/{field}")
+            raise InvalidRequest(
+                _("no rate for the currency %(currency)s"),
+                field=f"/{field}",
+                values={"currency": code},
+            )
 
 
 def change_password(
@@ -183,7 +189,7 @@ def change_password(
     key = f"password:{user.id}"
     count_or_refuse(key, limit=LOGIN_FAILURES, window_s=LOGIN_WINDOW_S)
     if not _verify(current, user):
-        raise Forbidden("The current password is wrong", field="/current_password")
+        raise Forbidden(_("The current password is wrong"), field="/current_password")
     forgive(key)
     user.password = _hash(new)
     with transaction.atomic():
@@ -204,7 +210,7 @@ def set_pin(user: User, *, new: str, current: str | None, address: str | None = 
     elif re.fullmatch(r"[0-9]{6}", new, re.ASCII):
         user.pin_hash = _hash(new)
     else:
-        raise InvalidRequest("newpin must be six digits", field="/newpin")
+        raise InvalidRequest(_("newpin must be six digits"), field="/newpin")
     with transaction.atomic():
         user.save(update_fields=["pin_hash"])
         audit(user, "pin.removed" if new == "delete" else "pin.set", address=address)
@@ -265,8 +271,8 @@ def revoke_as_operator(door: Session | ApiKey, *, actor: str) -> None:
 class BalanceLeft(CoinosError):
     status = 409
     code = "balance_left"
-    title = "Balance left"
-    message = "Send all sats away before closing the account"
+    title = _("Balance left")
+    message = _("Send all sats away before closing the account")
 
 
 def close_account(user: User, *, password: str) -> None:
@@ -274,7 +280,7 @@ def close_account(user: User, *, password: str) -> None:
 
     Raises `BalanceLeft` while any sat is posted or held (A05)."""
     if not _verify(password, user):
-        raise InvalidCredentials("The password is wrong", field="/password")
+        raise InvalidCredentials(_("The password is wrong"), field="/password")
     with transaction.atomic():
         account = LedgerAccount.objects.get(user=user)
         if account.posted_msat or account.held_msat:

@@ -2,21 +2,29 @@
 
 Raised where the rule is, rendered once for the API (`coinos.api`) and once for the pages
 (`coinos.web`). Anything that is not a `CoinosError` is a bug of ours and becomes a bare 500.
+
+The API always speaks English. Sentences that pages show are marked here, as everywhere, with
+`gettext_noop`; `coinos.web.sentence` translates them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.utils.translation import gettext_noop as _
 
 
 class CoinosError(Exception):
     """Something the caller can understand and act on.
 
+    `message` is English; `values` fill its placeholders ("The invoice is for %(sats)s sats").
     `field` is a JSON pointer into the request body ("/invoice/amount"), when one field is at fault.
     """
 
     status = 400
     code = "invalid_request"
-    title = "Invalid request"
-    message = "The request cannot be understood"
+    title = _("Invalid request")
+    message = _("The request cannot be understood")
 
     def __init__(
         self,
@@ -24,8 +32,11 @@ class CoinosError(Exception):
         *,
         field: str | None = None,
         retry_after_s: int | None = None,
+        values: Mapping[str, object] | None = None,
     ) -> None:
-        self.message = message or self.message
+        self.template = message or self.message
+        self.values = values
+        self.message = self.template % values if values else self.template
         self.field = field
         self.retry_after_s = retry_after_s
         super().__init__(self.message)
@@ -33,8 +44,8 @@ class CoinosError(Exception):
 
 class InvalidJSON(CoinosError):
     code = "invalid_json"
-    title = "Invalid JSON"
-    message = "The body must be a JSON object"
+    title = _("Invalid JSON")
+    message = _("The body must be a JSON object")
 
 
 class InvalidRequest(CoinosError):
@@ -43,57 +54,57 @@ class InvalidRequest(CoinosError):
 
 class InvalidAmount(CoinosError):
     code = "invalid_amount"
-    title = "Invalid amount"
-    message = "amount must be a whole number of sats from 1 to 2100000000000000"
+    title = _("Invalid amount")
+    message = _("amount must be a whole number of sats from 1 to 2100000000000000")
 
 
 class Unauthorized(CoinosError):
     status = 401
     code = "unauthorized"
-    title = "Sign in first"
-    message = "A valid token is required"
+    title = _("Sign in first")
+    message = _("A valid token is required")
 
 
 class Forbidden(CoinosError):
     status = 403
     code = "forbidden"
-    title = "Not allowed"
-    message = "You may not do this"
+    title = _("Not allowed")
+    message = _("You may not do this")
 
 
 class NotFound(CoinosError):
     status = 404
     code = "not_found"
-    title = "Not found"
-    message = "Not found"
+    title = _("Not found")
+    message = _("Not found")
 
 
 class MethodNotAllowed(CoinosError):
     status = 405
     code = "method_not_allowed"
-    title = "Method not allowed"
-    message = "This method is not allowed here"
+    title = _("Method not allowed")
+    message = _("This method is not allowed here")
 
 
 class TooLarge(CoinosError):
     status = 413
     code = "too_large"
-    title = "Too large"
-    message = "The request is too large"
+    title = _("Too large")
+    message = _("The request is too large")
 
 
 class UnsupportedMediaType(CoinosError):
     status = 415
     code = "unsupported_media_type"
-    title = "Unsupported media type"
-    message = "Send the body as application/json"
+    title = _("Unsupported media type")
+    message = _("Send the body as application/json")
 
 
 class RateLimited(CoinosError):
     status = 429
     code = "rate_limited"
-    title = "Too many requests"
-    message = "Too many requests; wait a moment and try again"
+    title = _("Too many requests")
+    message = _("Too many requests; wait a moment and try again")
 
 
 class NodeUnavailable(CoinosError):
@@ -101,8 +112,8 @@ class NodeUnavailable(CoinosError):
 
     status = 503
     code = "node_unavailable"
-    title = "Node unavailable"
-    message = "The node cannot be reached right now; nothing was sent. Try again in a moment"
+    title = _("Node unavailable")
+    message = _("The node cannot be reached right now; nothing was sent. Try again in a moment")
 
     def __init__(self, message: str | None = None, *, retry_after_s: int = 5) -> None:
         super().__init__(message, retry_after_s=retry_after_s)

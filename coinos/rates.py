@@ -24,6 +24,7 @@ from babel.numbers import get_territory_currencies
 from django.conf import settings
 from django.core.cache import cache
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 from redis import RedisError
 
 from coinos.errors import CoinosError
@@ -50,15 +51,15 @@ CACHE_S = 24 * 3600
 class RateUnavailable(CoinosError):
     status = 503
     code = "rate_unavailable"
-    title = "No rate"
-    message = "There is no exchange rate fresh enough to trust right now"
+    title = _("No rate")
+    message = _("There is no exchange rate fresh enough to trust right now")
 
     def __init__(self, message: str | None = None, *, retry_after_s: int = 60) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
 
 
 class UnknownCurrency(CoinosError):
-    message = "unknown currency"
+    message = _("unknown currency")
 
 
 # --- Providers -----------------------------------------------------------------------------

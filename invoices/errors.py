@@ -3,70 +3,74 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.utils.translation import gettext_noop as _
 
 from coinos.errors import CoinosError, Forbidden, InvalidAmount, NotFound
 
 
 class InvoiceNotFound(NotFound):
-    message = "invoice not found"
+    message = _("invoice not found")
 
 
 class InvalidType(CoinosError):
     code = "invalid_type"
-    title = "Invalid type"
+    title = _("Invalid type")
 
     def __init__(self, type: str) -> None:
-        super().__init__(f"unrecognized type {type[:40]}", field="/type")
+        super().__init__(_("unrecognized type %(type)s"), field="/type", values={"type": type[:40]})
 
 
 class AmountBelowMinimum(CoinosError):
     """Raised for an on-chain invoice that would cost more to collect than it brings (F13)."""
 
     code = "amount_below_minimum"
-    title = "Amount below the minimum"
+    title = _("Amount below the minimum")
 
     def __init__(self) -> None:
         super().__init__(
-            f"On-chain deposits must be at least {settings.MIN_DEPOSIT_SAT} sats."
-            " Use a Lightning invoice for smaller amounts.",
+            _(
+                "On-chain deposits must be at least %(sats)s sats."
+                " Use a Lightning invoice for smaller amounts."
+            ),
             field="/amount",
+            values={"sats": settings.MIN_DEPOSIT_SAT},
         )
 
 
 class AmountOutOfRange(InvalidAmount):
-    message = "amount out of range"
+    message = _("amount out of range")
 
 
 class MemoTooLong(CoinosError):
     code = "memo_too_long"
-    title = "Memo too long"
-    message = "memo too long"
+    title = _("Memo too long")
+    message = _("memo too long")
 
 
 class InvalidTip(CoinosError):
     code = "invalid_tip"
-    title = "Invalid tip"
-    message = "invalid tip"
+    title = _("Invalid tip")
+    message = _("invalid tip")
 
 
 class InvoiceExpired(CoinosError):
     code = "invoice_expired"
-    title = "Invoice expired"
-    message = "This invoice has expired. Ask for a new one"
+    title = _("Invoice expired")
+    message = _("This invoice has expired. Ask for a new one")
 
 
 class InvoiceAlreadyPaid(CoinosError):
     status = 409
     code = "invoice_already_paid"
-    title = "Invoice already paid"
-    message = "Invoice has already been paid"
+    title = _("Invoice already paid")
+    message = _("Invoice has already been paid")
 
 
 class InvoiceAlreadySettled(InvoiceAlreadyPaid):
     """Raised when somebody sets the tip of an invoice that has been paid."""
 
-    message = "Invoice already settled"
+    message = _("Invoice already settled")
 
 
 class NotTheOwner(Forbidden):
-    message = "Only the owner of the invoice may set its webhook"
+    message = _("Only the owner of the invoice may set its webhook")

@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from urllib.parse import parse_qs, urlsplit
 
 from bech32 import bech32_decode, convertbits
+from django.utils.translation import gettext_noop
 
 from coinos.money import btc_to_sat
 from payments.errors import UnknownDestination
@@ -125,14 +126,18 @@ def _bip21(rest: str) -> Onchain | Bolt11:
             return Bolt11(bolt11)
         raise UnknownDestination()
     if any(name.startswith("req-") for name in fields):
-        raise UnknownDestination("This bitcoin: link needs something that is not supported here")
+        raise UnknownDestination(
+            gettext_noop("This bitcoin: link needs something that is not supported here")
+        )
     found = Onchain(address, memo=fields.get("message", ""), bolt11=bolt11)
     if "amount" not in fields:
         return found
     try:
         return replace(found, amount_sat=btc_to_sat(Decimal(fields["amount"])))
     except (InvalidOperation, ValueError) as error:
-        raise UnknownDestination("The amount in this bitcoin: link is not valid") from error
+        raise UnknownDestination(
+            gettext_noop("The amount in this bitcoin: link is not valid")
+        ) from error
 
 
 def _lnurl(text: str) -> str:

@@ -2,94 +2,98 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_noop as _
+
 from coinos.errors import CoinosError, Forbidden, InvalidAmount
 
 
 class InvalidPaymentRequest(CoinosError):
     code = "invalid_payment_request"
-    title = "Invalid payment request"
-    message = "Invalid payment request"
+    title = _("Invalid payment request")
+    message = _("Invalid payment request")
 
 
 class InvalidAddress(CoinosError):
     code = "invalid_address"
-    title = "Invalid address"
-    message = "unrecognized address"
+    title = _("Invalid address")
+    message = _("unrecognized address")
 
 
 class UnknownDestination(CoinosError):
     """Raised when what the user pasted is nothing that can be paid."""
 
     code = "invalid_payment_request"
-    title = "Cannot pay that"
-    message = (
+    title = _("Cannot pay that")
+    message = _(
         "This is not an invoice, a bitcoin address, a user name or a Lightning Address."
         " Check that you copied all of it"
     )
 
 
 class AmountMissing(InvalidAmount):
-    message = "This invoice names no amount: choose one"
+    message = _("This invoice names no amount: choose one")
 
 
 class AmountDiffers(InvalidAmount):
     """Raised when the caller names another amount than the invoice: nothing is paid."""
 
     def __init__(self, invoice_sat: int) -> None:
-        super().__init__(f"The invoice is for {invoice_sat} sats", field="/amount")
+        super().__init__(
+            _("The invoice is for %(sats)s sats"), field="/amount", values={"sats": invoice_sat}
+        )
 
 
 class FeeRateTooLow(CoinosError):
     code = "fee_rate_too_low"
-    title = "Fee rate too low"
-    message = "fee rate too low"
+    title = _("Fee rate too low")
+    message = _("fee rate too low")
 
 
 class PaymentInProgress(CoinosError):
     status = 409
     code = "payment_in_progress"
-    title = "Payment in progress"
-    message = "Payment is already underway"
+    title = _("Payment in progress")
+    message = _("Payment is already underway")
 
 
 class PaymentFailed(CoinosError):
     """Raised only when the node's record says for certain that nothing was paid."""
 
     code = "payment_failed"
-    title = "Payment failed"
+    title = _("Payment failed")
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"Problem sending payment: {reason}")
+        super().__init__(_("Problem sending payment: %(reason)s"), values={"reason": reason})
 
 
 class WithdrawalsPaused(Forbidden):
     code = "withdrawals_paused"
-    title = "Withdrawals paused"
-    message = "External withdrawals temporarily disabled"
+    title = _("Withdrawals paused")
+    message = _("External withdrawals temporarily disabled")
 
 
 class LimitExceeded(Forbidden):
     code = "limit_exceeded"
-    title = "Limit exceeded"
-    message = "This would exceed the limit for payments out; try a smaller amount or later"
+    title = _("Limit exceeded")
+    message = _("This would exceed the limit for payments out; try a smaller amount or later")
 
 
 class TooManyInFlight(LimitExceeded):
-    message = "Too many of your payments are still on their way; wait until some are decided"
+    message = _("Too many of your payments are still on their way; wait until some are decided")
 
 
 class IdempotencyKeyReused(CoinosError):
     status = 422
     code = "idempotency_key_reused"
-    title = "Idempotency key reused"
-    message = "This Idempotency-Key was used for another request"
+    title = _("Idempotency key reused")
+    message = _("This Idempotency-Key was used for another request")
 
 
 class IdempotencyInProgress(CoinosError):
     status = 409
     code = "idempotency_in_progress"
-    title = "Still in progress"
-    message = "The first request with this Idempotency-Key is still being answered"
+    title = _("Still in progress")
+    message = _("The first request with this Idempotency-Key is still being answered")
 
     def __init__(self) -> None:
         super().__init__(retry_after_s=2)

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from accounts.credentials import Credential
 from accounts.errors import BudgetExceeded
@@ -49,7 +50,10 @@ def reserve(credential: Credential, *, debit_sat: int, external: bool) -> None:
     Inside the transaction of the debit, before the ledger call: key, site, user, then accounts.
     """
     if debit_sat > settings.MAX_PAYMENT_SAT:
-        raise LimitExceeded(f"One payment may be at most {settings.MAX_PAYMENT_SAT} sats")
+        raise LimitExceeded(
+            _("One payment may be at most %(sats)s sats"),
+            values={"sats": settings.MAX_PAYMENT_SAT},
+        )
     if credential.api_key and credential.api_key.budget_sat is not None:
         _spend_key_budget(credential.api_key, debit_sat)
     if external:

@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from django.utils.translation import gettext_noop as _
+
 from coinos.errors import CoinosError
 
 
@@ -25,8 +27,8 @@ class NodeRefused(CoinosError):
     """
 
     code = "node_refused"
-    title = "Refused by the node"
-    message = "The node refused this"
+    title = _("Refused by the node")
+    message = _("The node refused this")
 
     def __init__(self, message: str | None = None, *, code: str | None = None) -> None:
         super().__init__(message)

@@ -14,6 +14,8 @@ import time
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from django.utils.translation import gettext_noop as _
+
 from coinos.db import let_go_of_connection
 from coinos.errors import NodeUnavailable
 from coinos.nodes.base import (
@@ -66,13 +68,13 @@ NO_INVOICE_FETCHED = (1002, 1003, 1004, 1005)
 
 # What xpay's own errors mean for the payer (nodes.md 3). A code that is not here is unknown.
 PAY_ERRORS = {
-    BAD_PARAMETERS: "The invoice cannot be paid as it is",
-    203: "The recipient refused the payment",
-    205: "No route to the recipient for this amount",
-    206: "No route to the recipient within the fee limit",
-    207: "The invoice has expired",
-    209: "The payment failed on the way",
-    210: "The payment failed on the way, after several attempts",
+    BAD_PARAMETERS: _("The invoice cannot be paid as it is"),
+    203: _("The recipient refused the payment"),
+    205: _("No route to the recipient for this amount"),
+    206: _("No route to the recipient within the fee limit"),
+    207: _("The invoice has expired"),
+    209: _("The payment failed on the way"),
+    210: _("The payment failed on the way, after several attempts"),
 }
 NEVER_SENT = {BAD_PARAMETERS, 207}
 

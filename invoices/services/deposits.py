@@ -13,6 +13,7 @@ from collections import Counter
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from accounts import ledger, services, statement
 from accounts.models import Activity
@@ -24,7 +25,7 @@ from coinos.money import MSAT_PER_SAT
 from coinos.nodes import bitcoin
 from coinos.nodes.base import BitcoinNode, NodeRefused, Output, WalletTransaction
 from invoices.models import Address, Cursor, Deposit, Invoice
-from invoices.services.receipts import add, lock, tell_webhook, tip_within
+from invoices.services.receipts import add, lock, tell_webhook, tip_within, withdraw_requests
 
 logger = logging.getLogger(__name__)
 
@@ -216,6 +217,8 @@ def _credit(deposit: Deposit, transaction: WalletTransaction) -> None:
     deposit.credited_at = timezone.now()
     deposit.save()
     add(invoice, deposit.amount_sat)
+    if invoice.is_paid:
+        withdraw_requests(invoice)
     _count_pending(invoice)
     activity = statement.change(_line(deposit), status=Activity.Status.SETTLED, reason="")
     tell_webhook(invoice, activity, confirmed=True)
@@ -230,7 +233,7 @@ def _conflict(deposit: Deposit) -> None:
     deposit.state = Deposit.State.CONFLICTED
     deposit.save(update_fields=["state"])
     _count_pending(invoice)
-    reason = "The sender replaced this transaction by another one"
+    reason = _("The sender replaced this transaction by another one")
     statement.change(_line(deposit), status=Activity.Status.FAILED, reason=reason)
 
 
@@ -290,7 +293,7 @@ def _reverse(deposit: Deposit) -> None:
     deposit.save()
     add(invoice, -deposit.amount_sat)
     _count_pending(invoice)
-    reason = "The block of this deposit was replaced; it has to confirm again"
+    reason = _("The block of this deposit was replaced; it has to confirm again")
     statement.change(_line(deposit), status=Activity.Status.PENDING, reason=reason)
     if shortfall_msat:
         reason = f"deposit {deposit.outpoint} was undone after {shortfall_msat} msat were spent"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.utils.translation import gettext_noop as _
+
 from accounts import statement
 from accounts.models import Activity, User
 from coinos.errors import InvalidAmount
@@ -73,7 +75,7 @@ def lock_for_internal_payment(ref: str, *, reuse_address: bool = False) -> Payab
     if found is None:
         raise InvoiceNotFound()
     invoice = lock(found.invoice.id)
-    if invoice.type == Invoice.Type.LIGHTNING:
+    if invoice.type == Invoice.Type.LIGHTNING and not found.address:
         return _lightning(invoice, found)
     if invoice.received_sat and not reuse_address:
         raise InvoiceAlreadyPaid()
@@ -95,11 +97,14 @@ def record_internal_receipt(
     Raises `InvalidAmount` when a Lightning invoice named another sum: the transfer rolls back.
     """
     invoice = payable.invoice
-    is_lightning = invoice.type == Invoice.Type.LIGHTNING
-    if is_lightning and payable.total_sat and amount_sat + tip_sat != payable.total_sat:
-        raise InvalidAmount(f"The invoice is for {payable.total_sat} sats")
+    is_by_bolt11 = payable.payment_hash is not None
+    if is_by_bolt11 and payable.total_sat and amount_sat + tip_sat != payable.total_sat:
+        raise InvalidAmount(
+            _("The invoice is for %(sats)s sats"), values={"sats": payable.total_sat}
+        )
     add(invoice, amount_sat + tip_sat)
-    withdraw_requests(invoice)
+    if invoice.is_paid:
+        withdraw_requests(invoice)
     activity = statement.record(
         user=invoice.user,
         type=Activity.Type.INTERNAL,

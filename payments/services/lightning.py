@@ -24,6 +24,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.db import IntegrityError, connection
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from accounts import ledger, statement
 from accounts.credentials import Credential
@@ -167,14 +168,14 @@ def _amount_to_send(decoded: Decoded, amount_sat: int | None) -> int:
 def require_payable(decoded: Decoded, info: LightningInfo) -> None:
     """Raise unless this can be paid now: an invoice, of our network, not expired, not our own."""
     if decoded.kind == "bolt12 offer" or decoded.payment_hash is None:
-        raise InvalidPaymentRequest("Offers cannot be paid here yet", field="/payreq")
+        raise InvalidPaymentRequest(_("Offers cannot be paid here yet"), field="/payreq")
     if decoded.currency != CURRENCIES[settings.NETWORK]:
-        raise InvalidPaymentRequest("This invoice is for another network", field="/payreq")
+        raise InvalidPaymentRequest(_("This invoice is for another network"), field="/payreq")
     if decoded.created_at_s + decoded.expiry_s <= time.time():
         raise InvoiceExpired(field="/payreq")
     if decoded.payee == info.id:
         # Our node made it and no user of ours owns it (M15, rule 9: the node never pays itself).
-        raise SelfPayment("This invoice belongs to this server itself", field="/payreq")
+        raise SelfPayment(_("This invoice belongs to this server itself"), field="/payreq")
 
 
 @ledger.atomic

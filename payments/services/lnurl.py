@@ -8,6 +8,7 @@ from typing import Any, TypeGuard
 from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings
+from django.utils.translation import gettext_noop as _
 
 from accounts.credentials import Credential
 from coinos import http
@@ -26,8 +27,8 @@ class RemoteRefused(CoinosError):
     """Raised with the reason that the other server gave, or that it gave nothing usable."""
 
     code = "remote_refused"
-    title = "The other server refused"
-    message = "The other server did not answer as a Lightning Address should"
+    title = _("The other server refused")
+    message = _("The other server did not answer as a Lightning Address should")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def pay_address(
 ) -> Spent:
     """Pay `amount_sat` to a Lightning Address or LNURL; one of our own settles internally.
 
-    Raises `InvalidAmount` ("amount out of range"), `RemoteRefused`, and what paying raises.
+    Raises `InvalidAmount` (_("amount out of range")), `RemoteRefused`, and what paying raises.
     """
     if isinstance(destination, LightningAddress) and is_ours(destination):
         return send_to_user(
@@ -88,7 +89,7 @@ def look_up(destination: LightningAddress | Lnurl) -> PayService:
     """Ask the service for its terms."""
     answer = _get(destination.url)
     if answer.get("tag") != "payRequest":
-        raise RemoteRefused("This LNURL is not for paying")
+        raise RemoteRefused(_("This LNURL is not for paying"))
     callback = answer.get("callback")
     low, high = answer.get("minSendable"), answer.get("maxSendable")
     comment = answer.get("commentAllowed", 0)
@@ -107,7 +108,7 @@ def fetch_invoice(service: PayService, *, amount_sat: int, comment: str = "") ->
     """An invoice for exactly `amount_sat`; anything else is refused unpaid (F18)."""
     amount_msat = amount_sat * MSAT_PER_SAT
     if not service.min_msat <= amount_msat <= service.max_msat:
-        raise InvalidAmount("amount out of range", field="/amount")
+        raise InvalidAmount(_("amount out of range"), field="/amount")
     query: dict[str, Any] = {"amount": amount_msat}
     if comment and len(comment) <= service.comment_max:
         query["comment"] = comment
@@ -119,9 +120,9 @@ def fetch_invoice(service: PayService, *, amount_sat: int, comment: str = "") ->
         bolt11 = bolt11_of(answer["pr"])
         decoded = decode(bolt11)
     except InvalidPaymentRequest as error:
-        raise RemoteRefused("The other server sent an invoice that is not valid") from error
+        raise RemoteRefused(_("The other server sent an invoice that is not valid")) from error
     if decoded.amount_msat != amount_msat:
-        raise RemoteRefused("The other server sent an invoice for another amount")
+        raise RemoteRefused(_("The other server sent an invoice for another amount"))
     return bolt11
 
 
@@ -129,13 +130,16 @@ def _get(url: str) -> dict[str, Any]:
     try:
         response = http.fetch(url, kind="lnurl")
     except http.FetchFailed as error:
-        raise RemoteRefused("The other server cannot be reached") from error
+        raise RemoteRefused(_("The other server cannot be reached")) from error
     try:
         answer = parse_json(response.body)
     except CoinosError as error:
         raise RemoteRefused() from error
     if answer.get("status") == "ERROR":
-        raise RemoteRefused(f"The other server says: {str(answer.get('reason', ''))[:200]}")
+        raise RemoteRefused(
+            _("The other server says: %(said)s"),
+            values={"said": str(answer.get("reason", ""))[:200]},
+        )
     if response.status != 200:
         raise RemoteRefused()
     return answer

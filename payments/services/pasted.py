@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.utils.translation import gettext
+from django.utils.translation import gettext_noop as _
 
 from accounts.credentials import Credential
 from accounts.errors import InsufficientFunds, SelfPayment
@@ -108,7 +110,9 @@ def look(user: User, text: str) -> Target:
         try:
             recipient = user_by_name(found.name)
         except UserNotFound as error:
-            raise UserNotFound(f"Nobody here has the name {found.name}") from error
+            raise UserNotFound(
+                _("Nobody here has the name %(name)s"), values={"name": found.name}
+            ) from error
         if recipient == user:
             raise SelfPayment()
         return Target(found, recipient.username)
@@ -117,7 +121,7 @@ def look(user: User, text: str) -> Target:
     if isinstance(found, Onchain):
         return _look_at_address(user, found)
     if isinstance(found, Bolt12Offer):
-        raise InvalidPaymentRequest("Offers (lno…) cannot be paid here yet. Ask for an invoice")
+        raise InvalidPaymentRequest(_("Offers (lno…) cannot be paid here yet. Ask for an invoice"))
     service = look_up(found)
     recipient_name = str(found) if isinstance(found, LightningAddress) else service.host
     return Target(
@@ -138,7 +142,9 @@ def _look_at_bolt11(user: User, found: Bolt11) -> Target:
     payee = decoded.payee or ""
     return Target(
         found,
-        f"Lightning node {payee[:12]}" if payee else "a Lightning node",
+        gettext("Lightning node %(payee)s") % {"payee": payee[:12]}
+        if payee
+        else gettext("a Lightning node"),
         fixed_sat=msat_to_sat_ceil(amount_msat) if amount_msat is not None else None,
         memo=decoded.description or "",
     )
@@ -201,7 +207,9 @@ def price(
     top_sat = min(target.maximum_sat or settings.MAX_PAYMENT_SAT, settings.MAX_PAYMENT_SAT)
     if not target.minimum_sat <= amount_sat <= top_sat:
         raise InvalidAmount(
-            f"The amount must be from {target.minimum_sat} to {top_sat} sats", field="/amount"
+            _("The amount must be from %(least)s to %(most)s sats"),
+            field="/amount",
+            values={"least": target.minimum_sat, "most": top_sat},
         )
     if target.is_internal:
         bill = Bill(amount_sat, 0, 0, 0, available_sat)
@@ -288,7 +296,7 @@ def pay(
             named=named,
         )
     if isinstance(found, Bolt12Offer):
-        raise InvalidPaymentRequest("Offers (lno…) cannot be paid here yet. Ask for an invoice")
+        raise InvalidPaymentRequest(_("Offers (lno…) cannot be paid here yet. Ask for an invoice"))
     return pay_address(
         credential=credential,
         destination=found,

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from accounts import ledger, statement
 from accounts.models import Activity
@@ -21,8 +22,8 @@ from coinos.failpoints import failpoint
 from coinos.money import MSAT_PER_SAT
 from coinos.nodes.base import Failed, Outcome, Settled, Unknown
 from coinos.nodes.release import outcome
-from payments.gate import give_back
 from payments.models import Payment
+from payments.services.release import release
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,7 @@ def _outcome(payment: Payment) -> Outcome:
         call_returned=payment.call_returned,
         deadline_passed=timezone.now() > payment.deadline + MARGIN,
         same_node_and_synced=info.synced and info.id == payment.node_id,
-        reason=payment.failure or "The payment did not arrive; nothing was paid",
+        reason=payment.failure or _("The payment did not arrive; nothing was paid"),
     )
 
 
@@ -177,20 +178,7 @@ def _book(payment: Payment, found: Settled) -> int:
 
 @ledger.atomic
 def _fail(payment_id: UUID, reason: str) -> None:
-    """Nothing was paid, for certain: the hold goes back in full."""
+    """Nothing was paid, for certain, unless somebody else has decided it meanwhile."""
     payment = Payment.objects.select_for_update().get(id=payment_id)
-    if payment.state != Payment.State.SENDING:
-        return  # somebody else has decided it
-    payment.state = Payment.State.FAILED
-    payment.failure = reason
-    payment.resolved_at = timezone.now()
-    payment.save(update_fields=["state", "failure", "resolved_at"])
-    give_back(payment, debit_sat=payment.held_sat)
-    ledger.release_payment(hold_id=payment.hold_id, payment_id=payment.id)
-    statement.change(
-        Activity.objects.get(id=payment.id),
-        status=Activity.Status.FAILED,
-        fee_sat=0,
-        platform_fee_sat=0,
-        reason=reason,
-    )
+    if payment.state == Payment.State.SENDING:
+        release(payment, reason)
