@@ -198,5 +198,4 @@ def _without_guards_credits_double(stage: Stage) -> int:
 def _ring() -> None:
     from coinos import bell
 
-    bell.ring("invoices.tasks.sweep_lightning")
     bell.ring("invoices.tasks.withdraw_node_invoices")
