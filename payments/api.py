@@ -81,7 +81,7 @@ class PaymentsView(SpendView):
     def get(self, request: ApiRequest) -> Response:
         """Payments sent and received, newest first, with totals."""
         wanted, limit, offset = statement_filter(request.query_params)
-        lines = accounts.statement(request.user, wanted)[offset : offset + limit]
+        lines = accounts.statement_page(request.user, wanted, limit=limit, offset=offset)
         return ok(
             {
                 "payments": [payment_json(line) for line in lines],

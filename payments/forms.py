@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from accounts.forms import pin_input
 from accounts.models import User
@@ -21,15 +22,15 @@ PASTED_MAX_CHARACTERS = 8000
 class SendForm(forms.Form):
     text = forms.CharField(
         max_length=PASTED_MAX_CHARACTERS,
-        label="To",
-        help_text="An invoice, a bitcoin address, a username, a Lightning Address or an LNURL.",
+        label=_("To"),
+        help_text=_("An invoice, a bitcoin address, a username, a Lightning Address or an LNURL."),
         widget=forms.Textarea(
             attrs={
                 "rows": 4,
                 "autocomplete": "off",
                 "autocapitalize": "none",
                 "spellcheck": "false",
-                "placeholder": "Paste anything",
+                "placeholder": _("Paste anything"),
             }
         ),
     )
@@ -40,23 +41,24 @@ class SendAmountForm(AmountForm):
 
     text = forms.CharField(max_length=PASTED_MAX_CHARACTERS, widget=forms.HiddenInput)
     fee_rate = forms.TypedChoiceField(
-        label="Speed", coerce=int, empty_value=None, required=False, widget=forms.RadioSelect
+        label=_("Speed"), coerce=int, empty_value=None, required=False, widget=forms.RadioSelect
     )
-    all = forms.BooleanField(required=False, label="Send all")
+    all = forms.BooleanField(required=False, label=_("Send all"))
 
     def __init__(self, *args: Any, owner: User, target: Target, **kwargs: Any) -> None:
         super().__init__(*args, owner=owner, **kwargs)
-        self.fields["memo"].label = "Note"
+        self.fields["memo"].label = _("Note")
         self.fields["memo"].help_text = (
-            "The other side reads it too." if target.is_internal else "Only you see it."
+            _("The other side reads it too.") if target.is_internal else _("Only you see it.")
         )
         self.fields["amount"].required = False
         if target.fees:
             fees = target.fees
             speeds = {
-                fees.hour: f"In about an hour, {fees.hour} sat/vB",
-                fees.half_hour: f"In about half an hour, {fees.half_hour} sat/vB",
-                fees.fastest: f"As soon as possible, {fees.fastest} sat/vB",
+                fees.hour: _("In about an hour, %(rate)s sat/vB") % {"rate": fees.hour},
+                fees.half_hour: _("In about half an hour, %(rate)s sat/vB")
+                % {"rate": fees.half_hour},
+                fees.fastest: _("As soon as possible, %(rate)s sat/vB") % {"rate": fees.fastest},
             }
             self.fields["fee_rate"].choices = list(speeds.items())  # type: ignore[attr-defined]
             self.fields["fee_rate"].initial = fees.half_hour
@@ -67,7 +69,7 @@ class SendAmountForm(AmountForm):
             rate = rates.rate(self.owner.currency)
             cleaned["amount_sat"] = fiat_to_sat(cleaned["fiat"], rate)
         if not cleaned.get("amount_sat") and not cleaned.get("all") and not self.errors:
-            self.add_error("amount", "How much shall arrive?")
+            self.add_error("amount", _("How much shall arrive?"))
         return cleaned
 
 

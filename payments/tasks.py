@@ -10,8 +10,8 @@ from coinos.heartbeat import periodic
 from coinos.locks import only_one
 from payments import reconciliation
 from payments.services.lightning import dispatch_waiting
-from payments.services.onchain import advance_withdrawals as advance_all
 from payments.services.resolution import resolve_due
+from payments.services.withdrawals import advance_withdrawals as advance_all
 
 
 @shared_task

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
 from accounts.models import Activity
 from payments.models import Payment
@@ -25,7 +27,7 @@ def timeline(activity: Activity, payment: Payment | None) -> list[Step]:
     if activity.is_incoming:
         return _incoming(activity)
     if payment is None:
-        return [Step("Settled: the other side has it", activity.settled_at or activity.created)]
+        return [Step(_("Settled: the other side has it"), activity.settled_at or activity.created)]
     if payment.type == Payment.Type.LIGHTNING:
         return _lightning(activity, payment)
     return _onchain(activity, payment)
@@ -33,58 +35,60 @@ def timeline(activity: Activity, payment: Payment | None) -> list[Step]:
 
 def _incoming(activity: Activity) -> list[Step]:
     if activity.type != Activity.Type.BITCOIN:
-        return [Step("Received and yours to spend", activity.settled_at or activity.created)]
-    steps = [Step("Seen on the network", activity.created)]
+        return [Step(_("Received and yours to spend"), activity.settled_at or activity.created)]
+    steps = [Step(_("Seen on the network"), activity.created)]
     if activity.status == Activity.Status.SETTLED:
-        steps.append(Step("Confirmed and yours to spend", activity.settled_at))
+        steps.append(Step(_("Confirmed and yours to spend"), activity.settled_at))
     elif activity.status == Activity.Status.FAILED:
-        steps.append(Step(activity.reason or "It never confirmed", None, "failed"))
+        steps.append(Step(_(activity.reason or gettext_noop("It never confirmed")), None, "failed"))
     else:
-        steps.append(Step("Waiting for a block to confirm it", None, "waiting"))
+        steps.append(Step(_("Waiting for a block to confirm it"), None, "waiting"))
     return steps
 
 
 def _lightning(activity: Activity, payment: Payment) -> list[Step]:
-    steps = [Step("Held: taken out of what you can spend", payment.created)]
+    steps = [Step(_("Held: taken out of what you can spend"), payment.created)]
     if payment.attempted_at:
-        steps.append(Step("Sent: on its way through the network", payment.attempted_at))
+        steps.append(Step(_("Sent: on its way through the network"), payment.attempted_at))
     if activity.status == Activity.Status.SETTLED:
-        steps.append(Step("Settled: proven by the preimage", activity.settled_at))
+        steps.append(Step(_("Settled: proven by the preimage"), activity.settled_at))
         if payment.fee_final and payment.fee_sat is not None:
             back_sat = payment.max_fee_sat - payment.fee_sat
             if back_sat > 0:
                 steps.append(
                     Step(
-                        f"Returned: {back_sat} sats of the fee were not needed", payment.resolved_at
+                        _("Returned: %(sats)s sats of the fee were not needed")
+                        % {"sats": back_sat},
+                        payment.resolved_at,
                     )
                 )
     elif activity.status == Activity.Status.FAILED:
         steps += _returned(activity, payment)
     else:
-        steps.append(Step("Not known yet whether it arrived", None, "waiting"))
+        steps.append(Step(_("Not known yet whether it arrived"), None, "waiting"))
     return steps
 
 
 def _onchain(activity: Activity, payment: Payment) -> list[Step]:
-    steps = [Step("Held: taken out of what you can spend", payment.created)]
+    steps = [Step(_("Held: taken out of what you can spend"), payment.created)]
     if payment.broadcast_attempted_at:
-        steps.append(Step("Sent: given to the network", payment.broadcast_attempted_at))
+        steps.append(Step(_("Sent: given to the network"), payment.broadcast_attempted_at))
     if activity.status == Activity.Status.SETTLED:
-        steps.append(Step("Confirmed in a block", activity.settled_at))
+        steps.append(Step(_("Confirmed in a block"), activity.settled_at))
     elif activity.status == Activity.Status.FAILED:
         steps += _returned(activity, payment)
     elif payment.state == Payment.State.BROADCAST:
-        steps.append(Step("Waiting for a block to confirm it", None, "waiting"))
+        steps.append(Step(_("Waiting for a block to confirm it"), None, "waiting"))
     else:
-        steps.append(Step("Being prepared", None, "waiting"))
+        steps.append(Step(_("Being prepared"), None, "waiting"))
     return steps
 
 
 def _returned(activity: Activity, payment: Payment) -> list[Step]:
-    reason = activity.reason or payment.failure or "it could not be delivered"
+    reason = _(activity.reason or payment.failure or gettext_noop("it could not be delivered"))
     return [
-        Step(f"Failed: {reason}", payment.resolved_at, "failed"),
-        Step("Returned: all of it is yours to spend again", payment.resolved_at),
+        Step(_("Failed: %(reason)s") % {"reason": reason}, payment.resolved_at, "failed"),
+        Step(_("Returned: all of it is yours to spend again"), payment.resolved_at),
     ]
 
 

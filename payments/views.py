@@ -8,14 +8,16 @@ from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.authentication import user_of
 from accounts.errors import InvalidPin
 from accounts.models import Activity
-from accounts.selectors import StatementFilter, contacts, statement, statement_page
+from accounts.selectors import StatementFilter, contacts, line_of, statement_page
 from coinos.errors import CoinosError, NotFound
-from coinos.web import add_error, limit_rate, posted, signed_in
+from coinos.web import add_error, limit_rate, posted, sentence, signed_in
 from payments import idempotency
 from payments.errors import IdempotencyInProgress
 from payments.forms import ConfirmForm, SendAmountForm, SendForm
@@ -50,7 +52,7 @@ def send(request: HttpRequest) -> HttpResponse:
                 return _amount_page(request, target, text)
             bill = price(user_of(request), target, target.fixed_sat)
         except CoinosError as error:
-            form.add_error("text", error.message)
+            form.add_error("text", sentence(error))
         else:
             return _confirm_page(request, target, bill, _confirm_form(text, target, bill))
     return _send_page(request, form)
@@ -69,7 +71,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     try:
         target = look(user, text)
     except CoinosError as error:
-        pasted.add_error("text", error.message)
+        pasted.add_error("text", sentence(error))
         return _send_page(request, pasted)
     form = SendAmountForm(request.POST, owner=user, target=target)
     try:
@@ -103,7 +105,7 @@ def pay_confirmed(request: HttpRequest) -> HttpResponse:
     limit_rate(request, "spend", limit=10, window_s=10)
     form = ConfirmForm(request.POST)
     if not form.is_valid():
-        messages.error(request, "That confirmation was not complete; nothing was sent.")
+        messages.error(request, _("That confirmation was not complete; nothing was sent."))
         return redirect("send")
     shown = dict(form.cleaned_data)
     key, pin = shown.pop("key"), shown.pop("pin")
@@ -120,7 +122,7 @@ def pay_confirmed(request: HttpRequest) -> HttpResponse:
             named=idempotency.name_of(key, path=request.path, body=shown),
         )
     except IdempotencyInProgress:
-        messages.info(request, "This payment is already on its way. Do not send it again.")
+        messages.info(request, _("This payment is already on its way. Do not send it again."))
         return redirect("payments")
     except CoinosError as error:
         return _refused(request, form, error)
@@ -141,7 +143,7 @@ def _refused(request: HttpRequest, form: ConfirmForm, error: CoinosError) -> Htt
             subtract=shown["subtract"],
         )
     except CoinosError:
-        messages.error(request, error.message)
+        messages.error(request, sentence(error))
         return redirect("send")
     again = ConfirmForm(
         {**shown, "key": shown["key"] if isinstance(error, InvalidPin) else ConfirmForm.new_key()}
@@ -226,11 +228,11 @@ def payments(request: HttpRequest) -> HttpResponse:
         "next": lines[PAYMENTS_PER_PAGE - 1] if len(lines) > PAYMENTS_PER_PAGE else None,
         "show": show if show in FILTERS else "all",
         "filters": [
-            ("all", "All"),
-            ("in", "Received"),
-            ("out", "Sent"),
-            ("pending", "Pending"),
-            ("failed", "Failed"),
+            ("all", _("All")),
+            ("in", _("Received")),
+            ("out", _("Sent")),
+            ("pending", _("Pending")),
+            ("failed", _("Failed")),
         ],
         "is_first_page": before is None,
         "here": "payments",
@@ -244,7 +246,7 @@ def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
     """One payment and its story. `?seen=` as on the invoice page."""
     line = _own_line(request, str(payment_id))
     if line is None:
-        raise NotFound("There is no such payment in your account")
+        raise NotFound(gettext_noop("There is no such payment in your account"))
     outgoing = payment_of(line)
     steps = timeline(line, outgoing)
     state = f"{line.status}-{len(steps)}"
@@ -266,4 +268,4 @@ def _own_line(request: HttpRequest, payment_id: str) -> Activity | None:
         wanted = UUID(payment_id)
     except ValueError:
         return None
-    return statement(user_of(request), FILTERS["all"]).filter(id=wanted).first()
+    return line_of(user_of(request), wanted)

@@ -3,8 +3,9 @@
 from payments.services.internal import pay_own_invoice, send_to_user
 from payments.services.lightning import decode, pay_lightning, payment_request_of
 from payments.services.lnurl import pay_address
-from payments.services.onchain import advance_withdrawals, quote_onchain, send_onchain
+from payments.services.onchain import quote_onchain, send_onchain
 from payments.services.resolution import resolve_due
+from payments.services.withdrawals import advance_withdrawals
 
 __all__ = [
     "advance_withdrawals",

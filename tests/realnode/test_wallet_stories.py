@@ -25,7 +25,7 @@ from invoices.services import (
 )
 from payments.models import Payment
 from payments.services import resolve_due
-from payments.services.onchain import advance
+from payments.services.withdrawals import advance
 from tests.cast import api_of, available_sat, fund, make_user
 from tests.database import Database
 from tests.nodes.worlds import WALLET, Simnet, World
