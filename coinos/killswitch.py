@@ -23,5 +23,9 @@ def stop_sends(reason: str) -> None:
     logger.critical("external sends stopped: %s", reason)
     if is_stopped():
         return
-    settings.STOP_FILE.parent.mkdir(parents=True, exist_ok=True)
-    settings.STOP_FILE.write_text(f"{timezone.now():%Y-%m-%d %H:%M:%S} UTC {reason}\n")
+    try:
+        settings.STOP_FILE.parent.mkdir(parents=True, exist_ok=True)
+        settings.STOP_FILE.write_text(f"{timezone.now():%Y-%m-%d %H:%M:%S} UTC {reason}\n")
+    except OSError:
+        # The callers settle payments and must not fail here (rule 6); the auditor comes again.
+        logger.critical("the stop file cannot be written: sends go on", exc_info=True)

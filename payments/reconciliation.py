@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.core.cache import cache
+from django.utils import timezone
 
 from accounts import ledger
 from coinos import killswitch, nodes
@@ -15,6 +17,8 @@ from payments.models import Payment
 logger = logging.getLogger(__name__)
 
 SHORT_BEFORE = "solvency-short-before"
+LOOK_BACK = timedelta(days=1)
+LOOK_BACK_PAYMENTS = 50
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,38 @@ def solvency() -> Solvency:
     return Solvency(lightning.ours_msat - leaving_msat + onchain_msat, owed_msat)
 
 
+def settled_after_release() -> list[Payment]:
+    """Payments of the last day that were given back and that the node now says were paid: must
+    not happen, and would be a loss of the house."""
+    since = timezone.now() - LOOK_BACK
+    released = Payment.objects.filter(
+        type=Payment.Type.LIGHTNING,
+        state=Payment.State.FAILED,
+        attempted_at__isnull=False,
+        resolved_at__gt=since,
+    ).order_by("-resolved_at")[:LOOK_BACK_PAYMENTS]
+    node = nodes.lightning()
+    found = []
+    for payment in released:
+        assert payment.payment_hash
+        paid_again = Payment.objects.filter(
+            payment_hash=payment.payment_hash, state=Payment.State.SETTLED
+        )
+        if node.payment_record(payment.payment_hash).complete and not paid_again.exists():
+            found.append(payment)
+    return found
+
+
 def reconcile() -> None:
-    """Compare kept with computed balances, and assets with liabilities. A balance that is wrong by
-    1 msat stops external sends at once, a shortfall on two readings in a row (O07, rule 10)."""
+    """Compare kept with computed balances, released payments with the node's record, and assets
+    with liabilities. A balance that is wrong by 1 msat or a refund of what was paid stops external
+    sends at once, a shortfall on two readings in a row (O07, rule 10)."""
     wrong = ledger.differences()
     if wrong:
         accounts = ", ".join(str(difference.account) for difference in wrong)
         killswitch.stop_sends(f"ledger accounts do not add up: {accounts}")
+    for payment in settled_after_release():
+        killswitch.stop_sends(f"payment {payment.id} was given back and then paid by the node")
     reading = solvency()
     if not reading.is_short:
         cache.delete(SHORT_BEFORE)

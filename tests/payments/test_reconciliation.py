@@ -10,6 +10,7 @@ import pytest
 
 from coinos import killswitch
 from coinos.simnet.control import Control
+from payments.models import Payment
 from payments.reconciliation import reconcile, solvency
 from tests.cast import fund
 from tests.payments.conftest import Person
@@ -59,3 +60,22 @@ def test_owing_more_than_the_nodes_hold_stops_sends_at_the_second_reading(
     reconcile()
     assert killswitch.is_stopped()
     assert "less than is owed" in killswitch.settings.STOP_FILE.read_text()
+
+
+def test_a_payment_that_was_given_back_and_is_paid_after_all_stops_sends(
+    alice: Person, network: Control
+) -> None:
+    """M08: whatever made us release it, the node's record is looked at again."""
+    paid = alice.api.post("/payments", {"payreq": network.invoice(1_000_000)}).body
+    Payment.objects.filter(id=paid["id"]).update(state="failed", fee_final=False)
+    reconcile()
+    assert killswitch.is_stopped()
+    assert "was given back and then paid" in killswitch.settings.STOP_FILE.read_text()
+
+
+def test_a_stop_file_that_cannot_be_written_fails_no_settlement(
+    alice: Person, settings: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    settings.STOP_FILE = tmp_path / "file" / "stop"
+    killswitch.stop_sends("no room on the disk")
