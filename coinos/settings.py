@@ -122,8 +122,8 @@ SEND_LIMIT_SITE_SAT = number("SEND_LIMIT_SITE_SAT", 0)
 """Most sats that may leave the whole site in an hour; 0 is no limit."""
 SEND_LIMIT_USER_SAT = number("SEND_LIMIT_USER_SAT", 0)
 """Most sats that one user may send out in a day; 0 is no limit."""
-MAX_IN_FLIGHT = number("MAX_IN_FLIGHT", 50, minimum=1, maximum=10_000)
-"""Undecided payments that one user may have at a time."""
+MAX_IN_FLIGHT = number("MAX_IN_FLIGHT", 16, minimum=1, maximum=10_000)
+"""Undecided payments that one user may have at a time: half of what one process sends at once."""
 
 SEND_RETRY_FOR_SECONDS = number("SEND_RETRY_FOR", 30, minimum=1, maximum=600)
 SEND_MARGIN_SECONDS = number("SEND_MARGIN", 120, minimum=1, maximum=3600)
@@ -331,6 +331,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "accounts.authentication.web_session_middleware",
+    "coinos.languages.language_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
@@ -357,7 +358,18 @@ TEMPLATES = [
     },
 ]
 
+# Every language is complete (tests/html/test_languages.py); which one a page speaks is decided in
+# coinos/languages.py.
 LANGUAGE_CODE = "en"
+LANGUAGES = [
+    ("en", "English"),
+    ("es", "Español"),
+    ("fr", "Français"),
+    ("de", "Deutsch"),
+    ("pt", "Português"),
+    ("ja", "日本語"),
+]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
@@ -435,12 +447,14 @@ CONTENT_SECURITY_POLICY = {
     },
 }
 
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = PUBLIC_IS_HTTPS
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = PUBLIC_IS_HTTPS
 SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
 # Browsers refuse the __Host- prefix without Secure, so plain http has plain names.
 SESSION_COOKIE_NAME = "__Host-sessionid" if PUBLIC_IS_HTTPS else "sessionid"
 CSRF_COOKIE_NAME = "__Host-csrftoken" if PUBLIC_IS_HTTPS else "csrftoken"
+LANGUAGE_COOKIE_NAME = "__Host-language" if PUBLIC_IS_HTTPS else "language"
+LANGUAGE_COOKIE_HTTPONLY = True
 
 SECURE_SSL_REDIRECT = PUBLIC_IS_HTTPS
 SECURE_REDIRECT_EXEMPT = [r"^api/health$"]
