@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q, QuerySet, Sum, Value
+from django.db.models import Q, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_noop as _
 
@@ -16,6 +17,7 @@ from accounts import names
 from accounts.models import Activity, Contact, User
 from coinos import nostr
 from coinos.errors import NotFound
+from coinos.joined import Joined
 from coinos.money import sat_to_fiat
 
 
@@ -81,67 +83,105 @@ class Totals:
     fiat: Decimal = Decimal("0.00")
     fiat_tips: Decimal = Decimal("0.00")
 
-    def add(self, other: Totals) -> None:
-        self.count += other.count
-        self.sats += other.sats
-        self.tips_sat += other.tips_sat
-        self.fees_sat += other.fees_sat
-        self.fiat += other.fiat
-        self.fiat_tips += other.fiat_tips
+    def add(self, other: Totals, *, sign: int = 1) -> None:
+        """Count these lines too; with the sign -1, no longer."""
+        self.count += sign * other.count
+        self.sats += sign * other.sats
+        self.tips_sat += sign * other.tips_sat
+        self.fees_sat += sign * other.fees_sat
+        self.fiat += sign * other.fiat
+        self.fiat_tips += sign * other.fiat_tips
 
 
 TotalsByCurrency = dict[tuple[bool, str], Totals]
 """(incoming, currency) → totals."""
 
 
-def statement(user: User, wanted: StatementFilter) -> QuerySet[Activity]:
-    """The lines of a statement, newest first."""
-    return _lines(user, wanted).select_related("counterparty").order_by("-created", "-id")
-
-
 def statement_page(
-    user: User, wanted: StatementFilter, *, after: Activity | None, limit: int
+    user: User,
+    wanted: StatementFilter,
+    *,
+    limit: int,
+    offset: int = 0,
+    after: Activity | None = None,
 ) -> list[Activity]:
-    """The next `limit` lines below `after`, by key: page a thousand costs what page one does."""
-    lines = statement(user, wanted)
+    """The newest lines of a statement, or the next ones below `after`: by key, page a thousand
+    costs what page one does."""
+    where, values = _where(user, wanted)
     if after:
-        lines = lines.filter(
-            Q(created__lt=after.created) | Q(created=after.created, id__lt=after.id)
+        where += " AND (line.created, line.id) < (%s, %s)"
+        values += [after.created, after.id]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT {_LINE_AND_OTHER.columns}
+            FROM accounts_activity AS line
+            LEFT JOIN accounts_user AS other ON other.id = line.counterparty_id
+            WHERE {where} ORDER BY line.created DESC, line.id DESC LIMIT %s OFFSET %s
+            """,  # noqa: S608 – our own names and conditions
+            [*values, limit, offset],
         )
-    return list(lines[:limit])
+        rows = cursor.fetchall()
+    lines = []
+    for row in rows:
+        line, line.counterparty = _LINE_AND_OTHER.read(row)
+        lines.append(line)
+    return lines
+
+
+def line_of(user: User, line_id: UUID) -> Activity | None:
+    """A line of this user's statement, whatever its status."""
+    return Activity.objects.select_related("counterparty").filter(user=user, id=line_id).first()
 
 
 def totals(user: User, wanted: StatementFilter) -> TotalsByCurrency:
-    """Sums per direction and currency. Whole days come from the daily rollups and only the two
-    edge days from the lines; a filter by status sums the few lines that match."""
-    if wanted.status:
-        return _sum_lines(_lines(user, wanted))
-    first_day, after_last_day, edges = _whole_days(wanted)
-    found = _sum_days(user, first_day, after_last_day, wanted.incoming)
-    for start, end in edges:
-        lines = _lines(user, StatementFilter(incoming=wanted.incoming)).filter(
-            created__gte=start, created__lte=end
-        )
-        for key, sums in _sum_lines(lines).items():
-            found.setdefault(key, Totals()).add(sums)
-    return found
+    """Sums per direction and currency. Whole days come from the daily rollups, which count what
+    has not failed; only the two edge days, and the few lines that have failed or are pending, are
+    summed themselves."""
+    match wanted.status:
+        case Activity.Status.PENDING | Activity.Status.FAILED:
+            return _sum_lines(user, wanted)
+        case Activity.Status.SETTLED:
+            found = totals(user, replace(wanted, status=None))
+            pending = _sum_lines(user, replace(wanted, status=Activity.Status.PENDING))
+            _add(found, pending, sign=-1)
+        case "all":
+            found = totals(user, replace(wanted, status=None))
+            _add(found, _sum_lines(user, replace(wanted, status=Activity.Status.FAILED)))
+        case _:
+            first_day, after_last_day, edges = _whole_days(wanted)
+            found = _sum_days(user, first_day, after_last_day, wanted.incoming)
+            for start, end in edges:
+                _add(found, _sum_lines(user, replace(wanted, start=start, end=end)))
+    return {key: sums for key, sums in found.items() if sums.count}
 
 
-def _lines(user: User, wanted: StatementFilter) -> QuerySet[Activity]:
-    lines = Activity.objects.filter(user=user)
+_LINE_AND_OTHER = Joined(line=Activity, other=User)
+
+
+def _where(user: User, wanted: StatementFilter) -> tuple[str, list[Any]]:
+    """The condition on `line`, and its parameters."""
+    conditions: list[tuple[str, list[Any]]] = [("line.user_id = %s", [user.id])]
     if wanted.start:
-        lines = lines.filter(created__gte=wanted.start)
+        conditions.append(("line.created >= %s", [wanted.start]))
     if wanted.end:
-        lines = lines.filter(created__lte=wanted.end)
+        conditions.append(("line.created <= %s", [wanted.end]))
     if wanted.incoming is not None:
-        lines = (
-            lines.filter(amount_sat__gt=0) if wanted.incoming else lines.filter(amount_sat__lt=0)
-        )
+        sign = "line.amount_sat > 0" if wanted.incoming else "line.amount_sat < 0"
+        conditions.append((sign, []))
     if wanted.status is None:
-        lines = lines.exclude(status=Activity.Status.FAILED)
-    elif wanted.status != "all":
-        lines = lines.filter(status=wanted.status)
-    return lines
+        conditions.append(("line.status <> 'failed'", []))
+    elif wanted.status == Activity.Status.SETTLED:
+        conditions.append(("line.status = 'settled'", []))
+    elif wanted.status != "all":  # said twice, so that the planner finds the small index
+        conditions.append(("line.status = %s AND line.status <> 'settled'", [wanted.status]))
+    texts, values = zip(*conditions, strict=True)
+    return " AND ".join(texts), [value for part in values for value in part]
+
+
+def _add(found: TotalsByCurrency, more: TotalsByCurrency, *, sign: int = 1) -> None:
+    for key, sums in more.items():
+        found.setdefault(key, Totals()).add(sums, sign=sign)
 
 
 def _whole_days(
@@ -193,20 +233,29 @@ def _sum_days(
         }
 
 
-def _sum_lines(lines: QuerySet[Activity]) -> TotalsByCurrency:
+def _sum_lines(user: User, wanted: StatementFilter) -> TotalsByCurrency:
+    where, values = _where(user, wanted)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT amount_sat, tip_sat, coalesce(fee_sat, 0) + coalesce(platform_fee_sat, 0),
+                rate, currency
+            FROM accounts_activity AS line WHERE {where}
+            """,  # noqa: S608 – our own conditions
+            values,
+        )
+        rows = cursor.fetchall()
     found: TotalsByCurrency = {}
-    for line in lines.only(
-        "amount_sat", "tip_sat", "fee_sat", "platform_fee_sat", "rate", "currency"
-    ).iterator():
-        tip_sat = line.tip_sat or 0
-        found.setdefault((line.is_incoming, line.currency), Totals()).add(
+    for amount_sat, tip_sat, fees_sat, rate, currency in rows:
+        tip_sat = tip_sat or 0
+        found.setdefault((amount_sat > 0, currency), Totals()).add(
             Totals(
                 1,
-                line.amount_sat,
+                amount_sat,
                 tip_sat,
-                (line.fee_sat or 0) + (line.platform_fee_sat or 0),
-                sat_to_fiat(line.amount_sat, line.rate) if line.rate else Decimal(0),
-                sat_to_fiat(tip_sat, line.rate) if line.rate else Decimal(0),
+                fees_sat,
+                sat_to_fiat(amount_sat, rate) if rate else Decimal(0),
+                sat_to_fiat(tip_sat, rate) if rate else Decimal(0),
             )
         )
     return found
