@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from accounts.statement import MEMO_MAX_CHARACTERS
@@ -15,6 +16,7 @@ from invoices.models import Invoice
 from invoices.services import InvoiceDraft
 
 SATS = "sats"
+ANY = "any"  # one code with a bolt11 and an address
 
 
 class AmountForm(forms.Form):
@@ -39,7 +41,9 @@ class AmountForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.owner = owner
         units = [(SATS, "sats")]
-        if rates.rate_or_none(owner.currency):
+        rate = rates.rate_or_none(owner.currency)
+        self.rate = f"{rate:f}" if rate else ""  # for the script that swaps the units
+        if rate:
             units.append((owner.currency, owner.currency))
         self.fields["unit"].choices = units  # type: ignore[attr-defined]
 
@@ -65,11 +69,13 @@ class AmountForm(forms.Form):
             )
         return cleaned
 
-    def draft(self, *, type: str = Invoice.Type.LIGHTNING) -> InvoiceDraft:
+    def draft(self) -> InvoiceDraft:
         cleaned = self.cleaned_data
         fiat: Decimal | None = cleaned["fiat"]
+        how = cleaned.get("type", Invoice.Type.LIGHTNING)
         return InvoiceDraft(
-            type=type,
+            type=Invoice.Type.LIGHTNING if how == ANY else how,
+            with_address=how == ANY,
             amount_sat=cleaned["amount_sat"],
             fiat=fiat,
             currency=self.owner.currency,
@@ -81,9 +87,13 @@ class ReceiveForm(AmountForm):
     """An invoice of one's own; without an amount the payer chooses."""
 
     type = forms.ChoiceField(
-        label="How",
-        choices=Invoice.Type.choices,
-        initial=Invoice.Type.LIGHTNING,
+        label=_("How"),
+        choices=[
+            (ANY, _("Any wallet")),
+            (Invoice.Type.LIGHTNING, _("Lightning only")),
+            (Invoice.Type.BITCOIN, _("On-chain only")),
+        ],
+        initial=ANY,
         widget=forms.RadioSelect,
     )
 

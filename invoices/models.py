@@ -1,7 +1,7 @@
 """Money coming in: what was asked for, what arrived, and who is told.
 
 An `Invoice` is what the user made. It is paid through `LightningRequest`s (one per bolt11) or an
-`Address` (many `Deposit`s); earlier requests of a changed invoice stay valid.
+`Address` (many `Deposit`s), or has both; earlier requests of a changed invoice stay valid.
 """
 
 from __future__ import annotations
@@ -79,14 +79,16 @@ class Invoice(models.Model):
 
     def text_of(self, hash: str) -> str:
         """The bolt11 itself, or the address as a BIP 21 URI when there is more to say."""
-        if self.type == self.Type.LIGHTNING:
-            return hash
+        return hash if self.type == self.Type.LIGHTNING else self.uri_of(hash, self.total_sat)
+
+    def uri_of(self, address: str, amount_sat: int) -> str:
+        """The address, as a BIP 21 URI when there is more to say."""
         parameters = []
-        if self.total_sat:
-            parameters.append(f"amount={sat_to_btc(self.total_sat)}")
+        if amount_sat:
+            parameters.append(f"amount={sat_to_btc(amount_sat)}")
         if self.memo:
             parameters.append(f"message={quote(self.memo, safe='')}")
-        return f"bitcoin:{hash}?{'&'.join(parameters)}" if parameters else hash
+        return f"bitcoin:{address}?{'&'.join(parameters)}" if parameters else address
 
     @property
     def webhook_secret(self) -> str:

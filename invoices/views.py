@@ -21,6 +21,7 @@ from coinos.errors import CoinosError, NotFound
 from coinos.throttling import client_address
 from coinos.web import add_error, limit_rate, posted, signed_in
 from invoices import selectors, services, webhooks
+from invoices.codes import codes
 from invoices.forms import AmountForm, ReceiveForm
 from invoices.models import Invoice
 
@@ -35,8 +36,7 @@ def receive(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     form = ReceiveForm(posted(request), owner=user)
     if form.is_valid():
-        draft = form.draft(type=form.cleaned_data["type"])
-        invoice = _create(request, user, form, draft, own=True)
+        invoice = _create(request, user, form, form.draft(), own=True)
         if invoice:
             return redirect("invoice", invoice.id)
     context = {"form": form, "minimum_sat": settings.MIN_DEPOSIT_SAT, "here": "receive"}
@@ -85,17 +85,19 @@ def _create(
 def invoice(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
     """The invoice and what became of it. Nobody needs an account to see it.
 
+    `?way=` picks one of its codes: any, lightning or bitcoin.
     `?seen=` is what the open page shows already: 204 when that is still true."""
     found = selectors.get_invoice(str(invoice_id))
     state = f"{found.status}-{found.received_sat}-{found.pending_sat}-{found.tip_sat or 0}"
     if request.GET.get("seen") == state:
         return HttpResponse(status=204)
-    is_lightning = found.type == Invoice.Type.LIGHTNING
+    ways = codes(found)
     context = {
         "invoice": found,
         "state": state,
         "is_owner": _viewer(request) == found.user,
-        "payload": found.hash.upper() if is_lightning else found.text,
+        "ways": ways,
+        "code": next((code for code in ways if code.way == request.GET.get("way")), ways[0]),
         "missing_sat": max(0, found.total_sat - found.received_sat),
         "excess_sat": max(0, found.received_sat - found.total_sat),
         "here": "receive",

@@ -1,14 +1,20 @@
 // Improvements on pages that work without them: copy, paste, one submit, live updates.
 
 document.addEventListener('click', async (event) => {
-  const button = event.target.closest('[data-copy], [data-paste], [data-print]')
+  const button = event.target.closest('[data-copy], [data-paste], [data-share]')
   if (!button) return
   if (button.dataset.copy) {
     await navigator.clipboard.writeText(document.querySelector(button.dataset.copy).value)
     const label = button.querySelector('span')
     const before = label.textContent
-    label.textContent = 'Copied'
-    setTimeout(() => { label.textContent = before }, 2000)
+    if (button.dataset.copied) return
+    button.dataset.copied = 'yes'
+    label.textContent = document.body.dataset.copied
+    toast(document.body.dataset.copied)
+    setTimeout(() => { label.textContent = before; delete button.dataset.copied }, 2000)
+  } else if (button.dataset.share) {
+    const url = new URL(button.dataset.share, location.href).href
+    await navigator.share({ title: document.title, url }).catch(() => {}) // changed one's mind
   } else if (button.dataset.paste) {
     const field = document.querySelector(button.dataset.paste)
     field.value = await navigator.clipboard.readText()
@@ -18,6 +24,7 @@ document.addEventListener('click', async (event) => {
 
 // Buttons that need a script are hidden until there is one.
 function reveal(root) {
+  if (navigator.share) root.querySelectorAll('[data-share][hidden]').forEach((button) => { button.hidden = false })
   if (!navigator.clipboard) return
   root.querySelectorAll('[data-copy][hidden], [data-paste][hidden]').forEach((button) => { button.hidden = false })
 }
@@ -50,8 +57,9 @@ if (url) {
     stream.addEventListener('payment', (message) => {
       const payment = JSON.parse(message.data)
       if (payment.amount > 0 && payment.status !== 'failed') {
-        const word = payment.status === 'settled' ? 'Received' : 'Detected'
-        toast(`${word} ⚡️${(payment.amount + (payment.tip || 0)).toLocaleString()}`)
+        const { received, detected } = document.body.dataset
+        const word = payment.status === 'settled' ? received : detected
+        toast(`${word} ⚡️${(payment.amount + (payment.tip || 0)).toLocaleString(document.documentElement.lang)}`)
       }
       refresh()
     })

@@ -52,6 +52,8 @@ class InvoiceDraft:
     memo_prompt: bool = False
     request_id: str = ""
     address_type: str = "bech32"
+    with_address: bool = False
+    """A Lightning invoice that can be paid on-chain, too, unless it is too small for that."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ def create_invoice(
     invoice.webhook_secret = draft.secret
     if draft.type == Invoice.Type.BITCOIN:
         return _with_address(invoice, draft.address_type)
-    return _with_bolt11(invoice, lnurl)
+    address = None
+    if draft.with_address and not 0 < invoice.total_sat < settings.MIN_DEPOSIT_SAT:
+        address = bitcoin().new_address(label=str(invoice.id), address_type=draft.address_type)
+    return _with_bolt11(invoice, lnurl, address)
 
 
 def set_tip(invoice: Invoice, tip_sat: int) -> Invoice:
@@ -179,7 +184,7 @@ def _with_address(invoice: Invoice, address_type: str) -> Invoice:
     return invoice
 
 
-def _with_bolt11(invoice: Invoice, lnurl: LnurlTerms | None) -> Invoice:
+def _with_bolt11(invoice: Invoice, lnurl: LnurlTerms | None, address: str | None = None) -> Invoice:
     """The rows come first: should the node's answer be lost, its label leads back to them."""
     amount_msat = lnurl.amount_msat if lnurl else invoice.total_sat * MSAT_PER_SAT
     request = LightningRequest(
@@ -200,6 +205,8 @@ def _with_bolt11(invoice: Invoice, lnurl: LnurlTerms | None) -> Invoice:
     with transaction.atomic():
         request.save(update_fields=["bolt11", "payment_hash", "state"])
         invoice.save(update_fields=["hash", "payment_hash"])
+        if address:
+            Address.objects.create(address=address, invoice=invoice)
     return invoice
 
 

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from coinos.simnet.control import Control
 from invoices import services
+from invoices.codes import codes
 from invoices.models import Invoice
 from tests.html.conftest import Browser, Person
 
@@ -184,3 +185,90 @@ def test_an_unknown_invoice_is_not_found(stranger: Browser) -> None:
     answer = stranger.get("/invoice/00000000-0000-4000-8000-000000000000")
     assert answer.status_code == 404
     assert "invoice not found" in answer.page.text
+
+
+# --- One code for every wallet -------------------------------------------------------------------
+
+
+def shown(page: Any) -> str:
+    return next(found["value"] for found in page.all("input") if found.get("id") == "text")
+
+
+def way(page_of: Browser, invoice: Invoice, name: str) -> Any:
+    return page_of.get(f"/invoice/{invoice.id}?way={name}").page
+
+
+def test_one_link_offers_lightning_and_an_address_and_each_stands_alone(
+    alice: Person, network: Control
+) -> None:
+    invoice, page = invoice_page(alice, amount="3141", type="any")
+    address = invoice.addresses.get().address
+    assert shown(page) == f"bitcoin:{address}?amount=0.00003141&lightning={invoice.hash}"
+    assert shown(way(alice, invoice, "lightning")) == invoice.hash
+    assert shown(way(alice, invoice, "bitcoin")) == f"bitcoin:{address}?amount=0.00003141"
+    assert codes(invoice)[0].qr == (
+        f"BITCOIN:{address.upper()}?amount=0.00003141&lightning={invoice.hash.upper()}"
+    )
+
+
+def test_our_own_send_box_reads_the_link_in_capitals(
+    alice: Person, charlie: Person, network: Control
+) -> None:
+    invoice, _ = invoice_page(alice, amount="3141", type="any")
+    page = charlie.post("/send", text=codes(invoice)[0].qr).page
+    assert "To somebody here" in page.text
+    assert "⚡️3,141" in page.text
+
+
+def test_coins_to_the_address_pay_the_invoice_and_take_its_bolt11_away(
+    alice: Person, network: Control
+) -> None:
+    invoice, _ = invoice_page(alice, amount="5000", type="any")
+    network.deposit(invoice.addresses.get().address, 5000)
+    network.mine(1)
+    services.scan_bitcoin()
+    assert "Received ⚡️5,000" in alice.get(f"/invoice/{invoice.id}").page.text
+    assert invoice.requests.get().state == "withdrawn"
+    assert alice.available_sat == 105_000
+
+
+def test_a_part_by_coins_leaves_the_rest_to_the_address(alice: Person, network: Control) -> None:
+    invoice, _ = invoice_page(alice, amount="5000", type="any")
+    address = invoice.addresses.get().address
+    network.deposit(address, 3000)
+    network.mine(1)
+    services.scan_bitcoin()
+    page = alice.get(f"/invoice/{invoice.id}").page
+    assert "⚡️2,000 sats are missing" in page.text
+    assert shown(page) == f"bitcoin:{address}?amount=0.00002000"
+    network.deposit(address, 2000)
+    network.mine(1)
+    services.scan_bitcoin()
+    assert "Received ⚡️5,000" in alice.get(f"/invoice/{invoice.id}").page.text
+
+
+def test_lightning_pays_an_invoice_that_also_has_an_address(
+    alice: Person, network: Control
+) -> None:
+    invoice, _ = invoice_page(alice, amount="5000", type="any")
+    network.pay(invoice.hash)
+    services.sweep_lightning()
+    assert "Received ⚡️5,000" in alice.get(f"/invoice/{invoice.id}").page.text
+    assert alice.available_sat == 105_000
+
+
+def test_too_little_for_the_chain_is_lightning_only(alice: Person, network: Control) -> None:
+    invoice, page = invoice_page(alice, amount="299", type="any")
+    assert not invoice.addresses.exists()
+    assert shown(page) == invoice.hash
+
+
+def test_the_amount_can_be_swapped_and_typed_without_a_script_too(alice: Person) -> None:
+    page = alice.get("/receive").page
+    swap = next(found for found in page.all("button") if "data-swap" in found)
+    assert "Swap" in swap["aria-label"]
+    assert "hidden" in swap
+    units = [found["value"] for found in page.all("option")]
+    assert units == ["sats", "USD"]
+    box = next(found for found in page.all("div") if "data-amount" in found)
+    assert (box["data-rate"], box["data-currency"]) == ("100000", "USD")

@@ -1,0 +1,66 @@
+"""What a payer scans: one code for every wallet, or Lightning or on-chain alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.utils.translation import gettext_lazy as _
+
+from coinos.money import sat_to_btc
+from invoices.models import Invoice
+
+
+@dataclass(frozen=True)
+class Code:
+    """One way to pay an invoice. `qr` says the same as `text`, in capitals where the encoding
+    allows them: a QR code stores those in fewer modules."""
+
+    way: str
+    label: str
+    text: str
+    qr: str
+    href: str
+
+
+def codes(invoice: Invoice) -> list[Code]:
+    """The ways to pay this invoice, best first. One that has an address beside its bolt11 can be
+    paid by one link for all (BIP 21 with `lightning=`) and by each alone."""
+    if invoice.type == Invoice.Type.BITCOIN:
+        return [_onchain(invoice, invoice.hash)]
+    lightning = Code(
+        "lightning",
+        str(_("Lightning invoice")),
+        invoice.hash,
+        invoice.hash.upper(),
+        f"lightning:{invoice.hash}",
+    )
+    address = invoice.addresses.values_list("address", flat=True).first()
+    if address is None:
+        return [lightning]
+    onchain = _onchain(invoice, address)
+    if invoice.received_sat:  # the bolt11 is for all of it; an address takes what is missing
+        return [onchain]
+    amount = [("amount", str(sat_to_btc(invoice.total_sat)))] if invoice.total_sat else []
+    link = _link(address, [*amount, ("lightning", invoice.hash)])
+    capitals = _link(_capitals(address), [*amount, ("lightning", invoice.hash.upper())])
+    every = Code(
+        "any", str(_("Link for any wallet")), link, capitals.replace("bitcoin", "BITCOIN", 1), link
+    )
+    return [every, lightning, onchain]
+
+
+def _onchain(invoice: Invoice, address: str) -> Code:
+    uri = invoice.uri_of(address, max(0, invoice.total_sat - invoice.received_sat))
+    link = uri if uri.startswith("bitcoin:") else f"bitcoin:{uri}"
+    qr = uri.replace(f"bitcoin:{address}", f"BITCOIN:{_capitals(address)}", 1)
+    qr = _capitals(address) if uri == address else qr
+    return Code("bitcoin", str(_("Bitcoin address")), uri, qr, link)
+
+
+def _capitals(address: str) -> str:
+    """Bech32 may be written in capitals, base58 may not."""
+    return address.upper() if address.lower().startswith(("bc1", "tb1", "bcrt1")) else address
+
+
+def _link(address: str, parameters: list[tuple[str, str]]) -> str:
+    return f"bitcoin:{address}?" + "&".join(f"{name}={value}" for name, value in parameters)

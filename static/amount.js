@@ -1,0 +1,63 @@
+// The amount field: a keypad beside typing, one button that swaps sats and currency, and the same
+// amount in the other unit below it. Without this script it is a text field and a list of units.
+
+document.querySelectorAll('[data-amount]').forEach((box) => {
+  const field = box.querySelector('input')
+  const unit = box.querySelector('select')
+  const keypad = box.querySelector('[data-keypad]')
+  const swap = box.querySelector('[data-swap]')
+  const other = box.querySelector('[data-other]')
+  const { currency } = box.dataset
+  const rate = Number(box.dataset.rate) // units of the currency per bitcoin
+  const language = document.documentElement.lang
+  const money = currency && new Intl.NumberFormat(language, { style: 'currency', currency })
+  const decimals = money ? money.resolvedOptions().maximumFractionDigits : 0
+  let before = null // what stood there before the last swap, to come back to it exactly
+
+  const isFiat = () => unit.value !== 'sats'
+  const amount = () => Number(field.value.replace(/\s/g, '').replace(',', '.')) || 0
+  const toSats = (value) => Math.round((value / rate) * 1e8)
+  const toFiat = (value) => ((value * rate) / 1e8).toFixed(decimals)
+
+  const show = () => {
+    keypad.classList.toggle('whole', !isFiat() || !decimals)
+    if (!swap) return
+    swap.querySelector('[data-unit]').textContent = unit.value
+    other.hidden = !amount()
+    other.textContent = isFiat() ? `⚡️${toSats(amount()).toLocaleString(language)}` : money.format(toFiat(amount()))
+  }
+
+  const type = (key) => {
+    const [, fraction] = field.value.split('.')
+    if (key === '.' && (!isFiat() || fraction !== undefined)) return
+    if (fraction !== undefined && fraction.length >= decimals) return
+    field.value = field.value === '0' && key !== '.' ? key : field.value + key
+  }
+
+  keypad.hidden = false
+  keypad.addEventListener('click', (event) => {
+    const button = event.target.closest('button')
+    if (!button) return
+    if ('back' in button.dataset) field.value = field.value.slice(0, -1)
+    else type('point' in button.dataset ? '.' : button.textContent)
+    field.dispatchEvent(new Event('input'))
+  })
+  // On a touch screen the keypad is the keyboard; keys of a real one work all the same.
+  if (matchMedia('(pointer: coarse)').matches) field.inputMode = 'none'
+
+  field.addEventListener('input', () => { before = null; show() })
+  if (swap) {
+    swap.hidden = false
+    unit.hidden = true
+    swap.addEventListener('click', () => {
+      const text = field.value
+      const value = amount()
+      const back = before
+      unit.value = isFiat() ? 'sats' : currency
+      if (value) field.value = back ?? (isFiat() ? toFiat(value) : String(toSats(value)))
+      before = value ? text : null
+      show()
+    })
+  }
+  show()
+})
