@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.decorators import action
+from unfold.decorators import action, display
 from unfold.forms import ActionForm, AuthenticationForm
 
 from accounts import services
@@ -64,7 +64,7 @@ class WithReason(ActionForm):
 
 @admin.register(User)
 class UserAdmin(LookOnlyAdmin):
-    list_display = ["username", "display", "currency", "created", "is_frozen", "is_active"]
+    list_display = ["username", "display", "currency", "created", "state"]
     list_filter = ["is_active", "is_staff", ("frozen_at", admin.EmptyFieldListFilter)]
     search_fields = ["username", "id", "pubkey", "email", "username__startswith"]
     ordering = ["-created"]
@@ -78,9 +78,11 @@ class UserAdmin(LookOnlyAdmin):
     action_form = WithReason
     actions = ["freeze", "unfreeze", "evict"]
 
-    @admin.display(boolean=True, description="Frozen")
-    def is_frozen(self, user: User) -> bool:
-        return user.frozen_at is not None
+    @display(label={"open": "success", "frozen": "warning", "evicted": "danger"})
+    def state(self, user: User) -> str:
+        if not user.is_active:
+            return "evicted"
+        return "frozen" if user.frozen_at else "open"
 
     @admin.display(boolean=True, description="PIN")
     def has_pin(self, user: User) -> bool:

@@ -27,9 +27,9 @@ from coinos.money import MAX_SAT
 
 GROUPS = {
     "Account": ["register", "login", "logout", "me", "user", "users", "ro"],
-    "Contacts and connections": ["contacts", "apps", "app"],
     "Receive": ["invoice", "invoices"],
     "Send": ["payments", "send", "bitcoin", "parse", "decode"],
+    "Contacts and connections": ["contacts", "apps", "app"],
     "LNURL": ["pay", "lnurlp", "lnurl", ".well-known"],
 }
 
@@ -40,6 +40,9 @@ class Schema(AutoSchema):
     def get_operation_id(self) -> str:
         words = re.findall(r"\w+", self.path.removeprefix("/api/"))
         return "_".join([self.method.lower(), *words])
+
+    def get_summary(self) -> str:
+        return str(self.get_description()).split(". ")[0].partition("\n")[0].rstrip(".")
 
     def get_tags(self) -> list[str]:
         word = self.path.removeprefix("/api").split("/")[1]
@@ -137,6 +140,7 @@ PROBLEM = {
 EVENTS = {
     "operationId": "get_events",
     "tags": ["Server"],
+    "summary": "What happens to the account's money, as it happens",
     "description": "Server-sent events: every payment of the account as it happens.",
     "security": [{"token": []}],
     "responses": {"200": {"description": "", "content": {"text/event-stream": {"schema": {}}}}},
@@ -149,6 +153,7 @@ def add_problems(
     """Give every operation its error answers, and name the one route that is no DRF view."""
     result["paths"]["/api/events"] = {"get": EVENTS}
     result["components"]["schemas"]["Problem"] = PROBLEM
+    result["tags"] = [{"name": name} for name in (*GROUPS, "Server")]
     answer = {
         "description": "The request was refused",
         "content": {

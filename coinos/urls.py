@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib import admin
+from django.contrib.auth.models import Group
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from accounts.streams import api_events
@@ -36,6 +37,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
 ]
 
 if settings.ADMIN_ENABLED:
+    admin.site.unregister(Group)  # operators are superusers: there are no rights to hand out
     urlpatterns.append(path("admin/", admin.site.urls))
 
 if settings.SIMNET:

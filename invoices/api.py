@@ -68,6 +68,7 @@ class InvoiceView(ApiView):
 
     @extend_schema(responses=answers.InvoiceWithUser)
     def get(self, request: Request, key: str) -> Response:
+        """An invoice, by bolt11, payment hash, address or id."""
         invoice = get_invoice(key)
         return ok(
             invoice_json(invoice, with_webhook=_knows_webhook(request, invoice), with_user=True)
@@ -75,6 +76,7 @@ class InvoiceView(ApiView):
 
     @extend_schema(request=InvoiceUpdate, responses=answers.Invoice)
     def post(self, request: Request, key: str) -> Response:
+        """Set the tip before payment; the owner sets the webhook, too."""
         given = _body(request).get("invoice")
         if given is None:
             raise InvalidRequest("no invoice object provided", field="/invoice")

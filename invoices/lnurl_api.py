@@ -39,6 +39,7 @@ class PayRequestView(LnurlView):
 
     @extend_schema(responses=answers.PayRequest)
     def get(self, request: Request, username: str, amount: str | None = None) -> Response:
+        """Who is paid, and between which amounts (LUD-06)."""
         answer = lnurl.pay_request(username, amount)
         return ok(
             {
@@ -57,6 +58,7 @@ class CallbackView(LnurlView):
 
     @extend_schema(responses=answers.LnurlInvoice)
     def get(self, request: Request, token: str) -> Response:
+        """The invoice for `amount` millisatoshi, and a `comment` (LUD-06, LUD-12)."""
         invoice = lnurl.request_invoice(
             token,
             amount_msat=request.query_params.get("amount", ""),
@@ -73,6 +75,7 @@ class VerifyView(LnurlView):
 
     @extend_schema(responses=answers.LnurlVerified)
     def get(self, request: Request, invoice_id: str) -> Response:
+        """Has that invoice been paid? (LUD-21)"""
         invoice: Invoice = lnurl.settled_invoice(invoice_id)
         return ok(
             {
