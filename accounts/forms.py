@@ -6,11 +6,14 @@ from typing import Any
 
 from babel.numbers import get_currency_name
 from django import forms
+from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ApiKey
 from coinos import rates
+from coinos.languages import locale
 
-ADVICE_ON_PASSWORDS = (
+ADVICE_ON_PASSWORDS = _(
     "12 characters or more, or a few words. There is no way to recover it for you."
 )
 
@@ -18,7 +21,7 @@ ADVICE_ON_PASSWORDS = (
 class SignInForm(forms.Form):
     username = forms.CharField(
         max_length=200,
-        label="Username",
+        label=_("Username"),
         widget=forms.TextInput(
             attrs={
                 "autocomplete": "username",
@@ -30,7 +33,7 @@ class SignInForm(forms.Form):
     password = forms.CharField(
         max_length=4096,
         strip=False,
-        label="Password",
+        label=_("Password"),
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
 
@@ -38,8 +41,8 @@ class SignInForm(forms.Form):
 class RegisterForm(forms.Form):
     username = forms.CharField(
         max_length=100,
-        label="Username",
-        help_text="Small letters and digits. It is also your Lightning Address.",
+        label=_("Username"),
+        help_text=_("Small letters and digits. It is also your Lightning Address."),
         widget=forms.TextInput(
             attrs={
                 "autocomplete": "username",
@@ -51,41 +54,34 @@ class RegisterForm(forms.Form):
     password = forms.CharField(
         max_length=4096,
         strip=False,
-        label="Password",
+        label=_("Password"),
         help_text=ADVICE_ON_PASSWORDS,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
 
 
 class ProfileForm(forms.Form):
-    username = forms.CharField(max_length=100, label="Username")
-    display = forms.CharField(max_length=100, required=False, label="Name shown to others")
+    username = forms.CharField(max_length=100, label=_("Username"))
+    display = forms.CharField(max_length=100, required=False, label=_("Name shown to others"))
     about = forms.CharField(
         max_length=2000,
         required=False,
-        label="About you",
+        label=_("About you"),
         widget=forms.Textarea(attrs={"rows": 3, "class": "short"}),
     )
-    hidepay = forms.BooleanField(required=False, label="Hide my public page")
+    hidepay = forms.BooleanField(required=False, label=_("Hide my public page"))
 
 
 class PreferencesForm(forms.Form):
-    currency = forms.ChoiceField(label="Currency")
-    fiat = forms.BooleanField(required=False, label="Show the currency first, then sats")
+    currency = forms.ChoiceField(label=_("Currency"))
+    fiat = forms.BooleanField(required=False, label=_("Show the currency first, then sats"))
     language = forms.ChoiceField(
-        label="Language of numbers",
-        choices=[
-            ("en", "English: 1,234.50"),
-            ("de", "Deutsch: 1.234,50"),
-            ("es", "Español: 1234,50"),
-            ("fr", "Français: 1 234,50"),
-            ("ja", "日本語: 1,234.50"),
-            ("pt", "Português: 1.234,50"),
-        ],
+        label=_("Language"),
+        choices=settings.LANGUAGES,
     )
     theme = forms.ChoiceField(
-        label="Theme",
-        choices=[("system", "System"), ("light", "Light"), ("dark", "Dark")],
+        label=_("Theme"),
+        choices=[("system", _("System")), ("light", _("Light")), ("dark", _("Dark"))],
         widget=forms.RadioSelect,
     )
 
@@ -94,7 +90,7 @@ class PreferencesForm(forms.Form):
         chosen = self.initial.get("currency", "USD")
         codes = sorted({*rates.known_currencies(), chosen})
         self.fields["currency"].choices = [  # type: ignore[attr-defined]
-            (code, f"{code} · {get_currency_name(code, locale='en')}") for code in codes
+            (code, f"{code} · {get_currency_name(code, locale=locale())}") for code in codes
         ]
 
 
@@ -102,13 +98,13 @@ class PasswordForm(forms.Form):
     current_password = forms.CharField(
         max_length=4096,
         strip=False,
-        label="Current password",
+        label=_("Current password"),
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
     password = forms.CharField(
         max_length=4096,
         strip=False,
-        label="New password",
+        label=_("New password"),
         help_text=ADVICE_ON_PASSWORDS,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
@@ -121,32 +117,32 @@ def pin_input(autocomplete: str = "off") -> forms.PasswordInput:
 
 
 class PinForm(forms.Form):
-    pin = forms.CharField(required=False, label="Current PIN", widget=pin_input())
+    pin = forms.CharField(required=False, label=_("Current PIN"), widget=pin_input())
     newpin = forms.CharField(
         required=False,
-        label="New PIN, six digits",
-        help_text="Asked before every payment. Leave empty to remove the PIN.",
+        label=_("New PIN, six digits"),
+        help_text=_("Asked before every payment. Leave empty to remove the PIN."),
         widget=pin_input(),
     )
 
 
 class ApiKeyForm(forms.Form):
-    name = forms.CharField(max_length=60, label="Name", help_text="What will use this key?")
+    name = forms.CharField(max_length=60, label=_("Name"), help_text=_("What will use this key?"))
     scope = forms.ChoiceField(
-        label="It may",
+        label=_("It may"),
         initial=ApiKey.Scope.RECEIVE,
         widget=forms.RadioSelect,
         choices=[
-            (ApiKey.Scope.READ, "Read"),
-            (ApiKey.Scope.RECEIVE, "Read and receive"),
-            (ApiKey.Scope.SPEND, "Read, receive and spend"),
+            (ApiKey.Scope.READ, _("Read")),
+            (ApiKey.Scope.RECEIVE, _("Read and receive")),
+            (ApiKey.Scope.SPEND, _("Read, receive and spend")),
         ],
     )
     budget_sat = forms.IntegerField(
         required=False,
         min_value=1,
         max_value=2_100_000_000_000_000,
-        label="Most sats a day",
-        help_text="Only for keys that spend. Empty: no limit but your balance.",
+        label=_("Most sats a day"),
+        help_text=_("Only for keys that spend. Empty: no limit but your balance."),
         widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
     )

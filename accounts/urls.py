@@ -9,6 +9,7 @@ urlpatterns = [
     path("register", views.register, name="register"),
     path("login", views.sign_in, name="login"),
     path("logout", views.sign_out, name="logout"),
+    path("language", views.choose_language, name="choose_language"),
     path("swap", views.swap, name="swap"),
     path("events", streams.page_events, name="events"),
     path("settings", views.settings, name="settings"),

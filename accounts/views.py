@@ -12,6 +12,8 @@ from django.forms import BaseForm, CharField, PasswordInput
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
+from django.utils.translation import get_language, override
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import credentials, ledger, selectors, services
@@ -26,9 +28,10 @@ from accounts.forms import (
     SignInForm,
 )
 from accounts.models import Session, User
+from coinos import languages
 from coinos.errors import CoinosError
 from coinos.throttling import client_address
-from coinos.web import add_error, limit_rate, next_url, posted, signed_in
+from coinos.web import add_error, limit_rate, next_url, posted, sentence, signed_in
 
 RECENT_PAYMENTS = 6
 CONFIRMED_FOR_S = 300
@@ -52,7 +55,7 @@ def register(request: HttpRequest) -> HttpResponse:
         limit_rate(request, "register", limit=60, window_s=3600)
         if form.is_valid():
             try:
-                user, _ = services.register(**form.cleaned_data)
+                user, _secret_key = services.register(**form.cleaned_data)
             except CoinosError as error:
                 add_error(form, error)
             else:
@@ -111,6 +114,16 @@ def _end_session(request: HttpRequest) -> None:
     logout(request)
 
 
+@require_POST
+def choose_language(request: HttpRequest) -> HttpResponse:
+    """The small form below every page of a visitor; who is signed in has the settings."""
+    response = redirect(next_url(request, "/"))
+    language = request.POST.get("language", "")
+    if languages.is_offered(language):
+        languages.keep_in_cookie(response, language)
+    return response
+
+
 # --- The owner's home ----------------------------------------------------------------------------
 
 
@@ -157,7 +170,7 @@ def save_profile(request: HttpRequest) -> HttpResponse:
         except CoinosError as error:
             add_error(form, error)
         else:
-            return _saved(request, "Your profile is saved")
+            return _saved(request, _("Your profile is saved"))
     return _settings_page(request, profile=form)
 
 
@@ -171,7 +184,11 @@ def save_preferences(request: HttpRequest) -> HttpResponse:
         except CoinosError as error:
             add_error(form, error)
         else:
-            return _saved(request, "Your preferences are saved")
+            language = form.cleaned_data["language"]
+            with override(language):
+                response = _saved(request, _("Your preferences are saved"))
+            languages.keep_in_cookie(response, language)  # for after signing out
+            return response
     return _settings_page(request, preferences=form)
 
 
@@ -194,7 +211,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
         else:
             update_session_auth_hash(request, user)
             request.session[CONFIRMED_AT] = time.time()
-            return _saved(request, "Your password is changed; all other sign-ins have ended")
+            return _saved(request, _("Your password is changed; all other sign-ins have ended"))
     return _settings_page(request, password=form)
 
 
@@ -214,7 +231,9 @@ def change_pin(request: HttpRequest) -> HttpResponse:
         except CoinosError as error:
             add_error(form, error)
         else:
-            return _saved(request, "The PIN is removed" if new == "delete" else "The PIN is set")
+            return _saved(
+                request, _("The PIN is removed") if new == "delete" else _("The PIN is set")
+            )
     return _settings_page(request, pin=form)
 
 
@@ -222,7 +241,7 @@ def change_pin(request: HttpRequest) -> HttpResponse:
 @signed_in
 def revoke_session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     credentials.revoke_session(user_of(request), session_id)
-    return _saved(request, "That sign-in has ended")
+    return _saved(request, _("That sign-in has ended"))
 
 
 @require_POST
@@ -234,7 +253,7 @@ def revoke_all(request: HttpRequest) -> HttpResponse:
         keep=session_of(request),
         api_keys="api_keys" in request.POST,
     )
-    return _saved(request, "All other sign-ins have ended")
+    return _saved(request, _("All other sign-ins have ended"))
 
 
 @require_POST
@@ -261,7 +280,7 @@ def create_api_key(request: HttpRequest) -> HttpResponse:
 @signed_in
 def revoke_api_key(request: HttpRequest, key_id: UUID) -> HttpResponse:
     credentials.revoke_api_key(user_of(request), key_id)
-    return _saved(request, "That API key no longer works")
+    return _saved(request, _("That API key no longer works"))
 
 
 @require_POST
@@ -283,7 +302,7 @@ def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
             initial={
                 "currency": stored.currency,
                 "fiat": stored.fiat,
-                "language": stored.language or "en",
+                "language": get_language(),
                 "theme": stored.theme or "system",
             }
         ),
@@ -315,7 +334,7 @@ def with_password(request: HttpRequest, form: BaseForm) -> BaseForm:
         form.fields["password"] = CharField(
             max_length=4096,
             strip=False,
-            label="Your password",
+            label=_("Your password"),
             widget=PasswordInput(attrs={"autocomplete": "current-password"}),
         )
     return form
@@ -332,7 +351,7 @@ def password_is_confirmed(request: HttpRequest, form: BaseForm) -> bool:
             address=client_address(request),
         )
     except CoinosError as error:
-        form.add_error("password", error.message)
+        form.add_error("password", sentence(error))
         return False
     request.session[CONFIRMED_AT] = time.time()
     return True

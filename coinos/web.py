@@ -1,7 +1,7 @@
 """The edge kit of the pages: errors as messages, and what every template may use.
 
-Nothing here knows about money. A `CoinosError` says the same sentence on a page as in the API:
-beside the field at fault when a form is shown, else on a page of its own.
+Nothing here knows about money. A `CoinosError` says the same sentence on a page as in the API, in
+the reader's language: beside the field at fault when a form is shown, else on a page of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Concatenate, ParamSpec
 from urllib.parse import urlencode
 
-from babel import Locale, UnknownLocaleError
+from babel import Locale
 from babel.numbers import format_currency, format_decimal
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
@@ -22,8 +22,10 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 
-from coinos import rates
+from coinos import languages, rates
 from coinos.errors import CoinosError, Forbidden, NotFound, RateLimited, Unauthorized
 from coinos.throttling import allow, client_network
 
@@ -33,7 +35,6 @@ class Units:
 
     def __init__(self, user: Any) -> None:
         self.currency: str = getattr(user, "currency", "") or "USD"
-        self.language: str = getattr(user, "language", "") or "en"
         self._wants_fiat: bool = getattr(user, "fiat", False)
 
     @cached_property
@@ -47,10 +48,7 @@ class Units:
 
     @cached_property
     def _locale(self) -> Locale:
-        try:
-            return Locale.parse(self.language)
-        except (UnknownLocaleError, ValueError):
-            return Locale("en")
+        return languages.locale()
 
     def number(self, number: int) -> str:
         return format_decimal(number, locale=self._locale)
@@ -71,6 +69,7 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "simnet": settings.SIMNET,
         "public_url": settings.PUBLIC_URL,
         "domain": settings.DOMAIN,
+        "languages": settings.LANGUAGES,
     }
 
 
@@ -80,7 +79,20 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
 def add_error(form: BaseForm, error: CoinosError) -> None:
     """Show a refusal on the form: at the field that the error names, else above all fields."""
     name = (error.field or "").rsplit("/", 1)[-1]
-    form.add_error(name if name in form.fields else None, error.message)
+    form.add_error(name if name in form.fields else None, sentence(error))
+
+
+def sentence(error: CoinosError) -> str:
+    """What the error says, in the language of the page. The one place where errors are translated;
+    where they are raised they are only marked. A value called `reason` is a sentence of ours too.
+    """
+    translated = _(error.template)
+    if error.values is None:
+        return translated
+    values = dict(error.values)
+    if values.get("reason"):
+        values["reason"] = _(str(values["reason"]))
+    return translated % values
 
 
 class ErrorPages:
@@ -104,7 +116,7 @@ class ErrorPages:
 
 
 def error_page(request: HttpRequest, error: CoinosError) -> HttpResponse:
-    context = {"status": error.status, "title": error.title, "message": error.message}
+    context = {"status": error.status, "title": _(error.title), "message": sentence(error)}
     response = render(request, "error.html", context, status=error.status)
     if error.retry_after_s is not None:
         response["Retry-After"] = str(error.retry_after_s)
@@ -115,22 +127,25 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """A form without its token: usually a page that stood open while the user signed in again."""
     context = {
         "status": 403,
-        "title": "This page is out of date",
-        "message": "Nothing was done. Go back, reload the page and try again.",
+        "title": _("This page is out of date"),
+        "message": _("Nothing was done. Go back, reload the page and try again."),
     }
     return render(request, "error.html", context, status=403)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return error_page(request, CoinosError("Your browser sent something that we do not understand"))
+    message = gettext_noop("Your browser sent something that we do not understand")
+    return error_page(request, CoinosError(message))
 
 
 def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return error_page(request, Forbidden("You may not open this page"))
+    return error_page(request, Forbidden(gettext_noop("You may not open this page")))
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    message = "There is nothing at this address. It may be mistyped, or it has been removed"
+    message = gettext_noop(
+        "There is nothing at this address. It may be mistyped, or it has been removed"
+    )
     return error_page(request, NotFound(message))
 
 

@@ -1,0 +1,105 @@
+"""Which language a page speaks, and how that language writes times.
+
+The choice of the signed-in user counts first, then this browser's cookie, then what the browser
+asks for. The JSON API and the admin speak English, whatever is asked: their words are a contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+
+from babel import Locale
+from babel.dates import format_date, format_skeleton, format_timedelta
+from django.conf import settings
+from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone, translation
+from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
+
+ENGLISH_PATHS = ("/api/", "/.well-known/", "/admin/")
+COOKIE_AGE_S = 365 * 24 * 3600
+
+# --- Choosing ------------------------------------------------------------------------------------
+
+
+def language_middleware(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Answer in the caller's language. Stands behind what finds `request.credential`."""
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        if f"{request.path_info}/".startswith(ENGLISH_PATHS):
+            with translation.override("en"):
+                return get_response(request)
+        language = language_of(request)
+        with translation.override(language):
+            response = get_response(request)
+        patch_vary_headers(response, ("Accept-Language", "Cookie"))
+        response.setdefault("Content-Language", language)
+        return response
+
+    return middleware
+
+
+def language_of(request: HttpRequest) -> str:
+    """One of `settings.LANGUAGES`."""
+    credential = getattr(request, "credential", None)
+    if credential and is_offered(credential.user.language):
+        return str(credential.user.language)
+    # Django's own order: the cookie, then Accept-Language, then the default.
+    return translation.get_language_from_request(request)
+
+
+def is_offered(language: str) -> bool:
+    return language in dict(settings.LANGUAGES)
+
+
+def keep_in_cookie(response: HttpResponseBase, language: str) -> None:
+    """Remember the choice of a visitor for a year."""
+    response.set_cookie(
+        settings.LANGUAGE_COOKIE_NAME,
+        language,
+        max_age=COOKIE_AGE_S,
+        secure=settings.LANGUAGE_COOKIE_SECURE,
+        httponly=settings.LANGUAGE_COOKIE_HTTPONLY,
+        samesite=settings.LANGUAGE_COOKIE_SAMESITE,
+    )
+
+
+# --- Writing -------------------------------------------------------------------------------------
+
+
+def locale() -> Locale:
+    """Of the language being spoken; for numbers and currencies."""
+    return Locale.parse((translation.get_language() or "en").split("-")[0])
+
+
+def _calendar() -> Locale:
+    """For times. English ones are read all over the world: 23 Nov 2026, not Nov 23, 2026."""
+    spoken = locale()
+    return Locale("en", "GB") if spoken.language == "en" else spoken
+
+
+def moment(when: datetime) -> str:
+    """`23 Nov 2026, 07:46 UTC`."""
+    day = format_skeleton("yMMMd", when.date(), locale=_calendar())
+    return f"{day}, {when:%H:%M} UTC"
+
+
+def day(when: date) -> str:
+    """`Monday, 23 November 2026`."""
+    return format_date(when, "full", locale=_calendar())
+
+
+def ago(when: datetime) -> str:
+    """`5 minutes ago` today, else the date."""
+    now = timezone.now()
+    passed = now - when
+    if passed < timedelta(minutes=1):
+        return _("just now")
+    if passed < timedelta(days=1):
+        return format_timedelta(-passed, add_direction=True, threshold=1, locale=_calendar())
+    return format_skeleton(
+        "MMMd" if when.year == now.year else "yMMMd", when.date(), locale=_calendar()
+    )
