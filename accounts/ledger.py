@@ -77,8 +77,13 @@ def account_of(user_id: UUID) -> int:
 
 
 def balance_of(user_id: UUID) -> Balance:
-    account = LedgerAccount.objects.get(user_id=user_id)
-    return Balance(account.available_msat // 1000, account.held_msat // 1000)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT (posted_msat - held_msat) / 1000, held_msat / 1000"
+            " FROM ledger_account WHERE user_id = %s",
+            [user_id],
+        )
+        return Balance(*cursor.fetchone())
 
 
 # --- Money coming in -----------------------------------------------------------------------------
