@@ -18,6 +18,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 
 class UserManager(BaseUserManager["User"]):
@@ -101,9 +102,9 @@ class Session(models.Model):
     revoke it and the next request is refused."""
 
     class Kind(models.TextChoices):
-        LOGIN = "login", "API token"
-        WEB = "web", "Browser"
-        READ_ONLY = "ro", "Read-only token"
+        LOGIN = "login", _("API token")
+        WEB = "web", _("Browser")
+        READ_ONLY = "ro", _("Read-only token")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")
@@ -133,9 +134,9 @@ class ApiKey(models.Model):
     """A credential for software. Only its SHA-256 is kept; the key is shown once."""
 
     class Scope(models.TextChoices):
-        READ = "read", "Read"
-        RECEIVE = "receive", "Receive"
-        SPEND = "spend", "Spend"
+        READ = "read", _("Read")
+        RECEIVE = "receive", _("Receive")
+        SPEND = "spend", _("Spend")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="api_keys")
@@ -292,7 +293,7 @@ class Activity(models.Model):
     class Type(models.TextChoices):
         LIGHTNING = "lightning", "Lightning"
         BITCOIN = "bitcoin", "Bitcoin"
-        INTERNAL = "internal", "Internal"
+        INTERNAL = "internal", _("Internal")
 
     class Status(models.TextChoices):
         PENDING = "pending", "Pending"

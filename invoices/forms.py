@@ -24,16 +24,16 @@ class AmountForm(forms.Form):
 
     amount = forms.CharField(
         max_length=30,
-        label="Amount",
+        label=_("Amount"),
         widget=forms.TextInput(
             attrs={"inputmode": "decimal", "autocomplete": "off", "placeholder": "0"}
         ),
     )
-    unit = forms.ChoiceField(label="Unit", required=False)
+    unit = forms.ChoiceField(label=_("Unit"), required=False)
     memo = forms.CharField(
         max_length=MEMO_MAX_CHARACTERS,
         required=False,
-        label="What it is for",
+        label=_("What it is for"),
         widget=forms.TextInput(attrs={"autocomplete": "off", "maxlength": MEMO_MAX_CHARACTERS}),
     )
 
@@ -63,9 +63,9 @@ class AmountForm(forms.Form):
             whole = cleaned.get("unit") in ("", SATS)
             self.add_error(
                 "amount",
-                "Write a whole number of sats, in digits only"
+                _("Write a whole number of sats, in digits only")
                 if whole
-                else "Write an amount such as 12.50",
+                else _("Write an amount such as 12.50"),
             )
         return cleaned
 
@@ -100,4 +100,4 @@ class ReceiveForm(AmountForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["amount"].required = False
-        self.fields["amount"].help_text = "Leave empty and the payer chooses."
+        self.fields["amount"].help_text = _("Leave empty and the payer chooses.")

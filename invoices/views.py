@@ -10,6 +10,7 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import streams
@@ -144,7 +145,7 @@ def redeliver(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
     if delivery is None:
         raise NotFound()
     webhooks.redeliver(delivery)
-    messages.success(request, "The call is made again within a few seconds")
+    messages.success(request, _("The call is made again within a few seconds"))
     return redirect("webhooks")
 
 
