@@ -1,0 +1,404 @@
+"""T9: the authorisation matrix. Every URL of the site × every method × every kind of caller who is
+not Alice, or is her own browser driven from another site: nothing of hers changes, nothing private
+of hers is told, nothing answers 5xx (P01, P02, P07, P12, P15, P16, P23, I13, I14)."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import jwt
+import pytest
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+from django.urls import get_resolver, resolve
+from django.utils import timezone
+
+from accounts import connections, credentials, ledger
+from accounts.models import Activity, Session, User
+from coinos import rates
+from coinos.models import Rate
+from coinos.simnet.control import Control
+from invoices.models import WebhookDelivery
+from tests.api.endpoints import ENDPOINTS, routes
+from tests.cast import PASSWORD, Api, fund, make_user, token_of
+from tests.database import Database
+from tests.proof import table
+from tests.proof.oracle import deviation_msat
+from tests.proof.scale import SEED, random_for, size
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+EVIL = {"Origin": "https://evil.example", "Referer": "https://evil.example/x"}
+ALICE_SAT = 7_654_321
+
+PUBLIC_PAGES = {
+    "/",
+    "/register",
+    "/login",
+    "/logout",
+    "/swap",
+    "/docs",
+    "/docs/errors",
+    "/.well-known/lnurlp/<str:username>",
+    "/invoice/<uuid:invoice_id>",
+    "/invoice/<uuid:invoice_id>/events",
+    "/simnet",
+    "/<str:username>",
+    "/admin/login/",
+}
+
+
+# --- Alice and what is hers ----------------------------------------------------------------------
+
+
+@dataclass
+class Alice:
+    """The owner, her objects to fill URLs with, and words that only she may read."""
+
+    user: User
+    invoice: dict[str, Any]
+    payment: Activity
+    session: Session
+    key_id: str
+    app_pubkey: str
+    delivery: WebhookDelivery
+    private: list[bytes] = field(default_factory=list)
+
+    def path(self, route: str) -> str:
+        """A URL of this route that points at something of hers."""
+        values = {
+            "key": str(self.payment.id) if "/payments/" in route else self._key(route),
+            "limit": "5",
+            "pubkey": self.app_pubkey,
+            "lnaddress": "alice",
+            "amount": "1",
+            "payreq": self.invoice["hash"],
+            "username": "alice",
+            "token": self.invoice["id"],
+            "invoice_id": self.invoice["id"],
+            "session_id": str(self.session.id),
+            "key_id": self.key_id,
+            "delivery_id": str(self.delivery.id),
+            "payment_id": str(self.payment.id),
+            "content_type_id": "1",
+            "object_id": str(self.user.id),
+        }
+        return re.sub(r"<(?:\w+:)?(\w+)>", lambda match: values[match[1]], route)
+
+    def _key(self, route: str) -> str:
+        return "alice" if "/users/" in route else str(self.invoice["hash"])
+
+
+@pytest.fixture
+def alice(cloned_db: Database, simnet: Control, redis: Any, settings: Any) -> Alice:
+    settings.LIGHTNING_RPC = simnet.lightning_rpc
+    settings.BITCOIN_RPC_URL = simnet.bitcoin_rpc_url
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    cache.delete(rates.CACHE_KEY)
+    Rate.objects.create(minute=timezone.now(), rates={"USD": "100000"})
+    rates.forget()
+    user = make_user("alice", email="alice@private.example")
+    user.set_password(PASSWORD)
+    user.save()
+    charlie = make_user("charlie")
+    fund(user, ALICE_SAT)
+    session = credentials.start_session(user, kind=Session.Kind.LOGIN)
+    api = Api(credentials.token_of(session))
+    wish = {"amount": 1000, "webhook": "https://93.184.215.14/hook-of-alice", "secret": "s3cr3t-a"}
+    invoice = api.post("/invoice", {"invoice": wish}).body
+    paid = api.post("/invoice", {"invoice": wish}).body
+    payer = Api(token_of(charlie))
+    fund(charlie, 1000)
+    assert payer.post("/payments", {"payreq": paid["hash"]}).status_code == 200
+    sent = {"amount": 7, "username": "charlie", "memo": "for the lawyer"}
+    payment = api.post("/send", sent).body
+    key, _ = credentials.create_api_key(user, name="till of alice", scope="spend")
+    app = connections.create_default(user)
+    return Alice(
+        user=user,
+        invoice=invoice,
+        payment=Activity.objects.get(id=payment["id"]),
+        session=session,
+        key_id=str(key.id),
+        app_pubkey=app.pubkey,
+        delivery=WebhookDelivery.objects.get(),
+        private=[
+            word.encode()
+            for word in (
+                "alice@private.example",
+                "hook-of-alice",
+                "s3cr3t-a",
+                "for the lawyer",
+                "till of alice",
+                key.hint,
+                str(ledger.balance_of(user.id).available_sat),
+                f"{ledger.balance_of(user.id).available_sat:,}",
+                credentials.token_of(session),
+            )
+        ],
+    )
+
+
+HERS = """
+    SELECT md5(concat(
+        (SELECT string_agg((to_jsonb(t) - 'last_login')::text, ',' ORDER BY id)
+            FROM accounts_user t WHERE id = %(user)s),
+        (SELECT string_agg((to_jsonb(t) - 'last_used')::text, ',' ORDER BY id)
+            FROM accounts_session t WHERE user_id = %(user)s AND kind <> 'web'),
+        (SELECT string_agg((to_jsonb(t) - 'last_used')::text, ',' ORDER BY id)
+            FROM accounts_apikey t WHERE user_id = %(user)s),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM accounts_connection t
+            WHERE user_id = %(user)s),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM accounts_contact t
+            WHERE user_id = %(user)s),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM ledger_account t
+            WHERE user_id = %(user)s),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM accounts_activity t
+            WHERE user_id = %(user)s),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM invoices_invoice t
+            WHERE user_id = %(user)s AND id = ANY(%(invoices)s)),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM invoices_webhookdelivery t
+            WHERE invoice_id = ANY(%(invoices)s)),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM payments_payment t
+            WHERE user_id = %(user)s),
+        (SELECT count(*) FROM ledger_transfer)
+    ))
+"""
+
+
+def fingerprint(alice: Alice) -> str:
+    """Of every row of hers; of invoices those she made: anybody may ask to pay her."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT array_agg(id) FROM invoices_invoice WHERE user_id = %s AND webhook <> ''",
+            [alice.user.id],
+        )
+        [invoices] = cursor.fetchone()
+        cursor.execute(HERS, {"user": alice.user.id, "invoices": invoices})
+        return str(cursor.fetchone()[0])
+
+
+# --- The callers ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Caller:
+    """Somebody with a credential, or none. `web`: signed in to the pages, as another user.
+    `is_nobody`: the server must treat this one as a stranger."""
+
+    name: str
+    headers: dict[str, str] = field(default_factory=dict)
+    cookies: dict[str, str] = field(default_factory=dict)
+    is_nobody: bool = False
+    is_alice: bool = False
+
+    def call(self, method: str, path: str, body: dict[str, Any]) -> Any:
+        client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+        for name, value in self.cookies.items():
+            client.cookies[name] = value
+        form = not path.startswith("/api/") and method == "POST"
+        return client.generic(
+            method,
+            path,
+            "&".join(f"{name}={value}" for name, value in body.items() if isinstance(value, str))
+            if form
+            else json.dumps(body),
+            content_type="application/x-www-form-urlencoded" if form else "application/json",
+            headers=self.headers,
+        )
+
+
+def bearer(name: str, token: str, **kwargs: Any) -> Caller:
+    return Caller(name, {"Authorization": f"Bearer {token}"}, **kwargs)
+
+
+def browser(user: User) -> dict[str, str]:
+    """The cookies of a browser in which this user has signed in."""
+    client = Client()
+    client.get("/login")
+    entered = client.post("/login", {"username": user.username, "password": PASSWORD})
+    assert entered.status_code == 302
+    client.get("/settings")
+    return {name: morsel.value for name, morsel in client.cookies.items()}
+
+
+def unsigned(token: str) -> str:
+    """The same claims with `alg: none`."""
+    header = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').rstrip(b"=").decode()
+    return f"{header}.{token.split('.')[1]}."
+
+
+def callers(alice: Alice) -> list[Caller]:
+    bob, evicted = make_user("bob"), make_user("evicted")
+    bob.set_password(PASSWORD)
+    bob.save()
+    evicted_token = token_of(evicted)
+    User.objects.filter(id=evicted.id).update(is_active=False)
+    gone = credentials.start_session(alice.user, kind=Session.Kind.LOGIN)
+    revoked_token = credentials.token_of(gone)
+    credentials.revoke_session(alice.user, gone.id)
+    hers = credentials.token_of(alice.session)
+    claims = jwt.decode(hers, options={"verify_signature": False})
+    bobs = browser(bob)
+    keys = {
+        scope: credentials.create_api_key(bob, name=scope, scope=scope)[1]
+        for scope in ("read", "receive", "spend")
+    }
+    return [
+        Caller("no token", is_nobody=True),
+        bearer("nonsense", "nonsense", is_nobody=True),
+        bearer("unsigned", unsigned(hers), is_nobody=True),
+        bearer("signed by another", jwt.encode(claims, "x" * 64, "HS512"), is_nobody=True),
+        bearer("evicted", evicted_token, is_nobody=True),
+        bearer("revoked", revoked_token, is_nobody=True),
+        bearer("bob", token_of(bob)),
+        bearer("bob, read-only", credentials.read_only_token(bob)),
+        *(bearer(f"bob's {scope} key", key) for scope, key in keys.items()),
+        Caller("bob's browser", {"X-CSRFToken": bobs["csrftoken"]}, bobs),
+        Caller("alice's browser from elsewhere", EVIL, browser(alice.user), is_alice=True),
+        Caller("alice's token cookie from elsewhere", EVIL, {"token": hers}, is_alice=True),
+    ]
+
+
+# --- What they try -------------------------------------------------------------------------------
+
+_numbers = itertools.count(1)
+
+
+def greedy(alice: Alice) -> dict[str, Any]:
+    """One body with whatever any endpoint might read, pointing at what is Alice's."""
+    number = next(_numbers)
+    return {
+        "invoice": {
+            "id": alice.invoice["id"],
+            "hash": alice.invoice["hash"],
+            "uid": str(alice.user.id),
+            "aid": str(alice.user.id),
+            "webhook": "https://93.184.215.14/of-mallory",
+            "secret": "mallory",
+            "amount": 1,
+            "received": 1000,
+        },
+        "user": {"username": f"mallory{number}", "password": PASSWORD},
+        "id": alice.invoice["id"],
+        "uid": str(alice.user.id),
+        "hash": alice.invoice["hash"],
+        "pubkey": alice.app_pubkey,
+        "name": "mallory",
+        "display": "mallory",
+        "currency": "EUR",
+        "language": "fr",
+        "password": "mallory-password",
+        "newpin": "666666",
+        "destination": "mallory",
+        "autowithdraw": True,
+        "scope": "spend",
+        "amount": "1",
+        "payreq": alice.invoice["hash"],
+        "username": "bob",
+        "address": "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080",
+        "_method": "DELETE",
+        "post": "yes",
+    }
+
+
+def share(route: str) -> int:
+    """Per cent of the cells of a route that this run visits, drawn by the seed. The admin has a
+    hundred routes that are all alike."""
+    return size(1, 8) if route.startswith("/admin/") else size(8, 60)
+
+
+def known(route: str, method: str) -> Any:
+    """What the table of the API's endpoints says of this cell."""
+    for endpoint in ENDPOINTS:
+        if endpoint.method == method and "/" + resolve(f"/api{endpoint.path}").route == route:
+            return endpoint
+    return None
+
+
+def complaint(alice: Alice, caller: Caller, method: str, route: str, answer: Any) -> str | None:
+    """What is wrong with this answer, if anything. Alice herself may read in her own browser."""
+    status = answer.status_code
+    if status >= 500:
+        return "a server error"
+    content = b"" if answer.streaming else answer.content
+    told = [word for word in alice.private if word in content]
+    if told and not (caller.is_alice and method in ("GET", "HEAD")):
+        return f"tells {told}"
+    is_api = route.startswith("/api/")
+    if method in ("PUT", "PATCH", "DELETE") and status < 300:
+        return "an unknown method worked"
+    if caller.is_alice and method == "POST" and status < 300:
+        return "another site may act for her"
+    if route.startswith("/admin/") and route not in PUBLIC_PAGES and status < 300:
+        return "an operator's page"
+    endpoint = known(route, "GET" if method == "HEAD" else method) if is_api else None
+    is_open = route in PUBLIC_PAGES or (
+        endpoint and (endpoint.scope == "none" or endpoint.optional)
+    )
+    if caller.is_nobody and not is_open and status < 300:
+        return "open to strangers"
+    if is_api and caller.is_nobody and endpoint and not is_open and status != 401:
+        return "not 401"
+    return None
+
+
+def test_nobody_else_changes_or_learns_what_is_alices(alice: Alice) -> None:
+    """P01, P02, P07, P12, P15, P16, P23, I13, I14, M03"""
+    rng = random_for("matrix")
+    everybody = callers(alice)
+    matrix = [
+        (caller, method, route)
+        for route, _ in routes(get_resolver().url_patterns)
+        for method in METHODS
+        for caller in everybody
+        if "^" not in route and "(?P" not in route
+    ]
+    chosen = [cell for cell in matrix if rng.randrange(100) < share(cell[2])]
+    rng.shuffle(chosen)
+    before = fingerprint(alice)
+    wrong: list[str] = []
+    statuses: Counter[int] = Counter()
+    for caller, method, route in chosen:
+        answer = caller.call(method, alice.path(route), greedy(alice))
+        statuses[answer.status_code] += 1
+        reason = complaint(alice, caller, method, route, answer)
+        if reason is None and fingerprint(alice) != before:
+            reason = "changed something of hers"
+            before = fingerprint(alice)
+        if reason:
+            wrong.append(f"{caller.name}: {method} {route} → {answer.status_code}: {reason}")
+    table.record(
+        test="T9",
+        tried=f"{len(chosen):,} of {len(matrix):,} cells of the authorisation matrix",
+        found=len(wrong),
+        seed=SEED,
+        refused=sum(count for status, count in statuses.items() if 400 <= status < 500),
+        server_errors=sum(count for status, count in statuses.items() if status >= 500),
+        deviation_msat=deviation_msat(),
+    )
+    assert wrong == []
+
+
+def test_the_matrix_would_notice(alice: Alice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Could it fail? Without the check of scopes and owners the same cells complain."""
+    from coinos.api import HasScope
+
+    monkeypatch.setattr(HasScope, "has_permission", lambda *_: True)
+    monkeypatch.setattr(credentials, "credential_of", lambda _: None)
+    monkeypatch.setattr(
+        "accounts.authentication.credential_of",
+        lambda _: credentials.Credential(alice.user, session=alice.session),
+    )
+    caller = bearer("nonsense", "nonsense", is_nobody=True)
+    answer = caller.call("GET", "/api/me", {})
+    assert complaint(alice, caller, "GET", "/api/me", answer)
+    before = fingerprint(alice)
+    caller.call("POST", "/api/user", {"display": "mallory"})
+    assert fingerprint(alice) != before
