@@ -115,7 +115,7 @@ def run(stage: Stage) -> None:
         matrix.visit(_cells_of_this_run())
         at_random = KilledAtRandom(stage, shop.url)
         at_random.run()
-        broken = oracle.check(stage.control) + _webhooks_heard(shop.heard)
+        broken = oracle.check(stage.control) + _webhooks_heard(shop.url, shop.heard)
     missed = f"; NOT REACHED: {', '.join(map(str, matrix.not_reached))}" * bool(matrix.not_reached)
     never = set(FAILPOINTS) - {cell.failpoint for cell in matrix.reached}
     if FULL and never:
@@ -432,12 +432,13 @@ class KilledAtRandom:
         return round(times[int(len(times) * 0.95)], 1) if times else 0.0
 
 
-def _webhooks_heard(heard: list[Any]) -> list[str]:
+def _webhooks_heard(url: str, heard: list[Any]) -> list[str]:
     """I12: what counts as delivered was heard, by its own id and by no other."""
     from invoices.models import WebhookDelivery
 
     ids = {call.headers["webhook-id"] for call in heard}
-    rows = dict(WebhookDelivery.objects.values_list("message_id", "state"))
+    told = WebhookDelivery.objects.filter(url__startswith=url)
+    rows = dict(told.values_list("message_id", "state"))
     wrong = [f"I12: {id} was heard and is unknown" for id in ids - set(rows)]
     delivered = {id for id, state in rows.items() if state == WebhookDelivery.State.DELIVERED}
     return wrong + [f"I12: {id} counts as delivered and was not heard" for id in delivered - ids]
