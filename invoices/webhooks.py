@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
@@ -173,23 +174,24 @@ def deliver_due(*, seconds: float = RUN_S, stopped: Callable[[], bool] = lambda:
 
 def _claim(at_most: int) -> list[Call]:
     """Lease due deliveries, at most one per endpoint that has none on the way."""
+    if at_most <= 0:
+        return []
     now = timezone.now()
     leased = Q(leased_until__gt=now)
     pending = WebhookDelivery.objects.filter(state=WebhookDelivery.State.PENDING)
     busy = Exists(pending.filter(leased, endpoint=OuterRef("endpoint")))
+    due = pending.filter(~busy, next_attempt_at__lte=now).order_by("next_attempt_at")
     with transaction.atomic():
         with connection.cursor() as cursor:  # two claims at once would see the same idle endpoint
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('webhooks.claim'))")
-        due = (
-            pending.filter(~busy, next_attempt_at__lte=now)
+        first_of_endpoint: dict[str, UUID] = {}
+        for id, endpoint in due.values_list("id", "endpoint")[:CLAIM_CANDIDATES]:
+            first_of_endpoint.setdefault(endpoint, id)
+        claimed = list(
+            due.filter(id__in=list(first_of_endpoint.values())[:at_most])
             .select_for_update(skip_locked=True, of=("self",))
             .select_related("invoice__user")
-            .order_by("next_attempt_at")
         )
-        first_of_endpoint: dict[str, WebhookDelivery] = {}
-        for delivery in due[:CLAIM_CANDIDATES] if at_most > 0 else []:
-            first_of_endpoint.setdefault(delivery.endpoint, delivery)
-        claimed = list(first_of_endpoint.values())[:at_most]
         WebhookDelivery.objects.filter(id__in=[delivery.id for delivery in claimed]).update(
             leased_until=now + LEASE
         )
