@@ -238,12 +238,14 @@ def price(
 
 
 def everything_sat(user: User, target: Target) -> int:
-    """The amount that "send all" means: for an on-chain payment the fees then come out of it."""
+    """The amount that "send max" means: the balance, less the most that the fees can be, within
+    what one payment may be. For an on-chain payment the fees then come out of it."""
     available_sat = balance_of(user.id).available_sat
     if target.is_internal or target.is_onchain:
-        return available_sat
-    most_sat = most_sendable_sat(available_sat)
-    return min(most_sat, target.maximum_sat) if target.maximum_sat else most_sat
+        most_sat = available_sat
+    else:
+        most_sat = most_sendable_sat(available_sat)
+    return min(most_sat, target.maximum_sat or most_sat, settings.MAX_PAYMENT_SAT)
 
 
 # --- Pay it --------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from accounts.models import Activity, Transfer
 from coinos.simnet.control import Control
 from invoices.services import InvoiceDraft, create_invoice
 from payments.models import Payment
+from tests.cast import make_user
 from tests.html.conftest import Browser, Page, Person
 
 
@@ -306,3 +308,49 @@ def test_send_all_empties_the_account_on_chain(alice: Person, network: Control) 
     payment = Payment.objects.get()
     assert payment.amount_sat + (payment.fee_sat or 0) == 100_000
     assert alice.available_sat == 0
+
+
+def test_send_max_leaves_what_the_lightning_fee_can_be_at_most(
+    alice: Person, network: Control
+) -> None:
+    bolt11 = network.invoice(amount_msat=None)
+    shown = amount(alice, bolt11, amount="", all="1").page
+    assert "Left to spend ⚡️0" in shown.text
+    follow(alice, confirm(alice, shown))
+    line = alice.line()
+    assert line.status == "settled"
+    assert line.total_sat + 100_000 == alice.available_sat
+    assert -line.amount_sat > 98_000
+
+
+def test_send_max_is_no_more_than_one_payment_may_be(
+    alice: Person, bob: Person, settings: Any
+) -> None:
+    settings.MAX_PAYMENT_SAT = 30_000
+    shown = amount(alice, "bob", amount="", all="1").page
+    assert "They get ⚡️30,000" in shown.text
+    follow(alice, confirm(alice, shown))
+    assert (alice.available_sat, bob.available_sat) == (70_000, 30_000)
+
+
+# --- Other ways to say whom ----------------------------------------------------------------------
+
+
+def test_the_ten_latest_contacts_are_one_press_away(alice: Person, known_rates: None) -> None:
+    for number in range(11):
+        name = f"friend{number}"
+        make_user(name)
+        follow(alice, confirm(alice, amount(alice, name, amount="10").page))
+    page = alice.get("/send").page
+    names = [field["value"] for field in page.all("input") if field.get("name") == "text"]
+    assert names == [f"friend{number}" for number in range(10, 0, -1)]
+    assert "How much?" in paste(alice, names[0]).page.text
+
+
+def test_the_scanner_waits_for_a_script_and_comes_from_this_site(alice: Person) -> None:
+    page = alice.get("/send").page
+    button = next(found for found in page.all("button") if "data-scan" in found)
+    assert "hidden" in button
+    dialog = next(found for found in page.all("dialog"))
+    assert Path(f".{dialog['data-decoder']}").is_file()
+    assert not [found for found in page.all("script") if "jsqr" in found["src"]]
