@@ -30,6 +30,7 @@ from typing import Any, Literal
 import httpcore
 import httpx
 from django.conf import settings
+from django.utils.translation import gettext_noop as _
 
 from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError
@@ -92,8 +93,8 @@ class FetchFailed(CoinosError):
 
     status = 503
     code = "fetch_failed"
-    title = "The other server did not answer"
-    message = "The other server did not answer"
+    title = _("The other server did not answer")
+    message = _("The other server did not answer")
     permanent = False
 
 
@@ -102,8 +103,8 @@ class UrlRefused(FetchFailed):
 
     status = 400
     code = "invalid_request"
-    title = "URL refused"
-    message = "This URL is refused"
+    title = _("URL refused")
+    message = _("This URL is refused")
     permanent = True
 
 
@@ -125,7 +126,7 @@ class Response:
         try:
             return json.loads(self.body, parse_float=Decimal, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
-            raise FetchFailed("The other server did not answer with JSON") from error
+            raise FetchFailed(_("The other server did not answer with JSON")) from error
 
 
 def fetch(
@@ -244,7 +245,7 @@ class Fetcher:
         except httpcore.ConnectError as error:
             raise FetchFailed(f"No connection to the other server: {error}") from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            raise FetchFailed("The other server broke the connection") from error
+            raise FetchFailed(_("The other server broke the connection")) from error
 
     def _send(self, request: httpcore.Request, max_bytes: int) -> Response:
         response = self._pool.handle_request(request)
@@ -286,26 +287,26 @@ class _Target:
 def _parse(url: str, kind: Kind) -> _Target:
     """The parts we will use, so that no second parser can see another host. Raises UrlRefused."""
     if not isinstance(url, str) or len(url) > MAX_URL_LENGTH or "\\" in url:
-        raise UrlRefused("This is not a URL")
+        raise UrlRefused(_("This is not a URL"))
     try:
         parsed = httpx.URL(url)
         host = parsed.raw_host.decode("ascii").removesuffix(".")
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise UrlRefused("This is not a URL") from error
+        raise UrlRefused(_("This is not a URL")) from error
     if parsed.scheme not in ("http", "https") or not host:
-        raise UrlRefused("The URL must begin with https://")
+        raise UrlRefused(_("The URL must begin with https://"))
     if parsed.userinfo:
-        raise UrlRefused("The URL may not contain a user name or password")
+        raise UrlRefused(_("The URL may not contain a user name or password"))
     if not _is_plain_host(host):
-        raise UrlRefused("The host of the URL is neither a name nor a plain address")
+        raise UrlRefused(_("The host of the URL is neither a name nor a plain address"))
     if host.endswith(".onion"):
-        raise UrlRefused("Onion services cannot be reached")
+        raise UrlRefused(_("Onion services cannot be reached"))
     port = parsed.port if parsed.port is not None else 443 if parsed.scheme == "https" else 80
     if not 1 <= port <= 65535 or (parsed.scheme == "http" and port == 443):
-        raise UrlRefused("The port of the URL is not valid")
+        raise UrlRefused(_("The port of the URL is not valid"))
     # A developer's own network (ALLOW_PRIVATE_URLS, never on mainnet) is asked when connecting.
     if (parsed.scheme, port) != ("https", 443) and not (kind.any_port or _private_allowed()):
-        raise UrlRefused("The URL must begin with https:// and use port 443")
+        raise UrlRefused(_("The URL must begin with https:// and use port 443"))
     return _Target(scheme=parsed.scheme, host=host, port=port, path=parsed.raw_path)
 
 
@@ -366,9 +367,9 @@ def _check_address(address: IPAddress, port: int, kind: Kind) -> None:
     if _in(address, _private_allowed()):
         return
     if not _is_public(address) or _in(address, settings.OWN_ADDRESSES):
-        raise UrlRefused("URLs to private networks are refused")
+        raise UrlRefused(_("URLs to private networks are refused"))
     if port != 443 and not kind.any_port:
-        raise UrlRefused("The URL must begin with https:// and use port 443")
+        raise UrlRefused(_("The URL must begin with https:// and use port 443"))
 
 
 def _is_public(address: IPAddress) -> bool:
@@ -436,7 +437,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
             and not _in(ipaddress.ip_address(own), _private_allowed())
         ):
             stream.close()
-            raise UrlRefused("URLs to private networks are refused")
+            raise UrlRefused(_("URLs to private networks are refused"))
 
 
 class _DeadlineStream(httpcore.NetworkStream):

@@ -8,13 +8,15 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_http_methods
 
 from accounts.authentication import user_of
 from coinos.errors import CoinosError, InvalidRequest, NodeUnavailable, Unauthorized
 from coinos.money import MSAT_PER_SAT, parse_sat
 from coinos.simnet.control import Control, ControlError
-from coinos.web import limit_rate, next_url
+from coinos.web import limit_rate, next_url, sentence
 from invoices.models import Invoice
 from invoices.services import InvoiceDraft, create_invoice
 
@@ -25,7 +27,7 @@ class OutsideRefused(CoinosError):
     """Raised with simnet's own words, which say what the outside world could not do."""
 
     code = "simnet"
-    title = "The outside world could not do that"
+    title = gettext_noop("The outside world could not do that")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -36,7 +38,7 @@ def page(request: HttpRequest) -> HttpResponse:
         try:
             context |= _act(request)
         except CoinosError as error:
-            messages.error(request, error.message)
+            messages.error(request, sentence(error))
         if request.POST.get("next"):
             return redirect(next_url(request, request.path))
     return render(request, "coinos/simnet.html", context)
@@ -50,31 +52,31 @@ def _act(request: HttpRequest) -> dict[str, Any]:
         match given.get("action"):
             case "pay":
                 _pay(control, given.get("text", "").strip(), _amount(given.get("amount", "")))
-                messages.success(request, "Paid from outside")
+                messages.success(request, _("Paid from outside"))
             case "coins":
                 coins_sat = _amount(given.get("amount", "")) or 100_000
                 control.deposit(_own_address(request), coins_sat)
                 messages.success(
-                    request, "The coins are on their way; mine a block to confirm them"
+                    request, _("The coins are on their way; mine a block to confirm them")
                 )
             case "mine":
                 control.mine(1)
-                messages.success(request, "A block was mined")
+                messages.success(request, _("A block was mined"))
             case "invoice":
                 amount_sat = _amount(given.get("amount", ""))
                 bolt11 = control.invoice(
                     amount_msat=amount_sat * MSAT_PER_SAT if amount_sat else None,
                     node=given.get("node") or "carol",
                 )
-                return _result("A Lightning invoice from outside", bolt11)
+                return _result(_("A Lightning invoice from outside"), bolt11)
             case "address":
-                return _result("A bitcoin address outside", control.address())
+                return _result(_("A bitcoin address outside"), control.address())
             case _:
-                raise InvalidRequest("Choose what the outside world shall do")
+                raise InvalidRequest(gettext_noop("Choose what the outside world shall do"))
     except ControlError as error:
         raise OutsideRefused(error.message) from error
     except OSError as error:
-        raise NodeUnavailable("simnet does not answer; is it running?") from error
+        raise NodeUnavailable(gettext_noop("simnet does not answer; is it running?")) from error
     return {}
 
 
@@ -99,7 +101,7 @@ def _pay(control: Control, text: str, amount_sat: int | None) -> None:
             control.pay(bare.lower())
     else:
         if not amount_sat:
-            raise InvalidRequest("How many sats shall be sent to the address?")
+            raise InvalidRequest(gettext_noop("How many sats shall be sent to the address?"))
         control.deposit(bare[:ADDRESS_CHARACTERS], amount_sat)
 
 
@@ -109,7 +111,9 @@ def _amount(text: str) -> int | None:
     try:
         return parse_sat(text.strip())
     except ValueError as error:
-        raise InvalidRequest("Write a whole number of sats, in digits only") from error
+        raise InvalidRequest(
+            gettext_noop("Write a whole number of sats, in digits only")
+        ) from error
 
 
 def _result(title: str, text: str) -> dict[str, Any]:

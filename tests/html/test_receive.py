@@ -36,7 +36,7 @@ def test_alice_makes_a_lightning_invoice(alice: Person, network: Control) -> Non
     assert "coffee" in page.text
     assert "Waiting for payment" in page.text
     qr = next(found for found in page.all("button") if found.get("class") == "qr")
-    assert "1000 sats" in qr["aria-label"]
+    assert "1,000 sats" in qr["aria-label"]
 
 
 def test_an_amount_may_be_in_the_owners_currency(alice: Person, network: Control) -> None:
