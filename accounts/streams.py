@@ -33,7 +33,7 @@ from accounts.credentials import credential_of, live_session
 from accounts.models import Event
 from accounts.serializers import payment_json
 from coinos.drf import problem_response
-from coinos.errors import CoinosError, RateLimited, Unauthorized
+from coinos.errors import CoinosError, MethodNotAllowed, RateLimited, Unauthorized
 
 MAX_DURATION_S = 3600
 HEARTBEAT_S = 20
@@ -120,6 +120,8 @@ async def api_events(request: HttpRequest) -> HttpResponse | StreamingHttpRespon
             return False
 
     try:
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed()
         credential = await sync_to_async(credential_of)(token)
         credential.require("read")
         watch = watch_user(credential.user.id, caller=credential.id, is_allowed=is_allowed)

@@ -43,7 +43,7 @@ class LookOnlyAdmin(ModelAdmin):
     def has_act_permission(self, request: HttpRequest) -> bool:
         """Who may run the actions: those who might change the rows if anybody might."""
         name = f"{self.opts.app_label}.change_{self.opts.model_name}"
-        return bool(request.user.has_perm(name))  # type: ignore[union-attr]
+        return bool(request.user.has_perm(name))
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

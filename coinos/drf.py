@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import orjson
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpResponse
 from rest_framework import exceptions as drf
 from rest_framework.parsers import BaseParser
@@ -190,6 +190,6 @@ def as_coinos_error(exception: Exception) -> errors.CoinosError | None:
             return errors.TooLarge()
         case drf.ValidationError():
             return errors.InvalidRequest(str(exception.detail))
-        case drf.NotAcceptable():
-            return errors.InvalidRequest("Answers are application/json only")
+        case SuspiciousOperation():  # such as hundreds of parameters
+            return errors.InvalidRequest()
     return None

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import Group
 from django.urls import URLPattern, URLResolver, include, path, re_path
+from django.views.decorators.csrf import csrf_exempt
 
 from accounts.streams import api_events
 from coinos import info
@@ -22,7 +23,7 @@ api_urls: list[URLPattern | URLResolver] = [
     path("info", info.NodeInfoView.as_view()),
     path("schema", SchemaView.as_view(), name="schema"),
     path("schema/docs", SchemaDocsView.as_view(), name="schema_docs"),
-    path("events", api_events, name="api_events"),
+    path("events", csrf_exempt(api_events), name="api_events"),
     path("", include("accounts.api_urls")),
     path("", include("payments.api_urls")),
     path("", include("invoices.api_urls")),

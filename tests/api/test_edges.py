@@ -124,6 +124,18 @@ def test_head_is_answered_without_a_body(caller: Client, alice: User) -> None:
     assert (answer.status_code, answer.content) == (200, b"")
 
 
+def test_too_many_parameters_are_refused(caller: Client, alice: User) -> None:
+    headers = {"Authorization": f"Bearer {token_of(alice)}"}
+    answer = caller.get("/api/payments?" + "&".join(["limit=1"] * 300), headers=headers)
+    problem(answer, 400, "invalid_request")
+
+
+@pytest.mark.parametrize("method", ["post", "put", "delete"])
+def test_the_stream_of_events_is_only_read(caller: Client, alice: User, method: str) -> None:
+    headers = {"Authorization": f"Bearer {token_of(alice)}"}
+    problem(getattr(caller, method)("/api/events", headers=headers), 405, "method_not_allowed")
+
+
 def test_a_bug_of_ours_says_nothing_of_the_inside(
     caller: Client, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
