@@ -3,6 +3,7 @@
 # make proof  kills everything again and again and compares the books with the truth (15 minutes;
 #             QUICK=1 two minutes, SEED=… T=T4,T5 to replay)
 # make lint   formatter, linter, types, imports, Django's own checks
+# make bench  how fast it is beside this machine's limits; QUICK=1, ARGS="--stages api,send"
 # make audit  known vulnerabilities of what is locked (asks the Internet)
 # make lock   writes requirements*.txt again after a change of pyproject.toml (needs uv)
 
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: up test proof lint audit lock install install-dev
+.PHONY: up test proof lint bench audit lock install install-dev
 .DEFAULT_GOAL := up
 
 # exec: SIGTERM to make reaches manage.py itself, which stops everything.
@@ -37,6 +38,10 @@ lint: install-dev
 	$(BIN)/djlint --quiet --lint templates
 	$(BIN)/python manage.py makemigrations --check --dry-run
 	$(BIN)/python manage.py check --deploy --fail-level WARNING
+
+# Starts a server of its own, and removes it again.
+bench: install-dev
+	@exec $(BIN)/python manage.py bench $(if $(QUICK),--quick) $(ARGS)
 
 audit: install-dev
 	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt
