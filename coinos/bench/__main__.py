@@ -43,6 +43,8 @@ def main() -> None:
     for name, stage in STAGES.items():
         if not given.stages or name in given.stages.split(","):
             stage(bench)
+            web_mb = server.memory_mb(given.up_pid)["web"]
+            bench.report.fact(f"web memory after {bench.requests_sent} requests, MB", web_mb)
     finish(bench)
     bench.report.fact("the bench took, s", round(time.monotonic() - began))
     bench.report.finish(given.json)

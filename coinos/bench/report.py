@@ -108,19 +108,26 @@ class Report:
         self.failures.append(sentence)
         print(f"FAILED: {sentence}", flush=True)
 
-    def rate(self, subject: str, connections: int) -> float:
-        """The throughput of a row that an earlier stage has made; 0 when it did not run."""
+    def find(self, subject: str, connections: int) -> Row:
+        """The row that an earlier stage has made; raises LookupError when it did not run."""
         for row in self.rows:
             if (row.subject, row.connections) == (subject, connections):
-                return row.per_second
-        return 0.0
+                return row
+        raise LookupError(f"no row {subject!r} at {connections}")
+
+    def rate(self, subject: str, connections: int) -> float:
+        """The throughput of such a row; 0 when its stage did not run."""
+        try:
+            return self.find(subject, connections).per_second
+        except LookupError:
+            return 0.0
 
     def finish(self, path: str) -> None:
         self.stage("Goals (ratios of this run)")
         for goal in self.goals:
             sign = ">=" if goal.at_least else "<="
             met = "met" if goal.is_met else "NOT MET"
-            print(f"{goal.name:<66}{goal.value:>9.3f}  {sign} {goal.bound:<7g}{met}")
+            print(f"{goal.name:<72}{goal.value:>9.3f}  {sign} {goal.bound:<7g}{met}")
         if path:
             Path(path).write_text(json.dumps(self.as_json(), indent=1, default=str) + "\n")
 
