@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.db import connections
 
 from accounts.models import Connection, LedgerAccount, User
@@ -52,6 +53,17 @@ def test_the_password_is_kept_as_argon2_and_never_answered(db: None) -> None:
     assert stored.startswith("argon2$argon2id$")
     assert b"hunter2" not in answer.content
     assert stored.encode() not in answer.content
+
+
+def test_an_older_hash_is_renewed_when_its_owner_signs_in(alice: User) -> None:
+    """P05"""
+    alice.password = make_password("hunter2", hasher="pbkdf2_sha256")
+    alice.save()
+    body = {"username": "alice", "password": "hunter2"}
+    assert Api().post("/login", body).status_code == 200
+    alice.refresh_from_db()
+    assert alice.password.startswith("argon2$")
+    assert Api().post("/login", body).status_code == 200
 
 
 def test_the_secret_key_is_not_kept(db: None) -> None:
