@@ -1,0 +1,184 @@
+"""Alice pays Lightning Addresses and LNURLs of other servers, which may say anything."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from bech32 import bech32_encode, convertbits
+
+from coinos.simnet.control import Control
+from payments.destinations import (
+    Bolt11,
+    Bolt12Offer,
+    LightningAddress,
+    Lnurl,
+    Onchain,
+    Username,
+    recognise,
+)
+from payments.models import Payment
+from tests.payments.conftest import Person
+
+
+@dataclass
+class Service:
+    """An LNURL-pay service on loopback. `invoice` answers the callback, given msat."""
+
+    url: str = ""
+    terms: dict[str, Any] = field(default_factory=dict)
+    invoice: Callable[[int], Any] = lambda amount_msat: None
+    asked: list[int] = field(default_factory=list)
+
+    @property
+    def lnurl(self) -> str:
+        data = convertbits(f"{self.url}/terms".encode(), 8, 5)
+        return str(bech32_encode("lnurl", data))
+
+
+@pytest.fixture
+def service(network: Control) -> Iterator[Service]:
+    found = Service(invoice=lambda amount_msat: {"pr": network.invoice(amount_msat), "routes": []})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            if url.path == "/terms":
+                answer: Any = {
+                    "tag": "payRequest",
+                    "callback": f"{found.url}/pay?for=bob",
+                    "minSendable": 1000,
+                    "maxSendable": 10**9,
+                    "metadata": '[["text/plain","bob"]]',
+                } | found.terms
+            else:
+                amount_msat = int(parse_qs(url.query)["amount"][0])
+                found.asked.append(amount_msat)
+                answer = found.invoice(amount_msat)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+    yield found
+    server.shutdown()
+    server.server_close()
+
+
+def pay(alice: Person, service: Service, amount_sat: int = 500, **headers: str) -> Any:
+    return alice.api.post(f"/send/{service.lnurl}/{amount_sat}", {}, **headers)
+
+
+def test_alice_pays_what_she_named(alice: Person, service: Service, network: Control) -> None:
+    paid = pay(alice, service)
+    assert (paid.status_code, paid.body["amount"]) == (200, -500), paid.body
+    truth = network.payment(paid.body["payment_hash"])
+    assert (truth["status"], truth["amount_msat"]) == ("settled", 500_000)
+    assert service.asked == [500_000]
+
+
+@pytest.mark.parametrize(
+    "invoice",
+    [
+        lambda network: network.invoice(500_001),
+        lambda network: network.invoice(499_000),
+        lambda network: network.invoice(5_000_000),
+        lambda network: network.invoice(None),
+        lambda network: (
+            "lnbc20m1pvjluezpp5qqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqhp58yjm"
+            "dan79s6qqdhdzgynm4zwqd5d7xmw5fk98klysy043l2ahrqsfpp3qjmp7lwpagxun9pygexvgpjdc4jdj85fr9yq20"
+            "q82gphp2nflc7jtzrcazrra7wwgzxqc8u7754cdlpfrmccae92qgzqvzq2ps8pqqqqqqpqqqqq9qqqvpeuqafqxu92"
+            "d8lr6fvg0r5gv0heeeqgcrqlnm6jhphu9y00rrhy4grqszsvpcgpy9qqqqqqgqqqqq7qqzqj9n4evl6mr5aj9f58zp"
+            "6fyjzup6ywn3x6sk8akg5v4tgn2q8g4fhx05wf6juaxu9760yp46454gpg5mtzgerlzezqcqvjnhjh8z3g2qqdhhwkj"
+        ),
+        lambda network: 17,
+        lambda network: "",
+        lambda network: "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080",
+    ],
+    ids=["1 msat more", "less", "ten times", "amountless", "mainnet", "number", "empty", "address"],
+)
+def test_an_invoice_for_anything_else_is_not_paid(
+    alice: Person, service: Service, network: Control, invoice: Callable[[Control], Any]
+) -> None:
+    """F18"""
+    service.invoice = lambda amount_msat: {"pr": invoice(network), "routes": []}
+    refused = pay(alice, service)
+    assert 400 <= refused.status_code < 500, refused.body
+    assert not Payment.objects.exists()
+    assert alice.available_sat == 100_000
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"tag": "withdrawRequest"},
+        {"callback": "http://169.254.169.254/latest"},
+        {"callback": 5},
+        {"minSendable": "1000"},
+        {"maxSendable": True},
+        {"maxSendable": 1000},
+        {"minSendable": 10**9},
+        {"minSendable": -1, "maxSendable": -1},
+        {"status": "ERROR", "reason": "<b>no</b>"},
+    ],
+    ids=str,
+)
+def test_a_service_with_odd_terms_is_refused(
+    alice: Person, service: Service, terms: dict[str, Any]
+) -> None:
+    """F18, P10: nothing is asked for, nothing is held."""
+    service.terms = terms
+    refused = pay(alice, service)
+    assert 400 <= refused.status_code < 500, refused.body
+    assert service.asked == []
+    assert not Payment.objects.exists()
+
+
+def test_a_repeated_request_fetches_no_second_invoice(
+    alice: Person, service: Service, network: Control
+) -> None:
+    """M23: the invoice is stored with the hold; whoever asks again gets that payment."""
+    first = pay(alice, service, Idempotency_Key="pizza")
+    again = pay(alice, service, Idempotency_Key="pizza")
+    assert again.body["id"] == first.body["id"]
+    assert service.asked == [500_000]
+    assert Payment.objects.get().destination == first.body["hash"]
+
+
+ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+
+
+@pytest.mark.parametrize(
+    ("pasted", "expected"),
+    [
+        ("alice", Username("alice")),
+        ("@Alice", Username("alice")),
+        ("alice@pay.example", LightningAddress("alice", "pay.example")),
+        ("ALICE@PAY.EXAMPLE", LightningAddress("alice", "pay.example")),
+        ("lightning:alice@pay.example", LightningAddress("alice", "pay.example")),
+        ("bitcoin@pay.example", LightningAddress("bitcoin", "pay.example")),
+        ("lnurl@pay.example", LightningAddress("lnurl", "pay.example")),
+        ("lnurlp://pay.example/bob", Lnurl("https://pay.example/bob")),
+        (ADDRESS, Onchain(ADDRESS)),
+        (ADDRESS.upper(), Onchain(ADDRESS)),
+        (f"bitcoin:{ADDRESS}", Onchain(ADDRESS)),
+        ("lno1pqqq", Bolt12Offer("lno1pqqq")),
+        ("lnbcrt1" + "q" * 60, Bolt11("lnbcrt1" + "q" * 60)),
+        ("LNBCRT1" + "Q" * 60, Bolt11("lnbcrt1" + "q" * 60)),
+    ],
+    ids=str,
+)
+def test_one_resolver_knows_every_kind_of_destination(pasted: str, expected: object) -> None:
+    """A14: one expectation for each kind of name."""
+    assert recognise(pasted) == expected
