@@ -70,6 +70,7 @@ class StatementFilter:
     end: datetime | None = None
     incoming: bool | None = None
     status: str | None = None  # None | all | pending | settled | failed
+    ids: tuple[UUID, ...] | None = None  # of these lines only: what a search has found
 
 
 @dataclass
@@ -137,7 +138,9 @@ def line_of(user: User, line_id: UUID) -> Activity | None:
 def totals(user: User, wanted: StatementFilter) -> TotalsByCurrency:
     """Sums per direction and currency. Whole days come from the daily rollups, which count what
     has not failed; only the two edge days, and the few lines that have failed or are pending, are
-    summed themselves."""
+    summed themselves; so are the lines that a search has found."""
+    if wanted.ids is not None:
+        return _sum_lines(user, wanted)
     match wanted.status:
         case Activity.Status.PENDING | Activity.Status.FAILED:
             return _sum_lines(user, wanted)
@@ -175,6 +178,8 @@ def _where(user: User, wanted: StatementFilter) -> tuple[str, list[Any]]:
         conditions.append(("line.status = 'settled'", []))
     elif wanted.status != "all":  # said twice, so that the planner finds the small index
         conditions.append(("line.status = %s AND line.status <> 'settled'", [wanted.status]))
+    if wanted.ids is not None:
+        conditions.append(("line.id = ANY(%s)", [list(wanted.ids)]))
     texts, values = zip(*conditions, strict=True)
     return " AND ".join(texts), [value for part in values for value in part]
 
@@ -182,6 +187,9 @@ def _where(user: User, wanted: StatementFilter) -> tuple[str, list[Any]]:
 def _add(found: TotalsByCurrency, more: TotalsByCurrency, *, sign: int = 1) -> None:
     for key, sums in more.items():
         found.setdefault(key, Totals()).add(sums, sign=sign)
+
+
+_ALMOST_A_DAY = timedelta(days=1) - timedelta(microseconds=1)
 
 
 def _whole_days(
@@ -192,15 +200,15 @@ def _whole_days(
     first_day = after_last_day = None
     if wanted.start:
         start = wanted.start.astimezone(UTC)
-        first_day = start.date() + timedelta(days=1)
+        first_day = (start + _ALMOST_A_DAY).date()  # its own when it starts at midnight
     if wanted.end:
         end = wanted.end.astimezone(UTC)
-        after_last_day = end.date()
+        after_last_day = (end + timedelta(microseconds=1)).date()
     if wanted.start and wanted.end and first_day and after_last_day and first_day > after_last_day:
         return date.max, date.max, [(wanted.start, wanted.end)]
-    if wanted.start and first_day:
+    if wanted.start and first_day and wanted.start < _midnight(first_day):
         edges.append((wanted.start, _midnight(first_day) - timedelta(microseconds=1)))
-    if wanted.end and after_last_day:
+    if wanted.end and after_last_day and wanted.end >= _midnight(after_last_day):
         edges.append((_midnight(after_last_day), wanted.end))
     return first_day, after_last_day, edges
 

@@ -1,15 +1,15 @@
 """What the web server (granian) runs: one ASGI application, two ways of answering.
 
-Event streams are async views and stay open for an hour. Every other request has one thread to
-itself, from the first middleware to the end of the response: Django's own ASGI handler changes
+Streams are async views: they stay open for long. Every other request has one thread to itself, from the first middleware to the end of the response: Django's own ASGI handler changes
 threads several times a request for synchronous middleware and views (docs/performance.md).
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
@@ -18,7 +18,8 @@ from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
 from django.core.signals import request_started
-from django.urls import set_script_prefix
+from django.urls import URLResolver, get_resolver, set_script_prefix
+from django.urls.resolvers import RoutePattern
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coinos.settings")
 
@@ -84,7 +85,20 @@ class OneThreadHandler(ASGIHandler):
 in_one_thread = OneThreadHandler()
 
 
+def async_routes(resolver: URLResolver, prefix: str = "") -> Iterator[RoutePattern]:
+    """The routes whose views are async, those of included URLs too."""
+    for entry in resolver.url_patterns:
+        route = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from async_routes(entry, route)
+        elif inspect.iscoroutinefunction(entry.callback):
+            yield RoutePattern(route, is_endpoint=True)
+
+
+stream_routes = list(async_routes(get_resolver()))
+
+
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Streams are those whose path ends in `/events`; `tests/runtime` holds the routes to it."""
-    is_stream = scope["path"].rstrip("/").endswith("/events")
+    path = scope["path"].strip("/")
+    is_stream = any(route.match(path) for route in stream_routes)
     await (streams if is_stream else in_one_thread)(scope, receive, send)

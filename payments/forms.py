@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, time
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from accounts.forms import pin_input
-from accounts.models import User
+from accounts.models import Activity, User
+from accounts.selectors import StatementFilter
 from accounts.statement import MEMO_MAX_CHARACTERS
 from coinos import rates
 from coinos.money import MAX_SAT, fiat_to_sat
@@ -71,6 +75,52 @@ class SendAmountForm(AmountForm):
         if not cleaned.get("amount_sat") and not cleaned.get("all") and not self.errors:
             self.add_error("amount", _("How much shall arrive?"))
         return cleaned
+
+
+class HistoryForm(forms.Form):
+    """Which payments to list. Days are whole days, UTC."""
+
+    SHOW = {
+        "all": StatementFilter(status="all"),
+        "in": StatementFilter(status="all", incoming=True),
+        "out": StatementFilter(status="all", incoming=False),
+        "pending": StatementFilter(status=Activity.Status.PENDING),
+        "failed": StatementFilter(status=Activity.Status.FAILED),
+    }
+
+    show = forms.CharField(required=False, max_length=10, widget=forms.HiddenInput)
+    q = forms.CharField(
+        required=False,
+        max_length=200,
+        label=_("Search"),
+        widget=forms.TextInput(
+            attrs={"type": "search", "placeholder": _("Note, name or hash"), "autocomplete": "off"}
+        ),
+    )
+    start = forms.DateField(
+        required=False, label=_("From"), widget=forms.DateInput({"type": "date"}, "%Y-%m-%d")
+    )
+    end = forms.DateField(
+        required=False, label=_("Until"), widget=forms.DateInput({"type": "date"}, "%Y-%m-%d")
+    )
+
+    def clean_show(self) -> str:
+        show: str = self.cleaned_data["show"]
+        return show if show in self.SHOW else "all"
+
+    def wanted(self) -> StatementFilter:
+        """The filter without the search; a day that cannot be read does not narrow it."""
+        start, end = self.cleaned_data.get("start"), self.cleaned_data.get("end")
+        return replace(
+            self.SHOW[self.cleaned_data.get("show", "all")],
+            start=datetime.combine(start, time.min, UTC) if start else None,
+            end=datetime.combine(end, time.max, UTC) if end else None,
+        )
+
+    def query(self, **more: str) -> str:
+        """The query string of the same list, changed by `more`."""
+        given = {name: self.data.get(name, "") for name in self.fields} | more
+        return urlencode({name: value for name, value in given.items() if value})
 
 
 class ConfirmForm(forms.Form):

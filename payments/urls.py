@@ -9,5 +9,6 @@ urlpatterns = [
     path("send/confirm", views.confirm, name="confirm"),
     path("send/pay", views.pay_confirmed, name="pay"),
     path("payments", views.payments, name="payments"),
+    path("payments.csv", views.export, name="export"),
     path("payment/<uuid:payment_id>", views.payment, name="payment"),
 ]

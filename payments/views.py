@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
+from asgiref.sync import sync_to_async
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.authentication import user_of
 from accounts.errors import InvalidPin
-from accounts.models import Activity
-from accounts.selectors import StatementFilter, contacts, line_of, statement_page
+from accounts.models import Activity, User
+from accounts.search import LINES_READ, is_id, search
+from accounts.selectors import StatementFilter, contacts, line_of, statement_page, totals
+from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError, NotFound
-from coinos.web import add_error, limit_rate, posted, sentence, signed_in
+from coinos.web import (
+    Units,
+    add_error,
+    limit_rate,
+    posted,
+    sentence,
+    sign_in_first,
+    signed_in,
+)
 from payments import idempotency
 from payments.errors import IdempotencyInProgress
-from payments.forms import ConfirmForm, SendAmountForm, SendForm
+from payments.export import csv_lines
+from payments.forms import ConfirmForm, HistoryForm, SendAmountForm, SendForm
 from payments.selectors import payment_of
 from payments.services.pasted import Bill, Target, everything_sat, look, pay, price
 from payments.timeline import decided_by, timeline
 
 PAYMENTS_PER_PAGE = 30
 CONTACTS_SHOWN = 10
-FILTERS = {
-    "all": StatementFilter(status="all"),
-    "in": StatementFilter(status="all", incoming=True),
-    "out": StatementFilter(status="all", incoming=False),
-    "pending": StatementFilter(status=Activity.Status.PENDING),
-    "failed": StatementFilter(status=Activity.Status.FAILED),
-}
 
 # --- Sending: paste, amount, confirm, pay --------------------------------------------------------
 
@@ -219,34 +227,101 @@ def _confirm_page(
 def payments(request: HttpRequest) -> HttpResponse:
     """The statement, newest first; `?before=` is the last payment of the page before."""
     user = user_of(request)
-    show = request.GET.get("show", "all")
-    wanted = FILTERS.get(show, FILTERS["all"])
-    before = _own_line(request, request.GET.get("before", ""))
+    form, wanted = _history(request)
+    before = _line_of(user, request.GET.get("before", ""))
     lines = statement_page(user, wanted, after=before, limit=PAYMENTS_PER_PAGE + 1)
+    show = form.cleaned_data["show"]
+    has_more = len(lines) > PAYMENTS_PER_PAGE
     context = {
+        "form": form,
         "payments": lines[:PAYMENTS_PER_PAGE],
-        "next": lines[PAYMENTS_PER_PAGE - 1] if len(lines) > PAYMENTS_PER_PAGE else None,
-        "show": show if show in FILTERS else "all",
+        "older": form.query(before=str(lines[PAYMENTS_PER_PAGE - 1].id)) if has_more else "",
+        "newest": form.query(),
+        "show": show,
         "filters": [
-            ("all", _("All")),
-            ("in", _("Received")),
-            ("out", _("Sent")),
-            ("pending", _("Pending")),
-            ("failed", _("Failed")),
+            (form.query(show=key), key, label)
+            for key, label in [
+                ("all", _("All")),
+                ("in", _("Received")),
+                ("out", _("Sent")),
+                ("pending", _("Pending")),
+                ("failed", _("Failed")),
+            ]
         ],
+        "totals": _totals(user, wanted),
+        "is_narrowed": bool(wanted.start or wanted.end or wanted.ids is not None),
+        "lines_read": LINES_READ,
         "is_first_page": before is None,
         "here": "payments",
     }
     return render(request, "payments/payments.html", context)
 
 
+async def export(request: HttpRequest) -> HttpResponse:
+    """The same list, all pages of it, as a CSV file."""
+    return await sync_to_async(_export)(request)
+
+
 @require_safe
 @signed_in
+def _export(request: HttpRequest) -> HttpResponse:
+    limit_rate(request, "export", limit=10, window_s=60)
+    user = user_of(request)
+    _, wanted = _history(request)
+    name = f"coinos-{user.username}-{timezone.now():%Y-%m-%d}.csv"
+    let_go_of_connection()
+    return StreamingHttpResponse(  # type: ignore[return-value]
+        csv_lines(user, wanted),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )
+
+
+def _history(request: HttpRequest) -> tuple[HistoryForm, StatementFilter]:
+    """The filter that the address asks for, and its form."""
+    form = HistoryForm(request.GET)
+    form.is_valid()
+    form.cleaned_data.setdefault("show", "all")
+    wanted = form.wanted()
+    text = form.cleaned_data.get("q", "")
+    if text:
+        limit_rate(request, "search", limit=60, window_s=60)
+        wanted = search(user_of(request), wanted, text)
+    return form, wanted
+
+
+def _totals(user: User, wanted: StatementFilter) -> list[dict[str, Any]]:
+    """What the payments of this filter did to the balance, by direction and currency. Failed ones
+    did nothing, so they are left out."""
+    if wanted.status == Activity.Status.FAILED:
+        return []
+    if wanted.status == "all":
+        wanted = replace(wanted, status=None)
+    units = Units(user)
+    found = totals(user, wanted)
+    return [
+        {
+            "incoming": incoming,
+            "count": sums.count,
+            "sats": sums.sats + (sums.tips_sat if incoming else -sums.tips_sat) - sums.fees_sat,
+            "fiat": units.money(
+                abs(sums.fiat + (sums.fiat_tips if incoming else -sums.fiat_tips)), currency
+            )
+            if sums.fiat
+            else "",
+        }
+        for (incoming, currency), sums in sorted(found.items(), reverse=True)
+    ]
+
+
+@require_safe
 def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
-    """One payment and its story. `?seen=` as on the invoice page."""
-    line = _own_line(request, str(payment_id))
-    if line is None:
-        raise NotFound(gettext_noop("There is no such payment in your account"))
+    """One payment and its story, to its owner; a receipt to everybody else who has the link, and
+    to the owner who asks with `?public` what they see. `?seen=` as on the invoice page."""
+    user = user_of(request) if getattr(request, "credential", None) else None
+    line = line_of(user, payment_id) if user else None
+    if user is None or line is None or "public" in request.GET:
+        return _receipt(request, payment_id, is_signed_in=user is not None)
     outgoing = payment_of(line)
     steps = timeline(line, outgoing)
     state = f"{line.status}-{len(steps)}"
@@ -260,12 +335,33 @@ def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
         "decided_by": decided_by(outgoing) if line.status == Activity.Status.PENDING else None,
         "here": "payments",
     }
-    return render(request, "payments/payment.html", context)
+    response = render(request, "payments/payment.html", context)
+    response["Cache-Control"] = "no-store"
+    return response
 
 
-def _own_line(request: HttpRequest, payment_id: str) -> Activity | None:
-    try:
-        wanted = UUID(payment_id)
-    except ValueError:
-        return None
-    return line_of(user_of(request), wanted)
+def _receipt(request: HttpRequest, payment_id: UUID, *, is_signed_in: bool) -> HttpResponse:
+    """What a shared link shows: that so much was paid, when and how. Not the note, the other side,
+    the fees or the balance, and only once it is settled."""
+    limit_rate(request, "receipt", limit=60, window_s=60)
+    line = Activity.objects.select_related("user").filter(id=payment_id).first()
+    if line is None or line.status != Activity.Status.SETTLED:
+        if not is_signed_in:
+            return sign_in_first(request)  # whose payment it is sees more
+        raise NotFound(gettext_noop("There is no such payment in your account"))
+    is_onchain = line.type == Activity.Type.BITCOIN
+    context = {
+        "payment": line,
+        "amount_sat": abs(line.amount_sat) + (line.tip_sat or 0),
+        "owner": "" if line.user.hidepay else line.user.display or line.user.username,
+        "txid": ((line.ref or "").partition(":")[0] if line.is_incoming else line.hash)
+        if is_onchain
+        else "",
+    }
+    response = render(request, "payments/receipt.html", context)
+    response["X-Robots-Tag"] = "noindex"
+    return response
+
+
+def _line_of(user: User, payment_id: str) -> Activity | None:
+    return line_of(user, UUID(payment_id)) if is_id(payment_id) else None

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import uuid4
 
+import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
@@ -72,16 +77,42 @@ def test_an_empty_history_says_so(alice: Person) -> None:
     assert "Nothing yet" in alice.get("/alice").page.text
 
 
-def test_a_payment_of_somebody_else_is_not_found(
+def test_a_shared_payment_shows_strangers_a_receipt_and_no_more(
     alice: Person, charlie: Person, stranger: Browser
 ) -> None:
-    (line,) = record(alice, 1, memo="between us")
+    (line,) = record(alice, 1, memo="between us", counterparty=charlie.user, fee_sat=7)
     assert "between us" in alice.get(f"/payment/{line.id}").page.text
-    answer = charlie.get(f"/payment/{line.id}")
-    assert answer.status_code == 404
-    assert "between us" not in answer.page.text
-    assert stranger.get(f"/payment/{line.id}").status_code == 302
+    for reader, path in [
+        (stranger, f"/payment/{line.id}"),
+        (charlie, f"/payment/{line.id}"),
+        (alice, f"/payment/{line.id}?public"),
+    ]:
+        answer = reader.get(path)
+        assert answer.status_code == 200
+        assert "Receipt" in answer.page.text
+        assert "⚡️1,000" in answer.page.text
+        assert "Paid to alice" in answer.page.text
+        assert answer.headers["X-Robots-Tag"] == "noindex"
+        main = answer.page.html.split("<main")[1].split("</main>")[0]
+        for secret in ("between us", "charlie", line.hash, 'balance"', "⚡️7<"):
+            assert secret not in main
     assert listed(charlie.get(f"/payments?before={line.id}").page.html) == []
+
+
+def test_a_receipt_names_nobody_who_hides(alice: Person, stranger: Browser) -> None:
+    alice.user.hidepay = True
+    alice.user.save()
+    (line,) = record(alice, 1)
+    assert "alice" not in stranger.get(f"/payment/{line.id}").page.text
+
+
+def test_only_settled_payments_have_a_receipt(
+    alice: Person, charlie: Person, stranger: Browser
+) -> None:
+    (pending,) = record(alice, 1, status="pending")
+    for wanted in (pending.id, uuid4()):
+        assert charlie.get(f"/payment/{wanted}").status_code == 404
+        assert stranger.get(f"/payment/{wanted}").status_code == 302
 
 
 def test_a_strange_position_shows_the_first_page(alice: Person) -> None:
@@ -90,7 +121,151 @@ def test_a_strange_position_shows_the_first_page(alice: Person) -> None:
 
 
 def test_the_amount_is_worth_what_it_was_worth_then(alice: Person) -> None:
-    from decimal import Decimal
-
     (line,) = record(alice, 1, rate=Decimal(50000))
-    assert "+$0.50" in alice.get(f"/payment/{line.id}").page.text
+    text = alice.get(f"/payment/{line.id}").page.text
+    assert "Worth then +$0.50" in text
+    assert "Worth now +$1.00" in text
+
+
+# --- Find, add up, take away ---------------------------------------------------------------------
+
+
+def on_day(person: Person, day: int, **fields: object) -> Activity:
+    """A payment of that day of March."""
+    (line,) = record(person, 1, **fields)
+    created = datetime(2026, 3, day, 12, tzinfo=UTC)
+    statement._add_to_day(line, sign=-1)
+    line.created = created
+    line.save(update_fields=["created"])
+    statement._add_to_day(line, sign=1)
+    return line
+
+
+def test_a_range_of_days_includes_both_ends(alice: Person) -> None:
+    lines = [on_day(alice, day) for day in (1, 2, 3, 4)]
+    page = alice.get("/payments?start=2026-03-02&end=2026-03-03").page
+    assert listed(page.html) == [str(lines[2].id), str(lines[1].id)]
+    assert "Received + ⚡️2,000" in page.text
+    assert "Received + ⚡️4,000" in alice.get("/payments").page.text
+
+
+def test_totals_are_kept_apart_by_direction_and_currency(alice: Person) -> None:
+    record(alice, 1, rate=Decimal(50000))
+    record(alice, 1, rate=Decimal(46000), currency="EUR")
+    record(alice, 1, status="failed")
+    statement.record(
+        user=alice.user,
+        type="lightning",
+        status="settled",
+        amount_sat=-500,
+        fee_sat=3,
+        hash="lnbc",
+        currency="USD",
+        rate=None,
+    )
+    text = alice.get("/payments").page.text
+    assert "Received + ⚡️1,000 sats $0.50" in text
+    assert "Received + ⚡️1,000 sats €0.46" in text
+    assert "Sent −⚡️503" in text
+    assert "Sent" not in alice.get("/payments?show=in").page.text.split("CSV")[0].split("Reset")[1]
+
+
+@pytest.mark.parametrize("text", ["coffee", "COFFEE", "charl", "lnbcwanted", "f" * 64, "F" * 64])
+def test_a_payment_is_found_by_note_name_or_hash(alice: Person, charlie: Person, text: str) -> None:
+    record(alice, 3)
+    wanted = statement.record(
+        user=alice.user,
+        type="lightning",
+        status="settled",
+        amount_sat=21,
+        hash="lnbcwanted",
+        payment_hash="f" * 64,
+        counterparty=charlie.user,
+        memo="Two coffees",
+        currency="USD",
+        rate=None,
+    )
+    record(charlie, 1, memo="Two coffees", payment_hash="f" * 64)
+    page = alice.get(f"/payments?q={text}").page
+    assert listed(page.html) == [str(wanted.id)]
+    assert "Received + ⚡️21 sats" in page.text
+
+
+def test_an_old_note_is_found_when_the_dates_lead_to_it(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accounts.search.LINES_READ", 2)
+    old = on_day(alice, 1, memo="rent", payment_hash="a" * 64)
+    for day in (5, 6):
+        on_day(alice, day)
+    assert listed(alice.get("/payments?q=rent").page.html) == []
+    assert listed(alice.get("/payments?q=rent&end=2026-03-02").page.html) == [str(old.id)]
+    assert listed(alice.get(f"/payments?q={'a' * 64}").page.html) == [str(old.id)]
+
+
+@pytest.mark.parametrize("query", ["q=%00", "q=%25", "q='%22\\", "start=never", "end=2026-02-31"])
+def test_strange_filters_are_harmless(alice: Person, query: str) -> None:
+    record(alice, 1)
+    assert alice.get(f"/payments?{query}").status_code == 200
+
+
+def test_pages_of_a_filter_keep_it(alice: Person) -> None:
+    record(alice, 31, memo="rent")
+    record(alice, 5)
+    older = re.search(r'href="([^"]*)" rel="next"', alice.get("/payments?q=rent").page.html)
+    assert older
+    rest = alice.get("/payments" + older[1].replace("&amp;", "&")).page.html
+    assert len(listed(rest)) == 1
+
+
+def rows(person: Browser, query: str = "") -> list[dict[str, str]]:
+    answer = person.get(f"/payments.csv{query}")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Disposition"].startswith("attachment")
+    return list(csv.DictReader(b"".join(answer).decode().splitlines()))
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
+def test_the_export_has_every_page_with_the_rate_of_its_day(
+    alice: Person, charlie: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payments.export.LINES_PER_READ", 4)
+    lines = record(alice, 9, rate=Decimal(50000), memo="rent")
+    record(charlie, 1)
+    found = rows(alice)
+    assert [row["id"] for row in found] == [str(line.id) for line in reversed(lines)]
+    assert found[-1] | {"created": "", "settled": ""} == {
+        "created": "",
+        "settled": "",
+        "status": "settled",
+        "type": "lightning",
+        "direction": "in",
+        "amount_sat": "1000",
+        "tip_sat": "0",
+        "network_fee_sat": "0",
+        "platform_fee_sat": "0",
+        "total_sat": "1000",
+        "currency": "USD",
+        "rate": "50000.00000000",
+        "fiat_amount": "0.50",
+        "fiat_total": "0.50",
+        "counterparty": "",
+        "memo": "rent",
+        "hash": "lnbc0",
+        "txid": "",
+        "payment_hash": "",
+        "id": str(lines[0].id),
+    }
+    assert len(rows(alice, "?show=out")) == 0
+    assert len(rows(alice, "?q=rent")) == 9
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
+@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+def test_a_note_is_no_formula_in_a_spreadsheet(alice: Person, start: str) -> None:
+    record(alice, 1, memo=f"{start}HYPERLINK(1)")
+    assert rows(alice)[0]["memo"] == f"'{start}HYPERLINK(1)"
+
+
+def test_an_export_is_for_its_owner_only(stranger: Browser) -> None:
+    assert stranger.get("/payments.csv").status_code == 302
