@@ -1,7 +1,8 @@
 """What the web server (granian) runs: one ASGI application, two ways of answering.
 
-Streams are async views: they stay open for long. Every other request has one thread to itself, from the first middleware to the end of the response: Django's own ASGI handler changes
-threads several times a request for synchronous middleware and views (docs/performance.md).
+Streams are async views, which stay open for long. Every other request has one thread to itself,
+from the first middleware to the end of the response: Django's own ASGI handler changes threads
+several times a request for synchronous middleware and views (docs/performance.md).
 """
 
 from __future__ import annotations
