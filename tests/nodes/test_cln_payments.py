@@ -272,6 +272,7 @@ def test_the_balance_tells_outgoing_htlcs_apart(lightning, lightningd):
 
 
 def test_a_closing_channel_is_no_longer_spendable(lightning, lightningd):
+    """A12"""
     reply = trace("listpeerchannels")["result"]
     for state, ours_msat in (("CHANNELD_SHUTTING_DOWN", 7_998_148_293), ("ONCHAIN", 0)):
         channel = reply["channels"][0] | {"state": state}

@@ -1,0 +1,78 @@
+"""Every incident of others that we know of is proved by a test that names it, or explained.
+
+`incidents.txt` has one line for each: the id, and a sentence of what happened, or why it cannot
+happen here. A test names an incident in its name (`test_m04_…`) or its docstring (`M04`).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent
+INCIDENT = re.compile(r"(?<![A-Za-z0-9])([MFAPO][0-9]{2})(?![0-9A-Za-z])")
+COUNTS = {"M": 35, "F": 20, "A": 15, "P": 27, "O": 7}
+EXPLAINED = "not applicable: "
+
+
+def incidents() -> dict[str, str]:
+    lines = Path(__file__).with_name("incidents.txt").read_text().splitlines()
+    return dict(line.split(" | ", 1) for line in lines)
+
+
+def named() -> dict[str, list[str]]:
+    """Which tests name each incident. A module's docstring names it for all of its tests."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(TESTS.rglob("*.py")):
+        tree = ast.parse(path.read_text())
+        tests = list(_tests(tree))
+        if not tests and "proof" not in path.parts:
+            continue
+        where = str(path.relative_to(TESTS))
+        for name, docstring in [(where, ast.get_docstring(tree) or ""), *tests]:
+            words = name.replace("_", " ").upper() if name != where else ""
+            for incident in INCIDENT.findall(f"{words} {docstring}"):
+                found[incident].append(name if name == where else f"{where}::{name}")
+    return found
+
+
+def _tests(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Name and docstring of every test, and of what a proof's tests are made of."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            docstring = ast.get_docstring(node) or ""
+            if node.name.startswith("test_") or INCIDENT.search(docstring):
+                yield node.name, docstring
+
+
+def test_the_list_is_whole() -> None:
+    counts = Counter(incident[0] for incident in incidents())
+    assert dict(counts) == COUNTS
+    for group, count in COUNTS.items():
+        assert {f"{group}{n:02}" for n in range(1, count + 1)} <= set(incidents())
+
+
+def test_every_incident_is_proved_or_explained() -> None:
+    proved = named()
+    missing = [
+        f"{incident}: {sentence}"
+        for incident, sentence in incidents().items()
+        if incident not in proved and not sentence.startswith(EXPLAINED)
+    ]
+    assert missing == []
+
+
+def test_what_is_named_is_known() -> None:
+    unknown = {
+        incident: where for incident, where in named().items() if incident not in incidents()
+    }
+    assert unknown == {}
+
+
+def test_an_explanation_says_why() -> None:
+    for incident, sentence in incidents().items():
+        if sentence.startswith(EXPLAINED):
+            assert len(sentence) > len(EXPLAINED) + 30, incident
