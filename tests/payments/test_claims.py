@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from django.db import connection
@@ -11,8 +12,10 @@ from django.db import connection
 from accounts import ledger
 from accounts.ledger import House
 from accounts.models import Transfer
+from coinos.nodes.base import Settled
 from coinos.simnet.control import Control
 from payments.models import Payment
+from payments.services import resolution
 from payments.services.onchain import advance
 from tests.payments.conftest import Person
 
@@ -88,3 +91,24 @@ def test_the_payer_bears_the_whole_fee_and_the_house_none(alice: Person, network
     debited_msat = (100_000 - alice.available_sat) * 1000
     assert debited_msat == left_msat + ledger.house_balance_msat(House.ROUNDING)
     assert not Transfer.objects.filter(kind="fee.overrun").exists()
+
+
+def test_a_node_that_took_more_than_it_was_allowed_costs_the_house_and_stops_sends(
+    alice: Person, network: Control, settings: Any, tmp_path: Path
+) -> None:
+    """F01, F03: the user pays what was held, settlement does not raise, nothing more goes out."""
+    settings.STOP_FILE = tmp_path / "stop-sends"
+    invoice = network.invoice(1_000_000)
+    network.set_faults([{"kind": "drop_before", "method": "xpay"}])
+    assert alice.api.post("/payments", {"payreq": invoice}).body["status"] == "pending"
+    network.clear_faults()
+    payment = alice.payment()
+    fee_msat = payment.max_fee_sat * 1000 + 1
+    resolution._settle(payment.id, Settled(fee_msat=fee_msat, preimage="ab" * 32, fee_final=True))
+    assert alice.available_sat == 100_000 - payment.held_sat
+    overrun = Transfer.objects.get(kind="fee.overrun")
+    assert (overrun.amount_msat, overrun.debit_id) == (1, House.EQUITY)
+    assert alice.line().status == "settled"
+    assert settings.STOP_FILE.exists()
+    refused = alice.api.post("/payments", {"payreq": network.invoice(1_000)})
+    assert (refused.status_code, refused.body["code"]) == (403, "withdrawals_paused")
