@@ -9,7 +9,7 @@ from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import ApiKey
+from accounts.models import ApiKey, User
 from coinos import rates
 from coinos.languages import locale
 
@@ -70,6 +70,46 @@ class ProfileForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 3, "class": "short"}),
     )
     hidepay = forms.BooleanField(required=False, label=_("Hide my public page"))
+
+
+class PictureForm(forms.Form):
+    picture = forms.FileField(
+        label=_("Picture"),
+        help_text=_("JPEG, PNG or WebP, at most 200 kB."),
+        widget=forms.FileInput(
+            attrs={"accept": "image/jpeg,image/png,image/webp", "data-picture": True}
+        ),
+    )
+
+
+class CloseForm(forms.Form):
+    """Typing the name shows that it is meant."""
+
+    prefix = "close"  # the page has other fields of these names
+
+    username = forms.CharField(
+        max_length=100,
+        label=_("Your username"),
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+        ),
+    )
+    password = forms.CharField(
+        max_length=4096,
+        strip=False,
+        label=_("Your password"),
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+    def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.owner = owner
+
+    def clean_username(self) -> str:
+        name: str = self.cleaned_data["username"].strip().lower()
+        if name != self.owner.username:
+            raise forms.ValidationError(_("This is not the name of this account"))
+        return name
 
 
 class PreferencesForm(forms.Form):

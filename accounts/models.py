@@ -97,6 +97,16 @@ class User(AbstractBaseUser, PermissionsMixin):
         return bool(self.pin_hash)
 
 
+class Picture(models.Model):
+    """The profile picture that a user uploaded, byte for byte: checked and never decoded."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    type = models.CharField(max_length=10)
+    version = models.CharField(max_length=12)
+    content = models.BinaryField()
+    changed = models.DateTimeField(auto_now=True)
+
+
 class Session(models.Model):
     """One sign-in. Each token and each browser session names its row, and the row decides:
     revoke it and the next request is refused."""

@@ -16,11 +16,13 @@ from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import credentials, ledger, selectors, services
+from accounts import credentials, ledger, pictures, selectors, services
 from accounts.authentication import SESSION_ROW, TOKEN_COOKIE, session_of, user_of
 from accounts.forms import (
     ApiKeyForm,
+    CloseForm,
     PasswordForm,
+    PictureForm,
     PinForm,
     PreferencesForm,
     ProfileForm,
@@ -29,7 +31,7 @@ from accounts.forms import (
 )
 from accounts.models import Session, User
 from coinos import languages
-from coinos.errors import CoinosError
+from coinos.errors import CoinosError, NotFound
 from coinos.throttling import client_address
 from coinos.web import add_error, limit_rate, next_url, posted, sentence, signed_in
 
@@ -176,6 +178,40 @@ def save_profile(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
+def save_picture(request: HttpRequest) -> HttpResponse:
+    """Set the picture that was sent, or take it away."""
+    user = user_of(request)
+    if "remove" in request.POST:
+        pictures.remove_picture(user)
+        return _saved(request, _("Your picture is removed"))
+    limit_rate(request, "picture", limit=10, window_s=60)
+    form = PictureForm(request.POST, request.FILES)
+    if form.is_valid():
+        try:
+            pictures.set_picture(user, form.cleaned_data["picture"].read(pictures.MOST_BYTES + 1))
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            return _saved(request, _("Your picture is saved"))
+    return _settings_page(request, picture=form)
+
+
+@require_safe
+def picture(request: HttpRequest, user_id: UUID) -> HttpResponse:
+    """The bytes that somebody uploaded, as an image and nothing else."""
+    found = pictures.picture_of(user_id)
+    if found is None:
+        raise NotFound()
+    response = HttpResponse(found.content, content_type=found.type)
+    response["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    response["X-Content-Type-Options"] = "nosniff"
+    is_this_one = request.GET.get("v") == found.version
+    response["Cache-Control"] = f"public, max-age={365 * 24 * 3600 if is_this_one else 300}"
+    return response
+
+
+@require_POST
+@signed_in
 def save_preferences(request: HttpRequest) -> HttpResponse:
     form = PreferencesForm(request.POST)
     if form.is_valid():
@@ -258,6 +294,25 @@ def revoke_all(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
+def close_account(request: HttpRequest) -> HttpResponse:
+    """Close the account for good and sign out."""
+    limit_rate(request, "close", limit=5, window_s=600)
+    user = user_of(request)
+    form = CloseForm(request.POST, owner=user)
+    if form.is_valid():
+        try:
+            services.close_account(user, password=form.cleaned_data["password"])
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            logout(request)
+            messages.success(request, _("Your account is closed"))
+            return redirect("home")
+    return _settings_page(request, close=form)
+
+
+@require_POST
+@signed_in
 def create_api_key(request: HttpRequest) -> HttpResponse:
     """Make a key and show it, this once."""
     form = with_password(request, ApiKeyForm(request.POST))
@@ -306,6 +361,8 @@ def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
                 "theme": stored.theme or "system",
             }
         ),
+        "picture": PictureForm(),
+        "close": CloseForm(owner=stored),
         "password": PasswordForm(),
         "pin": PinForm(),
         "api_key": with_password(request, ApiKeyForm()),

@@ -103,11 +103,23 @@ def icon(name: str) -> SafeString:
 
 
 @register.simple_tag
+def avatar(person: Any, *, large: bool = False) -> SafeString:
+    """The picture that this person uploaded here, else the first letter of the name. Pictures
+    elsewhere are not loaded: their host would learn who looks. The name stands beside it."""
+    css = "badge large" if large else "badge"
+    if person.picture.startswith(f"{settings.PUBLIC_URL}/picture/{person.id}?"):
+        path = person.picture.removeprefix(settings.PUBLIC_URL)
+        return format_html('<img class="{}" src="{}" alt="">', css, path)
+    letter = person.username[:1].upper()
+    return format_html('<span class="{}" aria-hidden="true">{}</span>', css, letter)
+
+
+@register.simple_tag
 def qr(payload: str) -> SafeString:
     """A QR code as inline SVG, black on nothing: the page puts it on white, in dark mode too."""
     # The parts of a link apart, so that those in capitals take 5.5 bits a letter and not 8.
     parts = [part for part in re.split(r"([?&][a-z]+=)", payload) if part]
-    code = segno.make(parts, error="l", boost_error=True, micro=False)
+    code = segno.make(parts, error="l", boost_error=True, micro=False)  # type: ignore[arg-type]
     return mark_safe(  # noqa: S308 - segno writes modules only, never the text
         code.svg_inline(border=1, omitsize=True, svgclass=None, lineclass=None, dark="#000")
     )

@@ -6,9 +6,10 @@ import time
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 
 from accounts import services
-from accounts.models import ApiKey, Session, User
+from accounts.models import ApiKey, Picture, Session, User
 from accounts.views import CONFIRMED_AT
 from invoices import webhooks
 from tests.cast import Api, api_of
@@ -225,3 +226,104 @@ def test_every_error_code_is_explained(stranger: Browser) -> None:
     page = stranger.get("/docs/errors").page
     ids = {attributes.get("id") for _, attributes in page.elements}
     assert {"insufficient_funds", "payment_failed", "username_taken", "node_unavailable"} <= ids
+
+
+# --- The picture ---------------------------------------------------------------------------------
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
+WEBP = b"RIFF\x64\x00\x00\x00WEBPVP8 " + bytes(80)
+
+
+def upload(person: Person, content: bytes, name: str = "me.png") -> Any:
+    return person.post("/settings/picture", picture=SimpleUploadedFile(name, content))
+
+
+@pytest.mark.parametrize(
+    ("content", "type"), [(PNG, "image/png"), (JPEG, "image/jpeg"), (WEBP, "image/webp")]
+)
+def test_a_picture_is_served_as_it_was_sent_and_as_nothing_but_an_image(
+    alice: Person, stranger: Browser, content: bytes, type: str
+) -> None:
+    assert upload(alice, content, "me.html").status_code == 302
+    shown = next(found for found in stranger.get("/alice").page.all("img"))
+    answer = stranger.get(shown["src"])
+    assert answer.content == content
+    assert answer.headers["Content-Type"] == type
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert fresh(alice).picture.endswith(shown["src"])
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"<svg onload=alert(1)>", "must be a JPEG, PNG or WebP"),
+        (b"GIF89a" + bytes(50), "must be a JPEG, PNG or WebP"),
+        (PNG + bytes(200_000), "at most 200 kB"),
+        (b"", "empty"),
+    ],
+)
+def test_what_is_no_small_picture_is_refused(alice: Person, content: bytes, sentence: str) -> None:
+    answer = upload(alice, content)
+    assert answer.status_code == 422
+    assert sentence in answer.page.text
+    assert fresh(alice).picture == ""
+    assert not Picture.objects.exists()
+
+
+def test_a_new_picture_has_a_new_address_and_can_be_removed(
+    alice: Person, stranger: Browser
+) -> None:
+    upload(alice, PNG)
+    first = fresh(alice).picture
+    upload(alice, JPEG)
+    assert fresh(alice).picture != first
+    alice.post("/settings/picture", remove="1")
+    assert fresh(alice).picture == ""
+    assert stranger.get(f"/picture/{alice.user.id}").status_code == 404
+
+
+def test_a_picture_elsewhere_is_not_loaded(alice: Person, stranger: Browser) -> None:
+    services.update_profile(alice.user, {"picture": "https://tracker.example/a.png"})
+    assert "tracker.example" not in stranger.get("/alice").page.html
+
+
+# --- Closing the account -------------------------------------------------------------------------
+
+
+def close(person: Person, username: str, password: str) -> Any:
+    fields = {"close-username": username, "close-password": password}
+    return person.client.post("/settings/close", fields)
+
+
+def test_an_empty_account_is_closed_for_good(bob: Person, stranger: Browser) -> None:
+    bob.user.set_password("correct horse")
+    bob.user.save()
+    person = sign_in(bob.user)
+    assert close(person, "bob", "correct horse").headers["Location"] == "/"
+    assert "Your account is closed" in person.get("/").page.text
+    assert person.get("/settings").status_code == 302
+    assert stranger.get("/bob").status_code == 404
+    assert not fresh(bob).is_active
+    assert stranger.post("/login", username="bob", password="correct horse").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "sentence"),
+    [
+        ("alice", "wrong", "The password is wrong"),
+        ("bob", "correct horse", "not the name of this account"),
+        ("alice", "correct horse", "Send all sats away"),
+    ],
+)
+def test_closing_needs_the_name_the_password_and_no_sats(
+    alice: Person, username: str, password: str, sentence: str
+) -> None:
+    alice.user.set_password("correct horse")
+    alice.user.save()
+    person = sign_in(alice.user)
+    answer = close(person, username, password)
+    assert answer.status_code == 422
+    assert sentence in answer.content.decode()
+    assert fresh(alice).is_active

@@ -1,0 +1,55 @@
+"""Profile pictures: resized by the browser, told by their first bytes, never decoded here."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.urls import reverse
+from django.utils.translation import gettext_noop as _
+
+from accounts.models import Picture, User
+from coinos.errors import InvalidRequest
+
+MOST_BYTES = 200_000
+
+
+def set_picture(user: User, content: bytes) -> None:
+    """Make this the user's picture, at an address that changes with it. Raises `InvalidRequest`
+    above `MOST_BYTES` and for anything that does not begin like a JPEG, PNG or WebP."""
+    if len(content) > MOST_BYTES:
+        raise InvalidRequest(_("The picture may have at most 200 kB"), field="/picture")
+    type = _type_of(content)
+    if type is None:
+        raise InvalidRequest(_("The picture must be a JPEG, PNG or WebP"), field="/picture")
+    version = sha256(content).hexdigest()[:12]
+    path = reverse("picture", args=[user.id])
+    user.picture = f"{settings.PUBLIC_URL}{path}?v={version}"
+    with transaction.atomic():
+        Picture.objects.update_or_create(
+            user=user, defaults={"type": type, "content": content, "version": version}
+        )
+        user.save(update_fields=["picture"])
+
+
+def remove_picture(user: User) -> None:
+    user.picture = ""
+    with transaction.atomic():
+        Picture.objects.filter(user=user).delete()
+        user.save(update_fields=["picture"])
+
+
+def picture_of(user_id: UUID) -> Picture | None:
+    return Picture.objects.filter(user_id=user_id, user__is_active=True).first()
+
+
+def _type_of(content: bytes) -> str | None:
+    if content.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "image/webp"
+    return None
