@@ -68,7 +68,6 @@ ENDPOINTS = [
         ),
     ),
     Endpoint("GET", "/users/alice", "none"),
-    Endpoint("GET", "/events", "read"),
     Endpoint("GET", "/ro"),
     Endpoint("GET", "/contacts", "read"),
     Endpoint("GET", "/contacts/5", "read"),
@@ -162,6 +161,7 @@ ENDPOINTS = [
     Endpoint("GET", "/info", "none"),
     Endpoint("GET", "/schema", "none"),
     Endpoint("GET", "/schema/docs", "none"),
+    Endpoint("GET", "/events", "read"),  # last: a stream gives its connection back
 ]
 
 POSTS = [endpoint for endpoint in ENDPOINTS if endpoint.method == "POST"]
