@@ -73,6 +73,7 @@ def fill_in(bench: context.Bench, lengths: tuple[int, ...]) -> None:
         bench.histories[length] = person
     fill.vacuum()
     bench.report.fact("filled in, s", round(time.monotonic() - began, 1))
+    bench.report.fact("bytes on disk a payment, with its indexes", fill.bytes_a_payment())
 
 
 def finish(bench: context.Bench) -> None:

@@ -103,6 +103,15 @@ def history(person: Person, length: int, counterparties: list[Person]) -> None:
         )
 
 
+def bytes_a_payment() -> int:
+    """Of a line of a statement; a payment between users writes two and a transfer."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_total_relation_size('accounts_activity') / count(*) FROM accounts_activity"
+        )
+        return int(cursor.fetchone()[0])
+
+
 def vacuum() -> None:
     """Let the planner know the new tables, as autovacuum would in a minute."""
     with psycopg.connect(settings.DATABASE_OWNER_URL, autocommit=True) as owner:
