@@ -9,7 +9,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
 from accounts.streams import api_events
-from coinos import info
+from coinos import info, pwa
 from coinos.api import not_found
 from coinos.schema import SchemaDocsView, SchemaView
 from invoices.simnet_page import page as simnet_page
@@ -32,6 +32,9 @@ api_urls: list[URLPattern | URLResolver] = [
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include(api_urls)),
+    path("manifest.webmanifest", pwa.manifest, name="manifest"),
+    path("service-worker.js", pwa.service_worker, name="service_worker"),
+    path("offline", pwa.offline, name="offline"),
     path("", include("accounts.urls")),
     path("", include("invoices.urls")),
     path("", include("payments.urls")),

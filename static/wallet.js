@@ -80,3 +80,13 @@ function toast(text) {
   box.append(line)
   setTimeout(() => line.remove(), 6000)
 }
+
+// The app: an offline page, and a button that installs it where the browser offers that.
+if (navigator.serviceWorker) navigator.serviceWorker.register('/service-worker.js')
+window.addEventListener('beforeinstallprompt', (offer) => {
+  offer.preventDefault()
+  document.querySelectorAll('[data-install]').forEach((button) => {
+    button.hidden = false
+    button.addEventListener('click', async () => { await offer.prompt(); button.hidden = true }, { once: true })
+  })
+})

@@ -152,7 +152,7 @@ def test_the_style_sheet_is_small_and_the_scripts_are_ours(stranger: Browser) ->
     for path in paths:
         answer = stranger.client.get(path)
         assert answer.status_code == 200, path
-        sizes[path] = len(b"".join(answer.streaming_content))  # type: ignore[attr-defined]
+        sizes[path] = len(b"".join(answer))
     assert sizes["/static/wallet.css"] <= 20_000
     assert sum(sizes.values()) < 100_000
 
