@@ -16,6 +16,8 @@ from django.utils.translation import gettext_noop as _
 from accounts.models import Attempts
 from coinos.errors import RateLimited
 
+LONGEST_WINDOW = timedelta(days=1)
+
 
 def count_or_refuse(key: str, *, limit: int, window_s: int) -> None:
     """Count one try before it is evaluated; `RateLimited` when the window's tries are used up.
@@ -55,3 +57,8 @@ def take_back(key: str) -> None:
     """The try that was counted last was right, and says nothing about the failures before it:
     whoever signs in to an account of his own is not forgiven his guesses at others."""
     Attempts.objects.filter(key=key[:120], count__gt=0).update(count=F("count") - 1)
+
+
+def forget_old() -> None:
+    """Drop the counters whose window is long over: strangers can make any number of them."""
+    Attempts.objects.filter(window_start__lt=timezone.now() - LONGEST_WINDOW).delete()

@@ -49,6 +49,8 @@ app.conf.beat_schedule = {
     "advance withdrawals": every(5, "payments.tasks.advance_withdrawals"),
     # the books
     "reconcile": every(60, "payments.tasks.reconcile"),
+    # the house
+    "forget attempts": every(3600, "accounts.tasks.forget_attempts"),
     # the world
     "refresh rates": every(60, "coinos.tasks.refresh_rates"),
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 
 from accounts import services
 from accounts.models import Attempts, Session, User
+from accounts.tasks import forget_attempts
 from tests.cast import PASSWORD, Api, api_of
 
 WRONG = {
@@ -132,6 +135,17 @@ def test_after_twenty_wrong_passwords_not_even_the_right_one_is_tried(
     answer = login(username="alice", password=PASSWORD)
     assert (answer.status_code, answer.body["code"]) == (429, "rate_limited")
     assert 0 < int(answer.headers["Retry-After"]) <= 601
+
+
+def test_what_was_counted_is_forgotten_in_the_end(alice_with_password: User) -> None:
+    """Strangers can try any number of names; the guesses of an hour ago still count."""
+    for name in ("alice", "nobody"):
+        login(username=name, password="wrong")
+    long_ago = timezone.now() - timedelta(days=2)
+    Attempts.objects.filter(key="login:name:nobody").update(window_start=long_ago)
+    forget_attempts()
+    assert not Attempts.objects.filter(key="login:name:nobody").exists()
+    assert Attempts.objects.filter(key="login:name:alice").exists()
 
 
 def test_a_right_password_forgives_the_wrong_ones(alice_with_password: User) -> None:
