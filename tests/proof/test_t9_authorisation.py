@@ -37,12 +37,19 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 EVIL = {"Origin": "https://evil.example", "Referer": "https://evil.example/x"}
 ALICE_SAT = 7_654_321
 
+# A page that is missing here is not for strangers.
 PUBLIC_PAGES = {
     "/",
     "/register",
     "/login",
     "/logout",
     "/swap",
+    "/language",
+    "/manifest.webmanifest",
+    "/service-worker.js",
+    "/offline",
+    "/picture/<uuid:user_id>",
+    "/payment/<uuid:payment_id>",  # a receipt for whoever has the link; nothing private on it
     "/docs",
     "/docs/errors",
     "/.well-known/lnurlp/<str:username>",
@@ -71,7 +78,7 @@ class Alice:
     private: list[bytes] = field(default_factory=list)
 
     def path(self, route: str) -> str:
-        """A URL of this route that points at something of hers."""
+        """A URL of this route that points at something of hers, herself if nothing else."""
         values = {
             "key": str(self.payment.id) if "/payments/" in route else self._key(route),
             "limit": "5",
@@ -87,9 +94,10 @@ class Alice:
             "delivery_id": str(self.delivery.id),
             "payment_id": str(self.payment.id),
             "content_type_id": "1",
-            "object_id": str(self.user.id),
         }
-        return re.sub(r"<(?:\w+:)?(\w+)>", lambda match: values[match[1]], route)
+        return re.sub(
+            r"<(?:\w+:)?(\w+)>", lambda match: values.get(match[1], str(self.user.id)), route
+        )
 
     def _key(self, route: str) -> str:
         return "alice" if "/users/" in route else str(self.invoice["hash"])
