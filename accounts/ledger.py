@@ -221,16 +221,16 @@ def release_payment(*, hold_id: int, payment_id: UUID) -> bool:
     return released is not None
 
 
-def return_withdrawal(*, user_id: UUID, amount_msat: int, payment_id: UUID) -> bool:
-    """Credit back a settled withdrawal whose inputs a foreign transaction spent for good."""
-    return _post(
-        House.ONCHAIN,
-        AccountOf(user_id),
-        amount_msat,
-        "send.return",
-        f"send:{payment_id}",
-        Cause("payment", str(payment_id)),
-    )
+def return_withdrawal(
+    *, user_id: UUID, spent_msat: int, platform_fee_msat: int, payment_id: UUID
+) -> bool:
+    """Credit back a settled withdrawal whose inputs a foreign transaction spent for good: amount
+    and network fee from the wallet that still has them, the platform fee from the house."""
+    account, cause = account_of(user_id), Cause("payment", str(payment_id))
+    external_id = f"send:{payment_id}"
+    if platform_fee_msat:
+        _post(House.FEES, account, platform_fee_msat, "fee.return", external_id, cause)
+    return _post(House.ONCHAIN, account, spent_msat, "send.return", external_id, cause)
 
 
 # --- Corrections by the operator -----------------------------------------------------------------

@@ -269,9 +269,11 @@ def _return(payment: Payment, activity: Activity) -> None:
     payment.state = Payment.State.FAILED
     payment.failure = _("Another transaction spent the same coins; your sats are back")
     payment.inputs.update(live=False)
-    returned_sat = payment.amount_sat + payment.fee_sat + payment.platform_fee_sat
     ledger.return_withdrawal(
-        user_id=payment.user_id, amount_msat=returned_sat * MSAT_PER_SAT, payment_id=payment.id
+        user_id=payment.user_id,
+        spent_msat=(payment.amount_sat + payment.fee_sat) * MSAT_PER_SAT,
+        platform_fee_msat=payment.platform_fee_sat * MSAT_PER_SAT,
+        payment_id=payment.id,
     )
     statement.change(
         activity,

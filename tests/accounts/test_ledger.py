@@ -25,12 +25,12 @@ def held_sat(user: User) -> int:
     return ledger.balance_of(user.id).held_sat
 
 
-def hold(user: User, sats: int) -> tuple[uuid.UUID, int]:
+def hold(user: User, sats: int, through: House = House.LIGHTNING) -> tuple[uuid.UUID, int]:
     payment_id = uuid.uuid4()
     with transaction.atomic():
         hold_id = ledger.hold_for_payment(
             user_id=user.id,
-            through=House.LIGHTNING,
+            through=through,
             amount_msat=sats * 1000,
             payment_id=payment_id,
         )
@@ -160,6 +160,25 @@ def test_a_reversal_takes_what_is_there_and_bad_debt_covers_the_rest(
     assert available_sat(alice) == 0
     assert rows("reverse.onchain") == [300_000]
     assert rows("reverse.onchain.shortfall") == [600_000]
+
+
+def test_a_withdrawal_that_comes_back_comes_from_where_it_went(alice: User) -> None:
+    """Amount and network fee are still in the wallet; the platform fee is with the house."""
+    fund(alice, 1000)
+    payment_id, hold_id = hold(alice, 525, through=House.ONCHAIN)
+    with transaction.atomic():
+        ledger.settle_payment(
+            hold_id=hold_id, spent_msat=510_000, platform_fee_msat=5000, payment_id=payment_id
+        )
+        assert ledger.house_balance_msat(House.FEES) == 5000
+        for expected in (True, False):
+            returned = ledger.return_withdrawal(
+                user_id=alice.id, spent_msat=510_000, platform_fee_msat=5000, payment_id=payment_id
+            )
+            assert returned is expected
+    assert available_sat(alice) == 1000
+    assert ledger.house_balance_msat(House.FEES) == 0
+    assert ledger.house_balance_msat(House.ONCHAIN) == 0
 
 
 # --- Python refuses ------------------------------------------------------------------------------

@@ -275,7 +275,8 @@ class LedgerMachine(RuleBasedStateMachine):
         with transaction.atomic():
             returned = ledger.return_withdrawal(
                 user_id=self.users[user].id,
-                amount_msat=amount * 1000,
+                spent_msat=amount * 1000,
+                platform_fee_msat=0,
                 payment_id=uuid.uuid5(uuid.NAMESPACE_OID, f"{self.run}:{name}"),
             )
         assert returned == (("return", name) not in self.used)
