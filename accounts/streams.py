@@ -25,6 +25,7 @@ from django.db import connection
 from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.views.decorators.http import require_safe
 from redis.exceptions import RedisError
 
 from accounts import live
@@ -92,6 +93,7 @@ def watch_invoice(invoice_id: UUID, *, caller: str) -> Watch:
 # --- Views ---------------------------------------------------------------------------------------
 
 
+@require_safe
 async def page_events(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """GET /events: the signed-in user's stream for pages, by session cookie."""
     credential = request.credential  # type: ignore[attr-defined]

@@ -106,6 +106,7 @@ def invoice(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
     return render(request, "invoices/invoice.html", context)
 
 
+@require_safe
 async def invoice_events(
     request: HttpRequest, invoice_id: UUID
 ) -> HttpResponse | StreamingHttpResponse:
