@@ -265,6 +265,7 @@ def test_a_picture_is_served_as_it_was_sent_and_as_nothing_but_an_image(
     ],
 )
 def test_what_is_no_small_picture_is_refused(alice: Person, content: bytes, sentence: str) -> None:
+    """P13"""
     answer = upload(alice, content)
     assert answer.status_code == 422
     assert sentence in answer.page.text
