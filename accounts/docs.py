@@ -30,8 +30,7 @@ def page(request: HttpRequest) -> HttpResponse:
                 user_of(request), address=client_address(request)
             )
     response = render(request, "accounts/docs.html", context)
-    response["Cache-Control"] = "no-store" if signed_in else "public, max-age=300"
-    response["Vary"] = "Cookie"
+    response["Cache-Control"] = "no-store" if signed_in else "private, max-age=300"
     return response
 
 

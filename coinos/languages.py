@@ -35,8 +35,9 @@ def language_middleware(
         language = language_of(request)
         with translation.override(language):
             response = get_response(request)
-        patch_vary_headers(response, ("Accept-Language", "Cookie"))
-        response.setdefault("Content-Language", language)
+        if response.get("Content-Type", "").startswith("text/html"):
+            patch_vary_headers(response, ("Accept-Language", "Cookie"))
+            response.setdefault("Content-Language", language)
         return response
 
     return middleware
@@ -63,7 +64,7 @@ def keep_in_cookie(response: HttpResponseBase, language: str) -> None:
         max_age=COOKIE_AGE_S,
         secure=settings.LANGUAGE_COOKIE_SECURE,
         httponly=settings.LANGUAGE_COOKIE_HTTPONLY,
-        samesite=settings.LANGUAGE_COOKIE_SAMESITE,
+        samesite="Lax",
     )
 
 
