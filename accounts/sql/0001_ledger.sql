@@ -138,8 +138,8 @@ BEGIN
     RETURN v_id;
 END $$;
 
--- Book money that arrived: whole sats to the user, the sub-sat remainder to rounding.
--- Returns the msat credited to the user, or NULL when this external id was booked before.
+-- Book money that arrived: whole sats to the user, the sub-sat remainder to rounding. Returns the
+-- msat credited to the user, or NULL when this external id was booked before, with any amount.
 CREATE FUNCTION ledger_receive(
     p_from bigint, p_user_account bigint, p_amount_msat bigint, p_kind text, p_external_id text,
     p_cause_kind text, p_cause_id text
@@ -149,7 +149,17 @@ DECLARE
     v_remainder bigint := p_amount_msat % 1000;
     v_whole bigint := p_amount_msat - v_remainder;
 BEGIN
-    -- Money below one sat leaves only a remainder; its row is then the one that is booked once.
+    IF p_amount_msat <= 0 THEN
+        RAISE EXCEPTION 'received % msat', p_amount_msat USING ERRCODE = 'check_violation';
+    END IF;
+    -- A receipt leaves one row or two; whichever there is says that it was booked. The lock makes
+    -- a second caller wait here until the first one's rows are there to be seen.
+    PERFORM 1 FROM ledger_account WHERE id = p_user_account FOR NO KEY UPDATE;
+    PERFORM 1 FROM ledger_transfer
+        WHERE kind IN (p_kind, 'rounding.' || p_kind) AND external_id = p_external_id;
+    IF FOUND THEN
+        RETURN NULL;
+    END IF;
     IF v_remainder > 0 AND ledger_post(
         p_from, 4, v_remainder, 'rounding.' || p_kind, p_external_id, p_cause_kind, p_cause_id) IS NULL
     THEN
@@ -264,6 +274,7 @@ END $$;
 
 -- Take back a credit that turned out not to exist (a reorganised deposit). The user pays what is
 -- available; bad_debt covers the rest. Returns the shortfall in msat, or NULL when booked before.
+-- Only what was credited can be taken back.
 CREATE FUNCTION ledger_reverse(
     p_user_account bigint, p_to bigint, p_amount_msat bigint, p_kind text, p_external_id text,
     p_cause_kind text, p_cause_id text
@@ -273,6 +284,13 @@ DECLARE v_from_user bigint;
 BEGIN
     SELECT LEAST(posted_msat - held_msat, p_amount_msat) INTO v_from_user
         FROM ledger_account WHERE id = p_user_account FOR NO KEY UPDATE;
+    PERFORM 1 FROM ledger_transfer
+        WHERE kind = replace(p_kind, 'reverse.', 'receive.') AND external_id = p_external_id
+            AND credit_id = p_user_account AND debit_id = p_to AND amount_msat = p_amount_msat;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no credit % of % msat', p_external_id, p_amount_msat
+            USING ERRCODE = 'foreign_key_violation';
+    END IF;
     PERFORM 1 FROM ledger_transfer
         WHERE kind IN (p_kind, p_kind || '.shortfall') AND external_id = p_external_id;
     IF FOUND THEN

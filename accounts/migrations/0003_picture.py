@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("accounts", "0003_receive_and_reverse_once")]
+    dependencies = [("accounts", "0002_ledger")]
 
     operations = [
         migrations.CreateModel(
