@@ -16,11 +16,13 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_file
 from babel.messages.pofile import read_po
 from django.conf import settings
+from django.forms import BaseForm
 from django.template import engines
 from django.template.base import Lexer, TokenType
 from django.templatetags.i18n import BlockTranslateNode, TranslateNode
 
 from accounts import statement
+from coinos.errors import CoinosError
 from coinos.simnet.control import Control
 from invoices.services import InvoiceDraft, create_invoice
 from tests.cast import api_of
@@ -36,6 +38,13 @@ IN_ENGLISH = {"accounts/docs.html", "accounts/errors.html", "coinos/schema_docs.
 # The same in every language.
 NAMES = {"coinos", "sats", "Sats", "ms", "UTC", "JSON", "CSV", "PIN", "Simnet"}
 CLASSES = {"middle", "wide"}  # of a page, in a block of their own
+API_ONLY = {
+    "Connection not found",
+    "Internal error",
+    "Payment not found",
+    "Something went wrong on our side. Quote the instance number to the operator",
+    "This payment link has expired; ask for a new one",
+}
 SPOKEN_ATTRIBUTES = {"aria-label", "alt", "title", "placeholder", "data-no-camera", "data-no-code"}
 
 
@@ -118,6 +127,22 @@ def test_translations_keep_their_placeholders_and_links(language: str) -> None:
             assert sorted(re.findall(pattern, english)) == sorted(re.findall(pattern, translated))
 
 
+def test_forms_and_errors_say_nothing_unmarked() -> None:
+    known = {english for _, english in messages()} | NAMES | API_ONLY | {""}
+    said = {error.title for error in derived(CoinosError)}
+    said |= {error.message for error in derived(CoinosError)}
+    for form in derived(BaseForm):
+        if form.__module__.startswith(("accounts.forms", "invoices.forms", "payments.forms")):
+            fields = form.base_fields.values()  # type: ignore[attr-defined]
+            said |= {str(text) for field in fields for text in (field.label or "", field.help_text)}
+    assert said - known == set()
+
+
+def derived(base: type[Any]) -> set[type[Any]]:
+    children = base.__subclasses__()
+    return {base, *children, *(error for child in children for error in derived(child))}
+
+
 class Spoken(HTMLParser):
     """What a template says by itself: text, and the attributes that are read or shown."""
 
@@ -186,6 +211,20 @@ def test_every_page_speaks_the_language_of_the_browser(
             assert "Accept-Language" in answer.headers["Vary"]
     missing = stranger.get("/no/such/page", **asked)
     assert (missing.status_code, missing.page.all("html")[0]["lang"]) == (404, language)
+
+
+def test_even_a_failure_of_ours_speaks_the_language(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise AssertionError("a bug")
+
+    monkeypatch.setattr("accounts.views.selectors.pending_incoming_sat", fail)
+    alice.client.raise_request_exception = False
+    answer = alice.get("/alice", **{"Accept-Language": "fr"})
+    assert answer.status_code == 500
+    assert answer.page.all("html")[0]["lang"] == "fr"
+    assert "Vos sats sont en sécurité" in answer.page.text
 
 
 def test_an_unknown_language_is_answered_in_english(stranger: Browser) -> None:
