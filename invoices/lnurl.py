@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
+from bech32 import bech32_encode, convertbits
 from django.conf import settings
 from django.core import signing
 
@@ -76,6 +77,12 @@ class _Terms:
         if self.tag:
             entries.append(["text/tag", self.tag])
         return json.dumps(entries, separators=(",", ":"))
+
+
+def lnurl_of(username: str) -> str:
+    """The user's Lightning Address as an LNURL, for wallets that scan (LUD-01)."""
+    url = f"{settings.PUBLIC_URL}/.well-known/lnurlp/{username}"
+    return str(bech32_encode("lnurl", convertbits(url.encode(), 8, 5) or []))
 
 
 def pay_request(name: str, amount: str | None = None) -> PayRequest:

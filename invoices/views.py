@@ -24,6 +24,7 @@ from coinos.web import add_error, limit_rate, posted, signed_in
 from invoices import selectors, services, webhooks
 from invoices.codes import codes
 from invoices.forms import AmountForm, ReceiveForm
+from invoices.lnurl import lnurl_of
 from invoices.models import Invoice
 
 DELIVERIES_SHOWN = 50
@@ -40,7 +41,12 @@ def receive(request: HttpRequest) -> HttpResponse:
         invoice = _create(request, user, form, form.draft(), own=True)
         if invoice:
             return redirect("invoice", invoice.id)
-    context = {"form": form, "minimum_sat": settings.MIN_DEPOSIT_SAT, "here": "receive"}
+    context = {
+        "form": form,
+        "minimum_sat": settings.MIN_DEPOSIT_SAT,
+        "lnurl": lnurl_of(user.username),
+        "here": "receive",
+    }
     return render(request, "invoices/receive.html", context, status=422 if form.errors else 200)
 
 
@@ -58,7 +64,7 @@ def person(request: HttpRequest, username: str) -> HttpResponse:
         invoice = _create(request, owner, form, form.draft(), own=False)
         if invoice:
             return redirect("invoice", invoice.id)
-    context = {"owner": owner, "form": form}
+    context = {"owner": owner, "form": form, "lnurl": lnurl_of(owner.username)}
     return render(request, "invoices/person.html", context, status=422 if form.errors else 200)
 
 
