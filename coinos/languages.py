@@ -35,7 +35,7 @@ def language_middleware(
         language = language_of(request)
         with translation.override(language):
             response = get_response(request)
-        if response.get("Content-Type", "").startswith("text/html"):
+        if not response.get("Content-Type", "").startswith("image/"):
             patch_vary_headers(response, ("Accept-Language", "Cookie"))
             response.setdefault("Content-Language", language)
         return response
