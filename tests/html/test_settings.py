@@ -63,12 +63,12 @@ def test_the_currency_decides_how_amounts_are_shown(alice: Person) -> None:
     home = alice.get("/alice").page.text
     assert "Spendable CA$135.00" in home
     alice.post("/swap")
-    assert "Spendable ⚡️100,000" in alice.get("/alice").page.text
+    assert "Verfügbar ⚡️100.000" in alice.get("/alice").page.text
 
 
 def test_numbers_are_written_in_the_chosen_language(alice: Person) -> None:
     alice.post("/settings/preferences", **(PREFERENCES | {"language": "de"}))
-    assert "Spendable ⚡️100.000" in alice.get("/alice").page.text
+    assert "Verfügbar ⚡️100.000" in alice.get("/alice").page.text
 
 
 def test_the_theme_is_kept(alice: Person) -> None:
