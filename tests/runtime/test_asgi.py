@@ -20,6 +20,7 @@ from coinos.joined import Joined
     [
         ("events", True),
         ("api/events", True),
+        ("payments.csv", True),
         ("invoice/6e1c7a0c-63b6-4f0b-a7de-1f4a0b6dbe7c/events", True),
         ("api/me", False),
         ("payments", False),
