@@ -63,7 +63,7 @@ def test_the_currency_decides_how_amounts_are_shown(alice: Person) -> None:
     home = alice.get("/alice").page.text
     assert "Spendable CA$135.00" in home
     alice.post("/swap")
-    assert "Verfügbar ⚡️100.000" in alice.get("/alice").page.text
+    assert "Spendable ⚡️100,000" in alice.get("/alice").page.text
 
 
 def test_numbers_are_written_in_the_chosen_language(alice: Person) -> None:
