@@ -18,8 +18,8 @@ RESERVED = frozenset(
     invoice invoices item items language lightning liquid ln lndhub lnurl lnurlp login logout
     manifest me media new node nostr null offline operator order orders parse password pay payment
     payments picture pin pos postmaster privacy qr rate rates receive register reset robots root ro
-    scan schema security send sent sessions settings setup signin signup simnet static status support
-    swap sw system terms tip tips token undefined user users verify wallet webhook webhooks
+    scan schema security send sent sessions settings setup signin signup simnet static status
+    support swap sw system terms tip tips token undefined user users verify wallet webhook webhooks
     webmaster withdraw ws www
     """.split()
 )
