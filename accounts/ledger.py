@@ -226,7 +226,7 @@ def return_withdrawal(
 ) -> bool:
     """Credit back a settled withdrawal whose inputs a foreign transaction spent for good: amount
     and network fee from the wallet that still has them, the platform fee from the house."""
-    account, cause = account_of(user_id), Cause("payment", str(payment_id))
+    account, cause = AccountOf(user_id), Cause("payment", str(payment_id))
     external_id = f"send:{payment_id}"
     if platform_fee_msat:
         _post(House.FEES, account, platform_fee_msat, "fee.return", external_id, cause)
