@@ -319,7 +319,7 @@ def greedy(alice: Alice) -> dict[str, Any]:
 def share(route: str) -> int:
     """Per cent of the cells of a route that this run visits, drawn by the seed. The admin has a
     hundred routes that are all alike."""
-    return size(1, 8) if route.startswith("/admin/") else size(8, 60)
+    return size(1, 8) if route.startswith("/admin/") else size(4, 60)
 
 
 def known(route: str, method: str) -> Any:
