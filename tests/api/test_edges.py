@@ -195,7 +195,9 @@ def test_answers_and_errors_may_be_read_by_any_origin(caller: Client, alice: Use
 
 def test_cookies_never_cross_origins(caller: Client, alice: User) -> None:
     caller.cookies["token"] = token_of(alice)
+    assert caller.get("/api/me").status_code == 200
     answer = caller.get("/api/me", headers={"Origin": "https://evil.example"})
+    assert answer.status_code == 403
     assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
