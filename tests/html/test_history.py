@@ -9,11 +9,16 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts import statement
+from accounts.credentials import Credential
 from accounts.models import Activity
+from accounts.selectors import StatementFilter
+from payments.export import csv_lines
+from payments.services import send_to_user
 from tests.html.conftest import Browser, Person
 
 
@@ -245,6 +250,7 @@ def test_the_export_has_every_page_with_the_rate_of_its_day(
         "network_fee_sat": "0",
         "platform_fee_sat": "0",
         "total_sat": "1000",
+        "balance_sat": found[-1]["balance_sat"],
         "currency": "USD",
         "rate": "50000.00000000",
         "fiat_amount": "0.50",
@@ -258,6 +264,75 @@ def test_the_export_has_every_page_with_the_rate_of_its_day(
     }
     assert len(rows(alice, "?show=out")) == 0
     assert len(rows(alice, "?q=rent")) == 9
+
+
+def pay(person: Person, to: Person, amount_sat: int) -> Activity:
+    return send_to_user(
+        credential=Credential(person.user), username=to.user.username, amount_sat=amount_sat
+    ).activity
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
+@pytest.mark.parametrize("lines_per_read", [2, 1000])
+def test_the_balance_runs_down_the_export_to_what_there_was_at_first(
+    alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch, lines_per_read: int
+) -> None:
+    monkeypatch.setattr("payments.export.LINES_PER_READ", lines_per_read)
+    for amount_sat in (5000, 700, 60):
+        pay(alice, bob, amount_sat)
+    pay(bob, alice, 1000)
+    record(alice, 1, status="failed")
+    record(alice, 1, status="pending", type="bitcoin")  # arriving: not to spend yet
+    found = rows(alice)
+    assert [int(row["balance_sat"]) for row in found] == [
+        95_240,
+        95_240,
+        95_240,
+        94_240,
+        94_300,
+        95_000,
+    ]
+    assert [int(row["total_sat"]) for row in found] == [0, 0, 1000, -60, -700, -5000]
+    assert int(found[0]["balance_sat"]) == alice.available_sat
+    assert sum(int(row["total_sat"]) for row in rows(bob)) == bob.available_sat
+    for query in ("?show=out", "?show=failed", "?q=lnbc0", f"?q={alice.line(amount_sat=-60).id}"):
+        some = rows(alice, query)
+        assert some
+        assert all(row in found for row in some)
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
+def test_the_balance_of_earlier_days_is_that_of_those_days(alice: Person) -> None:
+    """Alice has 100,000 of the operator's, and of each day a line that no ledger knows: what came
+    after the dates asked for is taken off again, but for what has not arrived."""
+    for day in (1, 2, 3, 4):
+        on_day(alice, day, tip_sat=10 if day == 4 else None, fee_sat=1 if day == 4 else None)
+    on_day(alice, 4, status="failed")
+    on_day(alice, 5, status="pending", type="bitcoin")
+    all_of_it = {row["id"]: int(row["balance_sat"]) for row in rows(alice)}
+    assert sorted(all_of_it.values()) == [96_991, 97_991, 98_991, 100_000, 100_000, 100_000]
+    some = rows(alice, "?start=2026-03-02&end=2026-03-03")
+    assert [int(row["balance_sat"]) for row in some] == [98_991, 97_991]
+    assert all(all_of_it[row["id"]] == int(row["balance_sat"]) for row in some)
+
+
+def test_what_settles_during_an_export_stays_as_it_was_at_its_start(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payments.export.LINES_PER_READ", 1)
+    (arriving,) = record(alice, 1, status="pending", type="bitcoin")
+    record(alice, 2)
+
+    async def read() -> str:
+        parts = csv_lines(alice.user, StatementFilter(status="all"))
+        text = await anext(parts) + await anext(parts)
+        await sync_to_async(statement.change)(arriving, status=Activity.Status.SETTLED)
+        return text + "".join([part async for part in parts])
+
+    found = list(csv.DictReader(async_to_sync(read)().splitlines()))
+    assert [row["balance_sat"] for row in found] == ["100000", "98999", "97999"]
+    assert found[-1]["status"] == "pending"
+    assert found[-1]["total_sat"] == "0"
 
 
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
