@@ -88,6 +88,17 @@ CHECKS = {
         WHERE coalesce(booked.msat, 0)
             <> CASE WHEN state = 'credited' THEN amount_sat * 1000 ELSE 0 END
     """,
+    "what is set aside as gifts is what nobody has taken": """
+        SELECT format('gift %s: %s sats open, %s msat set aside', coalesce(gift.id::text, cause_id),
+                      coalesce(gift.amount_sat, 0), coalesce(aside.msat, 0))
+        FROM (SELECT id, amount_sat FROM payments_gift WHERE state = 'open') gift
+            FULL JOIN (
+                SELECT cause_id, sum(CASE WHEN credit_id = 8 THEN amount_msat ELSE -amount_msat END)
+                    AS msat
+                FROM ledger_transfer WHERE 8 IN (debit_id, credit_id) AND phase = 'posted'
+                GROUP BY cause_id) aside ON aside.cause_id = gift.id::text
+        WHERE coalesce(gift.amount_sat, 0) * 1000 <> coalesce(aside.msat, 0)
+    """,
     "nothing that arrived was booked under two names": """
         SELECT format('%s: %s', external_id, string_agg(kind, ', '))
         FROM ledger_transfer WHERE kind LIKE 'receive.%'

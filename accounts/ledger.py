@@ -38,13 +38,14 @@ class House(IntEnum):
     SUSPENSE = 5
     BAD_DEBT = 6
     EQUITY = 7
+    GIFTS = 8
 
 
 @dataclass(frozen=True)
 class Cause:
     """What a movement was for: a kind of row and its id."""
 
-    kind: str  # payment | invoice | deposit | operator
+    kind: str  # payment | invoice | deposit | gift | operator
     id: str
 
 
@@ -173,6 +174,51 @@ def move_internal(
         external_id,
         cause,
     )
+
+
+# --- Gifts: set aside until somebody takes them --------------------------------------------------
+
+
+def make_gift(*, user_id: UUID, amount_msat: int, gift_id: UUID) -> bool:
+    """Set money of the user's aside for whoever takes the gift. It is owed to somebody still."""
+    return _gift("gift.make", AccountOf(user_id), House.GIFTS, amount_msat, gift_id)
+
+
+def take_gift(*, user_id: UUID, amount_msat: int, gift_id: UUID) -> bool:
+    """Give the taker what was set aside. The database raises `IntegrityError` when the gift has
+    gone back, was never made, or had another amount."""
+    return _gift("gift.take", House.GIFTS, AccountOf(user_id), amount_msat, gift_id)
+
+
+def return_gift(*, user_id: UUID, amount_msat: int, gift_id: UUID) -> bool:
+    """Give the giver his gift back. The database raises `IntegrityError` when it has been taken."""
+    return _gift("gift.return", House.GIFTS, AccountOf(user_id), amount_msat, gift_id)
+
+
+def _gift(
+    kind: str,
+    debit: House | AccountOf,
+    credit: House | AccountOf,
+    amount_msat: int,
+    gift_id: UUID,
+) -> bool:
+    return _post(debit, credit, amount_msat, kind, f"gift:{gift_id}", Cause("gift", str(gift_id)))
+
+
+def set_aside_msat(user_id: UUID) -> int:
+    """What the user has in gifts that nobody has taken yet."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT coalesce(sum(made.amount_msat), 0)::bigint
+            FROM ledger_transfer made JOIN ledger_account account ON account.id = made.debit_id
+            WHERE account.user_id = %(user)s AND made.credit_id = %(gifts)s AND NOT EXISTS (
+                SELECT FROM ledger_transfer WHERE debit_id = %(gifts)s
+                    AND external_id = made.external_id)
+            """,
+            {"user": user_id, "gifts": int(House.GIFTS)},
+        )
+        return int(cursor.fetchone()[0])
 
 
 # --- Money going out -----------------------------------------------------------------------------
@@ -307,10 +353,29 @@ def house_balance_msat(account: House) -> int:
         return int(cursor.fetchone()[0])
 
 
-def owed_msat() -> int:
-    """What the house owes its users: the sum of all their posted balances."""
+def users_msat() -> int:
+    """The sum of all posted balances of users."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT coalesce(sum(posted_msat), 0)::bigint FROM ledger_account")
+        return int(cursor.fetchone()[0])
+
+
+def owed_msat() -> int:
+    """What the house owes: all posted balances of users, and gifts that nobody has taken yet. One
+    statement, so that a gift taken meanwhile is on one side or the other."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT (
+                (SELECT coalesce(sum(posted_msat), 0) FROM ledger_account)
+                + (SELECT coalesce(sum(amount_msat), 0) FROM ledger_transfer
+                    WHERE credit_id = %(gifts)s AND phase = 'posted')
+                - (SELECT coalesce(sum(amount_msat), 0) FROM ledger_transfer
+                    WHERE debit_id = %(gifts)s AND phase = 'posted')
+            )::bigint
+            """,
+            {"gifts": int(House.GIFTS)},
+        )
         return int(cursor.fetchone()[0])
 
 

@@ -275,16 +275,22 @@ class BalanceLeft(CoinosError):
     message = _("Send all sats away before closing the account")
 
 
+class GiftsOpen(BalanceLeft):
+    message = _("Take back the gifts that nobody has taken before closing the account")
+
+
 def close_account(user: User, *, password: str) -> None:
     """Close an account that holds nothing. Its history and books stay, its name is not reused.
 
-    Raises `BalanceLeft` while any sat is posted or held (A05)."""
+    Raises `BalanceLeft` while any sat is posted, held or set aside as a gift (A05)."""
     if not _verify(password, user):
         raise InvalidCredentials(_("The password is wrong"), field="/password")
     with transaction.atomic():
         account = LedgerAccount.objects.get(user=user)
         if account.posted_msat or account.held_msat:
             raise BalanceLeft()
+        if ledger.set_aside_msat(user.id):
+            raise GiftsOpen()
         User.objects.filter(id=user.id).update(is_active=False)
         revoke_all(user, api_keys=True)
         audit(user, "account.closed")

@@ -39,9 +39,11 @@ def record(
     invoice_id: UUID | None = None,
     counterparty: User | None = None,
     memo: str = "",
+    reason: str = "",
 ) -> Activity:
     """Add a line to the statement: positive `amount_sat` for money in, negative for money out,
-    without tip and fees. `fee_sat` is the network fee, or its reserve while pending."""
+    without tip and fees. `fee_sat` is the network fee, or its reserve while pending. `reason` is a
+    marked sentence of ours, for lines that are more than a payment."""
     now = timezone.now()
     activity = Activity(
         user=user,
@@ -57,6 +59,7 @@ def record(
         invoice_id=invoice_id,
         counterparty=counterparty,
         memo=clean_memo(memo),
+        reason=reason,
         currency=currency,
         rate=rate,
         created=now,

@@ -47,6 +47,7 @@ app.conf.beat_schedule = {
     "dispatch payments": every(5, "payments.tasks.dispatch"),
     "resolve payments": every(5, "payments.tasks.resolve"),
     "advance withdrawals": every(5, "payments.tasks.advance_withdrawals"),
+    "return gifts": every(60, "payments.tasks.return_gifts"),
     # the books
     "reconcile": every(60, "payments.tasks.reconcile"),
     # the house

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 
 from coinos.admin import LookOnlyAdmin
-from payments.models import IdempotencyKey, Payment, SendBudget, WithdrawalInput
+from payments.models import Gift, IdempotencyKey, Payment, SendBudget, WithdrawalInput
 
 
 @admin.register(Payment)
@@ -47,3 +47,13 @@ class SendBudgetAdmin(LookOnlyAdmin):
     fields = list_display
     search_fields = ["scope"]
     ordering = ["scope"]
+
+
+@admin.register(Gift)
+class GiftAdmin(LookOnlyAdmin):
+    list_display = ["created", "giver", "taker", "amount_sat", "state", "expires", "resolved_at"]
+    fields = ["id", *list_display, "memo"]
+    list_filter = ["state"]
+    search_fields = ["giver__username", "taker__username", "id"]
+    list_select_related = ["giver", "taker"]
+    ordering = ["-created"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext_noop as _
 
-from coinos.errors import CoinosError, Forbidden, InvalidAmount
+from coinos.errors import CoinosError, Forbidden, InvalidAmount, NotFound
 
 
 class InvalidPaymentRequest(CoinosError):
@@ -80,6 +80,19 @@ class LimitExceeded(Forbidden):
 
 class TooManyInFlight(LimitExceeded):
     message = _("Too many of your payments are still on their way; wait until some are decided")
+
+
+class GiftNotFound(NotFound):
+    message = _("There is no such gift. Its link may have been replaced by a new one")
+
+
+class GiftGone(CoinosError):
+    """Raised when a gift is not open any more: taken, returned or expired."""
+
+    status = 409
+    code = "gift_gone"
+    title = _("Gift gone")
+    message = _("This gift has been taken or has gone back to its giver")
 
 
 class IdempotencyKeyReused(CoinosError):

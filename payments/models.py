@@ -2,7 +2,7 @@
 
 Lightning: created → sending → settled | failed. On-chain: created → signed → broadcast →
 confirmed | failed. Payments between users need no node and no row here: they are one ledger
-transfer and two lines of statement.
+transfer and two lines of statement. A gift is one that waits for its taker.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import uuid
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import ApiKey, User
 
@@ -152,3 +153,50 @@ class SendBudget(models.Model):
     scope = models.CharField(max_length=50, primary_key=True, help_text="site or user:<id>")
     window_start = models.DateTimeField()
     spent_sat = models.BigIntegerField(default=0)
+
+
+class Gift(models.Model):
+    """An amount that somebody set aside for whoever opens its link: open → taken | returned.
+
+    The link's secret is kept as its SHA-256 only. The ledger has a row for each change of state and
+    refuses a second one (M20)."""
+
+    class State(models.TextChoices):
+        OPEN = "open", _("Open")
+        TAKEN = "taken", _("Taken")
+        RETURNED = "returned", _("Returned")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    giver = models.ForeignKey(User, on_delete=models.PROTECT, related_name="gifts")
+    taker = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    state = models.CharField(max_length=8, choices=State, default=State.OPEN)
+    amount_sat = models.BigIntegerField()
+    memo = models.TextField(blank=True)
+    token_sha256 = models.CharField(max_length=64, unique=True)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    expires = models.DateTimeField()
+    resolved_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(name="gift_amount_is_positive", condition=Q(amount_sat__gt=0)),
+            models.CheckConstraint(
+                name="taken_by_somebody",
+                condition=Q(state="taken", taker__isnull=False)
+                | (~Q(state="taken") & Q(taker__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="open_until_resolved",
+                condition=Q(state="open", resolved_at__isnull=True)
+                | (~Q(state="open") & Q(resolved_at__isnull=False)),
+            ),
+        ]
+        indexes = [
+            models.Index(name="gifts_of_user", fields=["giver", "-created"]),
+            models.Index(name="gifts_open", fields=["expires"], condition=Q(state="open")),
+        ]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody may take it now."""
+        return self.state == self.State.OPEN and self.expires > timezone.now()

@@ -93,7 +93,7 @@ def check_sums(bench: Bench, what: str, words: str = "") -> None:
     wrong = ledger.differences()
     if wrong:
         bench.report.fail(f"{what}: {len(wrong)} balances are not the sum of their transfers")
-    total = ledger.owed_msat() + sum(ledger.house_balance_msat(house) for house in ledger.House)
+    total = ledger.users_msat() + sum(ledger.house_balance_msat(house) for house in ledger.House)
     if total:
         bench.report.fail(f"{what}: all accounts together are {total} msat, not 0")
     if not wrong and not total:

@@ -1,5 +1,6 @@
 """Services of money going out: accept it, send it, find out what became of it."""
 
+from payments.services.gifts import make_gift, replace_link, take_back, take_gift
 from payments.services.internal import pay_own_invoice, send_to_user
 from payments.services.lightning import decode, pay_lightning, payment_request_of
 from payments.services.lnurl import pay_address
@@ -10,12 +11,16 @@ from payments.services.withdrawals import advance_withdrawals
 __all__ = [
     "advance_withdrawals",
     "decode",
+    "make_gift",
     "pay_address",
     "pay_lightning",
     "pay_own_invoice",
     "payment_request_of",
     "quote_onchain",
+    "replace_link",
     "resolve_due",
     "send_onchain",
     "send_to_user",
+    "take_back",
+    "take_gift",
 ]

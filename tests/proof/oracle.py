@@ -59,7 +59,7 @@ def count(broken: list[str], invariant: str) -> int:
 def deviation_msat() -> int:
     """How far the books are from zero, and kept balances from computed ones; must be 0."""
     wrong = ledger.differences()
-    return abs(ledger.owed_msat() + sum(house_balances_msat().values())) + sum(
+    return abs(ledger.users_msat() + sum(house_balances_msat().values())) + sum(
         abs(difference.posted_msat - difference.computed_posted_msat)
         + abs(difference.held_msat - difference.computed_held_msat)
         for difference in wrong
@@ -70,7 +70,7 @@ def deviation_msat() -> int:
 
 
 def _books_add_up() -> Iterator[str]:
-    total = ledger.owed_msat() + sum(house_balances_msat().values())
+    total = ledger.users_msat() + sum(house_balances_msat().values())
     if total:
         yield f"I1: all balances sum to {total} msat instead of 0"
     for account, posted, held in _rows(

@@ -55,6 +55,7 @@ operations: Counter[str] = Counter()
 class LedgerMachine(RuleBasedStateMachine):
     holds = Bundle("holds")
     outpoints = Bundle("outpoints")
+    gifts = Bundle("gifts")
     users: list[User]
 
     def __init__(self) -> None:
@@ -68,6 +69,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.house: dict[House, int] = defaultdict(int)
         self.used: set[tuple[str, str]] = set()
         self.open_holds: dict[int, tuple[int, int]] = {}
+        self.open_gifts: dict[uuid.UUID, int] = {}
         self.credited: dict[str, tuple[int, int]] = {}
         self.last_id, self.digest = transfers_digest()
         for user in range(3):
@@ -190,6 +192,54 @@ class LedgerMachine(RuleBasedStateMachine):
             self.used.add(("internal", name))
             self.posted[payer] -= amount_msat
             self.posted[payee] += amount_msat
+
+    # --- Gifts -------------------------------------------------------------------------------
+
+    @rule(target=gifts, giver=who, amount=little_or_much)
+    def make_gift(self, giver: int, amount: int) -> Any:
+        operations["gift"] += 1
+        gift_id = uuid.uuid4()
+        try:
+            with transaction.atomic():
+                assert ledger.make_gift(
+                    user_id=self.users[giver].id, amount_msat=amount * 1000, gift_id=gift_id
+                )
+        except InsufficientFunds:
+            assert self.available(giver) < amount * 1000
+            return multiple()
+        self.posted[giver] -= amount * 1000
+        self.house[House.GIFTS] += amount * 1000
+        self.open_gifts[gift_id] = giver
+        return (gift_id, giver, amount * 1000)
+
+    @rule(
+        gift=gifts,
+        to=who,
+        off_msat=st.sampled_from([0, 0, 0, 1000, -1000]),
+        verb=st.sampled_from(["take_gift", "return_gift"]),
+    )
+    def resolve_gift(
+        self, gift: tuple[uuid.UUID, int, int], to: int, off_msat: int, verb: str
+    ) -> None:
+        """Taken by anybody or returned to its giver: one of them, whole, and once."""
+        operations["gift"] += 1
+        gift_id, giver, amount = gift
+        try:
+            with transaction.atomic():
+                done = getattr(ledger, verb)(
+                    user_id=self.users[to].id, amount_msat=amount + off_msat, gift_id=gift_id
+                )
+        except DatabaseError:
+            is_wrong = off_msat or (verb == "return_gift" and to != giver)
+            assert is_wrong or gift_id not in self.open_gifts
+            return
+        assert done == (gift_id in self.open_gifts)
+        if done:
+            assert off_msat == 0
+            assert verb == "take_gift" or to == giver
+            del self.open_gifts[gift_id]
+            self.posted[to] += amount
+            self.house[House.GIFTS] -= amount
 
     # --- Money going out ---------------------------------------------------------------------
 
@@ -390,7 +440,7 @@ def test_the_ledger_does_what_the_model_says(cloned_db: Database) -> None:
         runs=EXAMPLES,
         **{verb.replace(" ", "_"): count for verb, count in sorted(operations.items())},
     )
-    assert len(operations) == 10 or not FULL, "a verb was never tried"
+    assert len(operations) == 11 or not FULL, "a verb was never tried"
 
 
 # --- Could it fail? ------------------------------------------------------------------------------
