@@ -20,6 +20,8 @@ class Code:
     text: str
     qr: str
     href: str
+    parts: tuple[tuple[str, str], ...] = ()
+    """What the text is made of, each with its name: for wallets that want it piece by piece."""
 
 
 def codes(invoice: Invoice) -> list[Code]:
@@ -38,7 +40,8 @@ def codes(invoice: Invoice) -> list[Code]:
     if address is None:
         return [lightning]
     onchain = _onchain(invoice, address)
-    if invoice.received_sat:  # the bolt11 is for all of it; an address takes what is missing
+    if invoice.received_sat or invoice.pending_sat:
+        # The bolt11 is for all of it; an address takes what is missing.
         return [onchain]
     amount = [("amount", str(sat_to_btc(invoice.total_sat)))] if invoice.total_sat else []
     link = _link(address, [*amount, ("lightning", invoice.hash)])
@@ -50,11 +53,14 @@ def codes(invoice: Invoice) -> list[Code]:
 
 
 def _onchain(invoice: Invoice, address: str) -> Code:
-    uri = invoice.uri_of(address, max(0, invoice.total_sat - invoice.received_sat))
+    uri = invoice.uri_of(address, invoice.missing_sat)
     link = uri if uri.startswith("bitcoin:") else f"bitcoin:{uri}"
     qr = uri.replace(f"bitcoin:{address}", f"BITCOIN:{_capitals(address)}", 1)
     qr = _capitals(address) if uri == address else qr
-    return Code("bitcoin", str(_("Bitcoin address")), uri, qr, link)
+    parts = [(str(_("Address alone")), address)] if uri != address else []
+    if invoice.missing_sat:
+        parts.append((str(_("Amount in bitcoin")), sat_to_btc(invoice.missing_sat)))
+    return Code("bitcoin", str(_("Bitcoin address")), uri, qr, link, tuple(parts))
 
 
 def _capitals(address: str) -> str:

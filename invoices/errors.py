@@ -59,6 +59,12 @@ class InvoiceExpired(CoinosError):
     message = _("This invoice has expired. Ask for a new one")
 
 
+class AskTheShop(InvoiceExpired):
+    """Raised when a payer wants a new invoice for an order: its shop knows what it costs now."""
+
+    message = _("This invoice belongs to an order. Go back to the shop and ask for a new one")
+
+
 class InvoiceAlreadyPaid(CoinosError):
     status = 409
     code = "invoice_already_paid"

@@ -74,6 +74,16 @@ class Invoice(models.Model):
         return self.amount_sat + (self.tip_sat or 0) if self.amount_sat else 0
 
     @property
+    def missing_sat(self) -> int:
+        """What nobody has sent yet; 0 when the payer chooses."""
+        return max(0, self.total_sat - self.received_sat - self.pending_sat)
+
+    @property
+    def excess_sat(self) -> int:
+        """What has settled beyond all that was asked."""
+        return max(0, self.received_sat - self.total_sat) if self.total_sat else 0
+
+    @property
     def text(self) -> str:
         """What goes into the QR code."""
         return self.text_of(self.hash)
@@ -128,6 +138,16 @@ class Invoice(models.Model):
         if self.received_sat:
             return "partial"
         return "expired" if self.is_expired else "open"
+
+    @property
+    def takes_tip(self) -> bool:
+        """A tip can be added: the amount is fixed, and nothing of it has been paid."""
+        return self.amount_sat > 0 and self.status == "open"
+
+    @property
+    def awaits_tip(self) -> bool:
+        """The payer is to be asked for a tip and has not answered."""
+        return self.prompt and self.tip_sat is None and self.takes_tip
 
 
 class LightningRequest(models.Model):
@@ -235,6 +255,11 @@ class Deposit(models.Model):
     @property
     def outpoint(self) -> str:
         return f"{self.txid}:{self.vout}"
+
+    @property
+    def is_waiting(self) -> bool:
+        """For confirmations; not yet, or no longer, credited."""
+        return self.state in (self.State.SEEN, self.State.REVERSED)
 
     def credit_id(self, sequence: int) -> str:
         """The ledger's name of the credit with this number; the first has none."""

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 
 from accounts.models import User
 from invoices.errors import InvoiceNotFound
-from invoices.models import Address, Invoice, LightningRequest, WebhookDelivery
+from invoices.models import Address, Deposit, Invoice, LightningRequest, WebhookDelivery
 
 _PREFIX = re.compile(r"(lightning|bitcoin):(//)?", re.IGNORECASE)
 _PAYMENT_HASH = re.compile(r"[0-9a-f]{64}")
@@ -72,6 +72,14 @@ def invoices_of(user: User) -> QuerySet[Invoice]:
     return _visible().filter(user=user).order_by("-created", "-id")
 
 
+def deposits_of(invoice: Invoice) -> list[Deposit]:
+    """What was sent to the invoice's addresses and stands, oldest first."""
+    if not (invoice.received_sat or invoice.pending_sat):
+        return []  # an open page asks often
+    deposits = Deposit.objects.filter(address__invoice=invoice)
+    return list(deposits.exclude(state=Deposit.State.CONFLICTED).order_by("created"))
+
+
 def deliveries_of(user: User) -> QuerySet[WebhookDelivery]:
     """What the user's webhooks were told and how they answered, newest first."""
     return (
@@ -80,6 +88,11 @@ def deliveries_of(user: User) -> QuerySet[WebhookDelivery]:
         .prefetch_related("attempts")
         .order_by("-created")
     )
+
+
+def deliveries_of_invoice(invoice: Invoice) -> QuerySet[WebhookDelivery]:
+    """The calls about this invoice, newest first."""
+    return invoice.deliveries.prefetch_related("attempts").order_by("-created")
 
 
 def _visible() -> QuerySet[Invoice]:

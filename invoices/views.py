@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -10,6 +11,8 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -20,14 +23,16 @@ from accounts.selectors import UserNotFound, user_by_name
 from accounts.views import password_is_confirmed, wallet, with_password
 from coinos.errors import CoinosError, NotFound
 from coinos.throttling import client_address
-from coinos.web import add_error, limit_rate, posted, signed_in
+from coinos.web import add_error, limit_rate, next_url, posted, signed_in
 from invoices import selectors, services, webhooks
 from invoices.codes import codes
 from invoices.forms import AmountForm, ReceiveForm
 from invoices.lnurl import lnurl_of
-from invoices.models import Invoice
+from invoices.models import Deposit, Invoice
 
 DELIVERIES_SHOWN = 50
+NEWS = timedelta(minutes=2)
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 # --- Asking for money ----------------------------------------------------------------------------
 
@@ -95,21 +100,69 @@ def invoice(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
     `?way=` picks one of its codes: any, lightning or bitcoin.
     `?seen=` is what the open page shows already: 204 when that is still true."""
     found = selectors.get_invoice(str(invoice_id))
-    state = f"{found.status}-{found.received_sat}-{found.pending_sat}-{found.tip_sat or 0}"
+    deposits = selectors.deposits_of(found)
+    state = _state(found, deposits)
     if request.GET.get("seen") == state:
         return HttpResponse(status=204)
+    viewer = _viewer(request)
+    is_owner = viewer == found.user
+    if found.awaits_tip and not is_owner and "seen" not in request.GET:
+        return redirect("tip", found.id)
     ways = codes(found)
     context = {
         "invoice": found,
         "state": state,
-        "is_owner": _viewer(request) == found.user,
+        "is_owner": is_owner,
+        "stage": _stage(found),
         "ways": ways,
         "code": next((code for code in ways if code.way == request.GET.get("way")), ways[0]),
-        "missing_sat": max(0, found.total_sat - found.received_sat),
-        "excess_sat": max(0, found.received_sat - found.total_sat),
+        "deposits": deposits,
+        "minimum_sat": settings.MIN_DEPOSIT_SAT,
+        "is_news": _is_news(found, deposits),
+        "go_on": _go_on(found.user, viewer),
+        "deliveries": selectors.deliveries_of_invoice(found) if is_owner else [],
         "here": "receive",
     }
     return render(request, "invoices/invoice.html", context)
+
+
+def _state(invoice: Invoice, deposits: list[Deposit]) -> str:
+    """What of the invoice the page shows, in a word that changes with it."""
+    confirmations = [deposit.confirmations for deposit in deposits if deposit.is_waiting]
+    parts = [invoice.status, invoice.received_sat, invoice.pending_sat, invoice.tip_sat or 0]
+    return "-".join(map(str, [*parts, *confirmations]))
+
+
+def _stage(invoice: Invoice) -> str:
+    """Which face the page wears: paid, arriving, expired or open."""
+    if invoice.is_paid:
+        return "paid"
+    if invoice.pending_sat and not invoice.missing_sat:
+        return "arriving"
+    return "expired" if invoice.status == "expired" else "open"
+
+
+def _go_on(owner: User, viewer: User | None) -> str:
+    """Where somebody goes who is done with an invoice."""
+    if viewer or owner.hidepay:
+        return reverse("home")
+    return reverse("person", args=[owner.username])
+
+
+def _is_news(invoice: Invoice, deposits: list[Deposit]) -> bool:
+    """Whether the money has just come: that is celebrated, once."""
+    moments = [invoice.settled_at, *(deposit.created for deposit in deposits)]
+    return max((moment for moment in moments if moment), default=EPOCH) > timezone.now() - NEWS
+
+
+@require_POST
+def renew(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
+    """A new invoice in place of an expired one, asked for by its owner or by who wants to pay."""
+    found = selectors.get_invoice(str(invoice_id))
+    if found.status != "expired":
+        return redirect("invoice", found.id)
+    limit_rate(request, "invoice", limit=30, window_s=10)
+    return redirect("invoice", services.renew_invoice(found, by=_viewer(request)).id)
 
 
 @require_safe
@@ -153,7 +206,7 @@ def redeliver(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
         raise NotFound()
     webhooks.redeliver(delivery)
     messages.success(request, _("The call is made again within a few seconds"))
-    return redirect("webhooks")
+    return redirect(next_url(request, reverse("webhooks")))
 
 
 def _viewer(request: HttpRequest) -> User | None:

@@ -2,6 +2,7 @@
 
 from invoices.services.creation import (
     InvoiceDraft,
+    create_for_any_wallet,
     create_invoice,
     set_tip,
     set_webhook,
@@ -19,15 +20,18 @@ from invoices.services.lightning import (
     watch_lightning,
     withdraw_node_invoices,
 )
+from invoices.services.renewal import renew_invoice
 
 __all__ = [
     "InvoiceDraft",
     "Payable",
     "clear_unfinished",
+    "create_for_any_wallet",
     "create_invoice",
     "lock_for_internal_payment",
     "record_internal_receipt",
     "record_lightning_receipt",
+    "renew_invoice",
     "scan_bitcoin",
     "set_tip",
     "set_webhook",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import contextlib
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.statement import MEMO_MAX_CHARACTERS, clean_memo
 from coinos import rates
+from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
 from coinos.http import check_url
 from coinos.money import MAX_SAT, MSAT_PER_SAT, fiat_to_sat
@@ -109,6 +111,19 @@ def create_invoice(
     return _with_bolt11(invoice, lnurl, address)
 
 
+def create_for_any_wallet(user: User, draft: InvoiceDraft, *, own: bool) -> Invoice:
+    """`create_invoice` of a Lightning draft `with_address`; when one of the nodes is away, by the
+    other one alone. Raises `NodeUnavailable` when neither can make it."""
+    try:
+        return create_invoice(user, draft, own=own)
+    except NodeUnavailable as away:
+        for type in (Invoice.Type.LIGHTNING, Invoice.Type.BITCOIN):
+            with contextlib.suppress(NodeUnavailable, AmountBelowMinimum):
+                alone = replace(draft, type=type, with_address=False)
+                return create_invoice(user, alone, own=own)
+        raise away
+
+
 def set_tip(invoice: Invoice, tip_sat: int) -> Invoice:
     """Set the tip before payment; anybody may, it is the payer's word.
 
@@ -120,7 +135,8 @@ def set_tip(invoice: Invoice, tip_sat: int) -> Invoice:
         raise InvalidTip(field="/tip")
     if tip_sat == invoice.tip_sat:
         return invoice
-    if invoice.type == Invoice.Type.BITCOIN or not invoice.amount_sat:
+    is_same_amount = tip_sat == (invoice.tip_sat or 0)
+    if invoice.type == Invoice.Type.BITCOIN or not invoice.amount_sat or is_same_amount:
         return _tip_without_new_request(invoice, tip_sat)
 
     remaining_s = int((invoice.expires_at - timezone.now()).total_seconds())
