@@ -25,10 +25,10 @@ from accounts.errors import (
     KeyInUse,
     UsernameTaken,
 )
-from accounts.models import ApiKey, AuditEvent, LedgerAccount, Session, User
+from accounts.models import ApiKey, AuditEvent, Contact, LedgerAccount, Session, User
 from coinos import nostr, rates
 from coinos.db import let_go_of_connection
-from coinos.errors import CoinosError, Forbidden, InvalidRequest
+from coinos.errors import CoinosError, Forbidden, InvalidRequest, NotFound
 
 LOGIN_FAILURES, LOGIN_WINDOW_S = 20, 600
 PIN_FAILURES, PIN_WINDOW_S = 5, 600
@@ -229,6 +229,15 @@ def require_pin(user: User, pin: object) -> None:
     if not right:
         raise InvalidPin(field="/pin")
     forgive(key)
+
+
+# --- Contacts ------------------------------------------------------------------------------------
+
+
+def pin_contact(user: User, username: str, *, pinned: bool) -> None:
+    """Keep a contact on top of the list, or no longer. Raises `NotFound` for who is none."""
+    if not Contact.objects.filter(user=user, contact__username=username).update(pinned=pinned):
+        raise NotFound(_("This is none of your contacts"))
 
 
 # --- Sanctions and closing -----------------------------------------------------------------------

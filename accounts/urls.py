@@ -11,6 +11,7 @@ urlpatterns = [
     path("logout", views.sign_out, name="logout"),
     path("language", views.choose_language, name="choose_language"),
     path("swap", views.swap, name="swap"),
+    path("swap/hide", views.hide_balance, name="hide_balance"),
     path("events", streams.page_events, name="events"),
     path("settings", views.settings, name="settings"),
     path("settings/profile", views.save_profile, name="save_profile"),

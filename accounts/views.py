@@ -6,6 +6,7 @@ import time
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings as django_settings
 from django.contrib import messages
 from django.contrib.auth import login, logout, update_session_auth_hash
 from django.forms import BaseForm, CharField, PasswordInput
@@ -38,6 +39,7 @@ from coinos.web import add_error, limit_rate, next_url, posted, sentence, signed
 RECENT_PAYMENTS = 6
 CONFIRMED_FOR_S = 300
 CONFIRMED_AT = "confirmed_at"
+HIDE_BALANCE = "hide_balance"
 
 # --- Landing, registration, sign-in --------------------------------------------------------------
 
@@ -137,6 +139,7 @@ def wallet(request: HttpRequest) -> HttpResponse:
     everything = selectors.StatementFilter(status="all")
     context = {
         "balance": ledger.balance_of(user.id),
+        "is_hidden": request.COOKIES.get(HIDE_BALANCE) == "yes",
         "pending_sat": selectors.pending_incoming_sat(user),
         "payments": selectors.statement_page(user, everything, after=None, limit=RECENT_PAYMENTS),
         "here": "home",
@@ -151,6 +154,24 @@ def swap(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     services.update_profile(user, {"fiat": not user.fiat})
     return redirect(next_url(request, "/"))
+
+
+@require_POST
+@signed_in
+def hide_balance(request: HttpRequest) -> HttpResponse:
+    """Hide the balance from who looks over the shoulder, or show it again; this browser remembers.
+
+    A cookie and not a script hides it: a page never shows it first."""
+    response = redirect("person", user_of(request).username)
+    response.set_cookie(
+        HIDE_BALANCE,
+        "yes" if "hide" in request.POST else "no",
+        max_age=languages.COOKIE_AGE_S,
+        secure=django_settings.SESSION_COOKIE_SECURE,
+        httponly=True,
+        samesite="Lax",
+    )
+    return response
 
 
 # --- Settings ------------------------------------------------------------------------------------

@@ -65,11 +65,20 @@ class Lnurl:
     url: str
 
 
-Destination = Bolt11 | Bolt12Offer | Onchain | Username | LightningAddress | Lnurl
+@dataclass(frozen=True)
+class NostrKey:
+    """A public key, as npub or nprofile (NIP-19): perhaps of somebody here."""
+
+    text: str
+
+
+Destination = Bolt11 | Bolt12Offer | Onchain | Username | LightningAddress | Lnurl | NostrKey
 
 _BOLT11 = re.compile(r"ln(bcrt|bc|tbs|tb)[0-9a-z]*1[02-9ac-hj-np-z]{50,}")
 _BECH32_ADDRESS = re.compile(r"(bc|tb|bcrt)1[02-9ac-hj-np-z]{11,87}")
 _BASE58_ADDRESS = re.compile(r"[123mn][1-9A-HJ-NP-Za-km-z]{25,39}")
+_BROKEN_INVOICE = re.compile(r"(lightning:)?(ln(bc|tb|url)|bitcoin:)\S*\s", re.IGNORECASE)
+_INVOICE_BEGINS = re.compile(r"ln(bcrt|bc|tbs|tb)[0-9]")
 _NAME = re.compile(r"[a-z0-9]{2,24}")
 _LIGHTNING_ADDRESS = re.compile(r"([a-z0-9._+-]{1,64})@([a-z0-9.-]{1,253}(?::[0-9]{1,5})?)")
 
@@ -77,16 +86,20 @@ _LIGHTNING_ADDRESS = re.compile(r"([a-z0-9._+-]{1,64})@([a-z0-9.-]{1,253}(?::[0-
 def recognise(pasted: str) -> Destination:
     """The destination that a pasted text names. Raises `UnknownDestination`.
 
-    BOLT11 and bech32 in any letter case, `lightning:` and `bitcoin:` URIs (BIP21, with `lightning=`
-    inside), LNURL, Lightning Addresses, user names with or without `@`.
+    BOLT11 and bech32 in any letter case, also broken into lines, `lightning:` and `bitcoin:` URIs
+    (BIP21, with `lightning=` inside), LNURL, also as a link that carries one (LUD-01), Lightning
+    Addresses, user names with or without `@`, Nostr keys.
     """
     text = pasted.strip()
+    if _BROKEN_INVOICE.match(text):
+        text = "".join(text.split())  # as a mail program breaks it
     lower = text.lower()
     if lower.startswith("bitcoin:"):
         return _bip21(text[len("bitcoin:") :])
     for prefix in ("lightning://", "lightning:"):
         if lower.startswith(prefix):
             text, lower = text[len(prefix) :], lower[len(prefix) :]
+    lower = lower.removeprefix("nostr:")
     if _BOLT11.fullmatch(lower):
         return Bolt11(lower)
     if lower.startswith("lno1"):
@@ -96,6 +109,10 @@ def recognise(pasted: str) -> Destination:
     if lower.startswith("lnurlp://"):
         scheme = "http" if urlsplit(lower).hostname in ("127.0.0.1", "localhost") else "https"
         return Lnurl(scheme + text[len("lnurlp") :])
+    if lower.startswith(("http://", "https://")):
+        return _link(text)
+    if lower.startswith(("npub1", "nprofile1")):
+        return NostrKey(lower)
     address = _address(text)
     if address:
         return Onchain(address)
@@ -104,6 +121,14 @@ def recognise(pasted: str) -> Destination:
         return LightningAddress(match[1], match[2])
     if _NAME.fullmatch(lower.removeprefix("@")):
         return Username(lower.removeprefix("@"))
+    if lower.startswith("nsec1"):
+        raise UnknownDestination(
+            gettext_noop("This is a secret key: show it to nobody. Money cannot be sent to it")
+        )
+    if _INVOICE_BEGINS.match(lower):
+        raise UnknownDestination(
+            gettext_noop("This invoice is not complete. Copy all of it and paste it again")
+        )
     raise UnknownDestination()
 
 
@@ -138,6 +163,20 @@ def _bip21(rest: str) -> Onchain | Bolt11:
         raise UnknownDestination(
             gettext_noop("The amount in this bitcoin: link is not valid")
         ) from error
+
+
+def _link(text: str) -> Lnurl:
+    """The LNURL that a link to a web page carries for wallets (LUD-01)."""
+    try:
+        values = parse_qs(urlsplit(text).query)
+    except ValueError as error:
+        raise UnknownDestination() from error
+    for name, (value, *_) in values.items():
+        if name.lower() == "lightning" and value.lower().startswith("lnurl1"):
+            return Lnurl(_lnurl(value.lower()))
+    raise UnknownDestination(
+        gettext_noop("This is a link to a web page. Open it and copy the invoice that it shows")
+    )
 
 
 def _lnurl(text: str) -> str:

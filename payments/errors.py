@@ -25,7 +25,7 @@ class UnknownDestination(CoinosError):
     code = "invalid_payment_request"
     title = _("Cannot pay that")
     message = _(
-        "This is not an invoice, a bitcoin address, a user name or a Lightning Address."
+        "This is not an invoice, a bitcoin address, a user name, a Lightning Address or an LNURL."
         " Check that you copied all of it"
     )
 

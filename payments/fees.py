@@ -9,6 +9,9 @@ DUST_SAT = 546
 
 FEE_RATE_MAX_SAT_VB = 500
 
+USUAL_SIZE_VB = 141
+"""Of a transaction that spends one coin to an address and gives change; for a rough first word."""
+
 
 def routing_reserve_sat(amount_sat: int) -> int:
     """What is held for Lightning routing when the caller names no maximum: 0.5 %, at least 5."""

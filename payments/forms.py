@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, time
 from typing import Any
 from urllib.parse import urlencode
@@ -17,7 +17,10 @@ from accounts.selectors import StatementFilter
 from accounts.statement import MEMO_MAX_CHARACTERS
 from coinos import rates
 from coinos.money import MAX_SAT, fiat_to_sat
+from coinos.nodes.base import FeeRates
 from invoices.forms import AmountForm
+from payments.destinations import LightningAddress, Lnurl
+from payments.fees import FEE_RATE_MAX_SAT_VB, USUAL_SIZE_VB
 from payments.services.pasted import Target
 
 PASTED_MAX_CHARACTERS = 8000
@@ -40,32 +43,82 @@ class SendForm(forms.Form):
     )
 
 
+class SendAgainForm(SendForm):
+    """What was pasted, with what was chosen before: to change it, or to try again."""
+
+    amount_sat = forms.IntegerField(
+        min_value=0, max_value=MAX_SAT, required=False, widget=forms.HiddenInput
+    )
+    fee_rate = forms.IntegerField(
+        min_value=0, max_value=100_000, required=False, widget=forms.HiddenInput
+    )
+    memo = forms.CharField(max_length=MEMO_MAX_CHARACTERS, required=False, widget=forms.HiddenInput)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A choice of how soon a transaction confirms; the fee is a first estimate."""
+
+    name: str
+    words: Any
+    rate_sat_vb: int
+    fee_sat: int
+
+
 class SendAmountForm(AmountForm):
-    """How much, for destinations that leave it to the payer; on-chain also how fast."""
+    """How much, for destinations that leave it to the payer; on-chain also how fast.
+
+    A speed is chosen by name, so that a page that stood open while the fees moved still works:
+    what it costs is shown before anything is sent."""
+
+    OWN_RATE = "own"
 
     text = forms.CharField(max_length=PASTED_MAX_CHARACTERS, widget=forms.HiddenInput)
-    fee_rate = forms.TypedChoiceField(
-        label=_("Speed"), coerce=int, empty_value=None, required=False, widget=forms.RadioSelect
+    speed = forms.ChoiceField(label=_("Speed"), required=False, widget=forms.RadioSelect)
+    fee_rate = forms.IntegerField(
+        label=_("Own fee rate, sat/vB"),
+        required=False,
+        min_value=1,
+        max_value=FEE_RATE_MAX_SAT_VB,
+        widget=forms.NumberInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
     )
     all = forms.BooleanField(required=False, label=_("Send all"))
 
-    def __init__(self, *args: Any, owner: User, target: Target, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, owner: User, target: Target, size_vb: int = USUAL_SIZE_VB, **kwargs: Any
+    ) -> None:
         super().__init__(*args, owner=owner, **kwargs)
         self.fields["memo"].label = _("Note")
-        self.fields["memo"].help_text = (
-            _("The other side reads it too.") if target.is_internal else _("Only you see it.")
-        )
+        self.fields["memo"].help_text = who_reads_the_note(target)
         self.fields["amount"].required = False
+        self.speeds: list[Speed] = []
+        self.rates: dict[str, int] = {}
         if target.fees:
-            fees = target.fees
-            speeds = {
-                fees.hour: _("In about an hour, %(rate)s sat/vB") % {"rate": fees.hour},
-                fees.half_hour: _("In about half an hour, %(rate)s sat/vB")
-                % {"rate": fees.half_hour},
-                fees.fastest: _("As soon as possible, %(rate)s sat/vB") % {"rate": fees.fastest},
-            }
-            self.fields["fee_rate"].choices = list(speeds.items())  # type: ignore[attr-defined]
-            self.fields["fee_rate"].initial = fees.half_hour
+            self._offer_speeds(target.fees, size_vb)
+
+    def _offer_speeds(self, fees: FeeRates, size_vb: int) -> None:
+        """The slowest first; of two that cost the same, the quicker."""
+        of_rate = {
+            fees.hour: ("hour", _("In about an hour")),
+            fees.half_hour: ("half_hour", _("In about half an hour")),
+            fees.fastest: ("fastest", _("As soon as possible")),
+        }
+        self.speeds = [
+            Speed(name, words, rate, rate * size_vb) for rate, (name, words) in of_rate.items()
+        ]
+        self.fields["speed"].choices = [  # type: ignore[attr-defined]
+            ("hour", ""),
+            ("half_hour", ""),
+            ("fastest", ""),
+            (self.OWN_RATE, ""),
+        ]
+        self.rates = {name: getattr(fees, name) for name in ("hour", "half_hour", "fastest")}
+        chosen = self.initial.get("fee_rate")
+        if chosen and chosen not in of_rate:
+            self.initial["speed"] = self.OWN_RATE
+        else:
+            self.initial["speed"] = of_rate[chosen or fees.half_hour][0]
+            self.initial["fee_rate"] = None
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -74,7 +127,20 @@ class SendAmountForm(AmountForm):
             cleaned["amount_sat"] = fiat_to_sat(cleaned["fiat"], rate)
         if not cleaned.get("amount_sat") and not cleaned.get("all") and not self.errors:
             self.add_error("amount", _("How much shall arrive?"))
+        speed = cleaned.get("speed")
+        if speed in self.rates:
+            cleaned["fee_rate"] = self.rates[speed]
+        elif speed and not cleaned.get("fee_rate") and "fee_rate" not in self.errors:
+            self.add_error("fee_rate", _("Write a whole number of sats per virtual byte"))
         return cleaned
+
+
+def who_reads_the_note(target: Target) -> Any:
+    if target.is_internal:
+        return _("The other side reads it too.")
+    if isinstance(target.destination, LightningAddress | Lnurl):
+        return _("The other side may read it too.")
+    return _("Only you see it.")
 
 
 class HistoryForm(forms.Form):
@@ -138,6 +204,14 @@ class ConfirmForm(forms.Form):
     memo = forms.CharField(max_length=MEMO_MAX_CHARACTERS, required=False, widget=forms.HiddenInput)
     key = forms.CharField(max_length=64, widget=forms.HiddenInput)
     pin = forms.CharField(required=False, label="PIN", widget=pin_input())
+
+    def ask_for_note(self, target: Target) -> None:
+        """Let the note be written here, when there was no page before that asked for it."""
+        note = self.fields["memo"]
+        note.widget = forms.TextInput(
+            attrs={"autocomplete": "off", "maxlength": MEMO_MAX_CHARACTERS}
+        )
+        note.label, note.help_text = _("Note"), who_reads_the_note(target)
 
     @staticmethod
     def new_key() -> str:

@@ -8,6 +8,7 @@ urlpatterns = [
     path("send", views.send, name="send"),
     path("send/confirm", views.confirm, name="confirm"),
     path("send/pay", views.pay_confirmed, name="pay"),
+    path("send/pin", views.pin, name="pin"),
     path("payments", views.payments, name="payments"),
     path("payments.csv", views.export, name="export"),
     path("payment/<uuid:payment_id>", views.payment, name="payment"),

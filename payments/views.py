@@ -21,6 +21,7 @@ from accounts.errors import InvalidPin
 from accounts.models import Activity, User
 from accounts.search import LINES_READ, is_id, search
 from accounts.selectors import StatementFilter, contacts, line_of, statement_page, totals
+from accounts.services import pin_contact
 from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError, NotFound
 from coinos.web import (
@@ -35,13 +36,21 @@ from coinos.web import (
 from payments import idempotency
 from payments.errors import IdempotencyInProgress
 from payments.export import csv_lines
-from payments.forms import ConfirmForm, HistoryForm, SendAmountForm, SendForm
+from payments.fees import USUAL_SIZE_VB
+from payments.forms import (
+    ConfirmForm,
+    HistoryForm,
+    SendAgainForm,
+    SendAmountForm,
+    SendForm,
+)
 from payments.selectors import payment_of
 from payments.services.pasted import Bill, Target, everything_sat, look, pay, price
 from payments.timeline import decided_by, timeline
 
 PAYMENTS_PER_PAGE = 30
 CONTACTS_SHOWN = 10
+PINNED_SHOWN = 30
 
 # --- Sending: paste, amount, confirm, pay --------------------------------------------------------
 
@@ -49,20 +58,23 @@ CONTACTS_SHOWN = 10
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
 def send(request: HttpRequest) -> HttpResponse:
-    """Paste anything. POST goes on to the amount, or to the confirmation when it is known."""
-    form = SendForm(posted(request), initial={"text": request.GET.get("text", "")})
+    """Paste anything. POST goes on to the amount, or to the confirmation when it is known; with
+    what was chosen before, to change it or to try again."""
+    form = SendAgainForm(posted(request), initial={"text": request.GET.get("text", "")})
     if form.is_valid():
         limit_rate(request, "look", limit=30, window_s=60)
-        text = form.cleaned_data["text"].strip()
+        chosen = form.cleaned_data
+        text = chosen["text"].strip()
         try:
             target = look(user_of(request), text)
             if target.fixed_sat is None:
-                return _amount_page(request, target, text)
+                return _amount_page(request, target, text, chosen=chosen)
             bill = price(user_of(request), target, target.fixed_sat)
         except CoinosError as error:
             form.add_error("text", sentence(error))
         else:
-            return _confirm_page(request, target, bill, _confirm_form(text, target, bill))
+            confirm_form = _confirm_form(text, target, bill, memo=chosen["memo"])
+            return _confirm_page(request, target, bill, confirm_form)
     return _send_page(request, form)
 
 
@@ -150,9 +162,11 @@ def _refused(request: HttpRequest, form: ConfirmForm, error: CoinosError) -> Htt
             fee_rate_sat_vb=shown["fee_rate"],
             subtract=shown["subtract"],
         )
-    except CoinosError:
-        messages.error(request, sentence(error))
-        return redirect("send")
+    except CoinosError:  # it cannot even be looked up any more: stay with what was pasted
+        pasted = SendAgainForm(shown)
+        pasted.is_valid()
+        pasted.add_error("text", sentence(error))
+        return _send_page(request, pasted)
     again = ConfirmForm(
         {**shown, "key": shown["key"] if isinstance(error, InvalidPin) else ConfirmForm.new_key()}
     )
@@ -186,22 +200,46 @@ def _confirm_form(
 
 
 def _send_page(request: HttpRequest, form: forms.Form) -> HttpResponse:
+    known = contacts(user_of(request), PINNED_SHOWN + CONTACTS_SHOWN)
+    pinned = [row for row in known if row.pinned]
     context = {
         "form": form,
-        "contacts": contacts(user_of(request), CONTACTS_SHOWN),
+        "pinned": pinned,
+        "recent": known[len(pinned) :][:CONTACTS_SHOWN],
         "here": "send",
     }
     return render(request, "payments/send.html", context, status=422 if form.errors else 200)
 
 
+@require_POST
+@signed_in
+def pin(request: HttpRequest) -> HttpResponse:
+    """Keep a contact on top, or no longer."""
+    pin_contact(user_of(request), request.POST.get("contact", ""), pinned="pinned" in request.POST)
+    return redirect("send")
+
+
 def _amount_page(
-    request: HttpRequest, target: Target, text: str, form: SendAmountForm | None = None
+    request: HttpRequest,
+    target: Target,
+    text: str,
+    form: SendAmountForm | None = None,
+    *,
+    chosen: dict[str, Any] | None = None,
 ) -> HttpResponse:
     user = user_of(request)
+    chosen = chosen or {}
+    amount_sat = chosen.get("amount_sat") or target.suggested_sat
     form = form or SendAmountForm(
         owner=user,
         target=target,
-        initial={"text": text, "amount": target.suggested_sat, "memo": ""},
+        size_vb=_size_vb(user, target, amount_sat),
+        initial={
+            "text": text,
+            "amount": amount_sat,
+            "memo": chosen.get("memo", ""),
+            "fee_rate": chosen.get("fee_rate"),
+        },
     )
     context = {
         "form": form,
@@ -212,9 +250,24 @@ def _amount_page(
     return render(request, "payments/amount.html", context, status=422 if form.errors else 200)
 
 
+def _size_vb(user: User, target: Target, amount_sat: int | None) -> int:
+    """How large the transaction would be: as the wallet would build it when the amount is known,
+    else as most are."""
+    if not target.fees or not amount_sat:
+        return USUAL_SIZE_VB
+    rate = target.fees.half_hour
+    try:
+        bill = price(user, target, amount_sat, fee_rate_sat_vb=rate)
+    except CoinosError:
+        return USUAL_SIZE_VB
+    return -(-(bill.fee_sat or 0) // rate)
+
+
 def _confirm_page(
     request: HttpRequest, target: Target, bill: Bill, form: ConfirmForm
 ) -> HttpResponse:
+    if target.fixed_sat is not None:
+        form.ask_for_note(target)
     context = {"form": form, "target": target, "bill": bill, "here": "send"}
     return render(request, "payments/confirm.html", context, status=422 if form.errors else 200)
 

@@ -5,6 +5,7 @@ const open = document.querySelector('[data-scan]')
 const dialog = document.querySelector('#scanner')
 const video = dialog.querySelector('video')
 const file = dialog.querySelector('input')
+const torch = dialog.querySelector('[data-torch]')
 const says = dialog.querySelector('[role=status]')
 const field = document.querySelector(dialog.dataset.into)
 const canvas = document.createElement('canvas')
@@ -60,6 +61,8 @@ async function watch() {
     if (!dialog.open) return stop(stream) // closed while the browser asked
     video.srcObject = stream
     await video.play()
+    const [track] = stream.getVideoTracks()
+    torch.hidden = !track.getCapabilities?.().torch
     const read = await decoder()
     while (dialog.open) {
       const text = video.readyState >= 2 && await read(video)
@@ -78,6 +81,13 @@ function stop(stream) {
 dialog.addEventListener('close', () => {
   stop(video.srcObject)
   video.srcObject = null
+  torch.hidden = true
+  torch.setAttribute('aria-pressed', 'false')
+})
+torch.addEventListener('click', () => {
+  const on = torch.getAttribute('aria-pressed') !== 'true'
+  torch.setAttribute('aria-pressed', String(on))
+  video.srcObject?.getVideoTracks()[0].applyConstraints({ advanced: [{ torch: on }] })
 })
 dialog.querySelector('[data-close]').addEventListener('click', () => dialog.close())
 

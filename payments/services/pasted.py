@@ -15,7 +15,7 @@ from accounts.credentials import Credential
 from accounts.errors import InsufficientFunds, SelfPayment
 from accounts.ledger import balance_of
 from accounts.models import User
-from accounts.selectors import UserNotFound, user_by_name
+from accounts.selectors import UserNotFound, user_by_key, user_by_name
 from coinos import nodes
 from coinos.errors import InvalidAmount
 from coinos.money import msat_to_sat_ceil, msat_to_sat_floor
@@ -28,11 +28,12 @@ from payments.destinations import (
     Bolt12Offer,
     LightningAddress,
     Lnurl,
+    NostrKey,
     Onchain,
     Username,
     recognise,
 )
-from payments.errors import InvalidPaymentRequest
+from payments.errors import InvalidAddress, InvalidPaymentRequest
 from payments.fees import (
     miner_fee_reserve_sat,
     most_sendable_sat,
@@ -101,11 +102,7 @@ def look(user: User, text: str) -> Target:
     Raises `UnknownDestination`, `UserNotFound`, `SelfPayment`, `InvoiceAlreadyPaid`,
     `InvoiceExpired`, `RemoteRefused`, `NodeUnavailable`.
     """
-    found = recognise(text)
-    if isinstance(found, LightningAddress) and is_ours(found):
-        found = Username(found.name)
-    if isinstance(found, Onchain) and found.bolt11:
-        found = Bolt11(found.bolt11)  # a link that offers both: Lightning is quicker and cheaper
+    found = _payable(text)
     if isinstance(found, Username):
         try:
             recipient = user_by_name(found.name)
@@ -120,8 +117,6 @@ def look(user: User, text: str) -> Target:
         return _look_at_bolt11(user, found)
     if isinstance(found, Onchain):
         return _look_at_address(user, found)
-    if isinstance(found, Bolt12Offer):
-        raise InvalidPaymentRequest(_("Offers (lno…) cannot be paid here yet. Ask for an invoice"))
     service = look_up(found)
     recipient_name = str(found) if isinstance(found, LightningAddress) else service.host
     return Target(
@@ -130,6 +125,31 @@ def look(user: User, text: str) -> Target:
         minimum_sat=msat_to_sat_ceil(service.min_msat),
         maximum_sat=msat_to_sat_floor(service.max_msat),
     )
+
+
+def _payable(text: str) -> Bolt11 | Onchain | Username | LightningAddress | Lnurl:
+    """What the text names, as the kind that is paid."""
+    match recognise(text):
+        case Onchain(bolt11=str(bolt11)):
+            return Bolt11(bolt11)  # a link that offers both: Lightning is quicker and cheaper
+        case LightningAddress() as address if is_ours(address):
+            return Username(address.name)
+        case NostrKey(key):
+            try:
+                return Username(user_by_key(key).username)
+            except UserNotFound as error:
+                raise InvalidPaymentRequest(
+                    _(
+                        "Nobody here has this Nostr key, and others cannot be paid here yet."
+                        " Ask for a Lightning Address"
+                    )
+                ) from error
+        case Bolt12Offer():
+            raise InvalidPaymentRequest(
+                _("Offers (lno…) cannot be paid here yet. Ask for an invoice")
+            )
+        case found:
+            return found
 
 
 def _look_at_bolt11(user: User, found: Bolt11) -> Target:
@@ -154,6 +174,10 @@ def _look_at_address(user: User, found: Onchain) -> Target:
     ours = find_invoice(found.address)
     if ours:
         return _ours(user, found, ours, suggested_sat=found.amount_sat)
+    if not nodes.bitcoin().address_is_valid(found.address):
+        raise InvalidAddress(
+            _("This is no bitcoin address of this network. Check that you copied all of it")
+        )
     return Target(
         found,
         found.address,
@@ -264,9 +288,7 @@ def pay(
     named: Named | None = None,
 ) -> Spent:
     """Pay what was pasted, by the service for its kind. Raises what that service raises."""
-    found = recognise(text)
-    if isinstance(found, Onchain) and found.bolt11:
-        found = Bolt11(found.bolt11)
+    found = _payable(text)
     if isinstance(found, Username):
         return send_to_user(
             credential=credential,
@@ -297,8 +319,6 @@ def pay(
             pin=pin,
             named=named,
         )
-    if isinstance(found, Bolt12Offer):
-        raise InvalidPaymentRequest(_("Offers (lno…) cannot be paid here yet. Ask for an invoice"))
     return pay_address(
         credential=credential,
         destination=found,

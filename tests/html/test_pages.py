@@ -19,8 +19,10 @@ PRIVATE = ["/alice", "/receive", "/send", "/payments", "/settings", "/webhooks"]
 NEEDS_POST = [
     "/logout",
     "/swap",
+    "/swap/hide",
     "/send/confirm",
     "/send/pay",
+    "/send/pin",
     "/settings/profile",
     "/settings/preferences",
     "/settings/password",
@@ -189,3 +191,16 @@ def test_a_stranger_who_posts_is_not_sent_back_to_a_page_that_cannot_be_opened(
     stranger: Browser,
 ) -> None:
     assert stranger.post("/send/pay").headers["Location"] == "/login"
+
+
+def test_the_balance_is_hidden_until_this_browser_shows_it_again(alice: Person) -> None:
+    assert "Spendable ⚡️100,000" in alice.get("/alice").page.text
+    assert alice.post("/swap/hide", hide="yes").headers["Location"] == "/alice"
+    page = alice.get("/alice").page
+    hero = page.html.split('class="hero"')[1].split("</section>")[0]
+    assert "100,000" not in hero
+    assert "$" not in hero
+    assert "Hidden" in page.text
+    assert "Show the balance" in hero
+    alice.post("/swap/hide")
+    assert "Spendable ⚡️100,000" in alice.get("/alice").page.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from django.db import connections
 
 from accounts import ledger, services
 from accounts.models import Activity, Transfer
+from coinos import nodes, nostr
+from coinos.nodes.base import FeeRates
 from coinos.simnet.control import Control
 from invoices.services import InvoiceDraft, create_invoice
 from payments.models import Payment
@@ -70,6 +73,22 @@ def test_a_name_may_be_written_in_any_way(alice: Person, bob: Person, text: str)
     page = follow(alice, confirm(alice, amount(alice, text, amount="10").page))
     assert "Sent" in page.text
     assert bob.available_sat == 10
+
+
+def test_somebody_here_is_paid_by_the_nostr_key_too(alice: Person, bob: Person) -> None:
+    bob.user.pubkey = nostr.generate_keypair().pubkey
+    bob.user.save()
+    key = "nostr:" + nostr.npub(bob.user.pubkey).upper()
+    shown = amount(alice, key, amount="10").page
+    assert "at once and free" in shown.text
+    follow(alice, confirm(alice, shown))
+    assert bob.available_sat == 10
+
+
+def test_an_invoice_may_be_broken_into_lines(alice: Person, network: Control) -> None:
+    bolt11 = network.invoice(1_000_000)
+    broken = "\r\n".join(bolt11[at : at + 60] for at in range(0, len(bolt11), 60))
+    assert "They get ⚡️1,000" in paste(alice, f"  {broken}\r\n").page.text
 
 
 def test_confirming_twice_pays_once(alice: Person, bob: Person) -> None:
@@ -133,7 +152,15 @@ def test_send_all_sends_all(alice: Person, bob: Person) -> None:
     [
         ("alice", "Cannot send to self"),
         ("nobodyhere", "Nobody here has the name nobodyhere"),
-        ("what is this?", "This is not an invoice, a bitcoin address, a user name"),
+        (
+            "what is this?",
+            "a user name, a Lightning Address or an LNURL. Check that you copied all",
+        ),
+        ("https://shop.example/pay?id=1", "This is a link to a web page"),
+        ("nsec1" + "q" * 58, "This is a secret key: show it to nobody"),
+        ("lnbcrt10u1pjq" + "w" * 20, "This invoice is not complete"),
+        ("bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq", "no bitcoin address of this network"),
+        (nostr.npub("a" * 64), "Nobody here has this Nostr key"),
         ("lnbc1" + "q" * 80, "Invalid payment request"),
         ("", "This field is required"),
         ("lno1" + "q" * 60, "cannot be paid here yet"),
@@ -280,11 +307,13 @@ def test_an_onchain_payment_offers_speeds_and_names_the_fee(
     address = network.address()
     page = paste(alice, f"bitcoin:{address}?amount=0.0002").page
     assert page.value("amount") == "20000"
-    speeds = [found for found in page.all("input") if found.get("name") == "fee_rate"]
-    assert len(speeds) >= 1
-    assert [found for found in speeds if "checked" in found]
-    shown = amount(alice, address, amount="20000", fee_rate=speeds[-1]["value"]).page
+    speeds = [found for found in page.all("input") if found.get("name") == "speed"]
+    assert len([found for found in speeds if "checked" in found]) == 1
+    for words in ("As soon as possible", "sat/vB about ⚡️", "Another fee rate"):
+        assert words in page.text
+    shown = amount(alice, address, amount="20000", speed=speeds[0]["value"]).page
     assert "On-chain" in shown.text
+    assert "Fee rate" in shown.text
     assert address in shown.text
     page = follow(alice, confirm(alice, shown))
     assert "Sent, not yet confirmed" in page.text
@@ -292,6 +321,42 @@ def test_an_onchain_payment_offers_speeds_and_names_the_fee(
     assert payment.amount_sat == 20_000
     assert payment.txid
     assert payment.txid in page.html
+
+
+def test_the_three_speeds_cost_what_they_say(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = FeeRates(fastest=30, half_hour=10, hour=3, economy=2, minimum=1)
+    monkeypatch.setattr(type(nodes.bitcoin()), "fee_rates", lambda self: rates)
+    address = network.address()
+    page = paste(alice, f"bitcoin:{address}?amount=0.0002").page
+    for words, rate in [("an hour", 3), ("half an hour", 10), ("As soon as possible", 30)]:
+        shown = amount(
+            alice,
+            address,
+            amount="20000",
+            speed={3: "hour", 10: "half_hour", 30: "fastest"}[rate],
+        ).page
+        assert shown.value("fee_rate") == str(rate)
+        (fee,) = re.findall(r"about ⚡️([\d,]+) sats", shown.text)
+        assert f"{words} {rate} sat/vB about ⚡️{fee}" in page.text
+
+
+def test_a_rate_of_ones_own_is_taken_and_changed(alice: Person, network: Control) -> None:
+    address = network.address()
+    missing = amount(alice, address, amount="20000", speed="own")
+    assert "Write a whole number of sats per virtual byte" in missing.page.text
+    shown = amount(alice, address, amount="20000", speed="own", fee_rate="7", memo="rent").page
+    assert "Fee rate 7 sat/vB" in shown.text
+    fields = ("text", "amount_sat", "fee_rate", "memo")
+    again = alice.post("/send", **{name: shown.value(name) for name in fields}).page
+    assert again.value("amount") == "20000"
+    assert again.value("memo") == "rent"
+    own = next(found for found in again.all("input") if found.get("value") == "own")
+    assert "checked" in own
+    assert again.value("fee_rate") == "7"
+    follow(alice, confirm(alice, shown))
+    assert Payment.objects.get().fee_rate_sat_vb == 7
 
 
 def test_dust_is_refused_in_the_words_of_the_api(alice: Person, network: Control) -> None:
@@ -345,6 +410,36 @@ def test_the_ten_latest_contacts_are_one_press_away(alice: Person, known_rates: 
     names = [field["value"] for field in page.all("input") if field.get("name") == "text"]
     assert names == [f"friend{number}" for number in range(10, 0, -1)]
     assert "How much?" in paste(alice, names[0]).page.text
+
+
+def test_a_pinned_contact_stays_on_top_until_it_is_unpinned(alice: Person) -> None:
+    for number in range(12):
+        name = f"friend{number}"
+        make_user(name)
+        follow(alice, confirm(alice, amount(alice, name, amount="10").page))
+
+    def shown() -> list[str]:
+        page = alice.get("/send").page
+        return [field["value"] for field in page.all("input") if field.get("name") == "text"]
+
+    assert "friend0" not in shown()
+    assert alice.post("/send/pin", contact="friend0", pinned="1").status_code == 302
+    assert shown() == ["friend0", *[f"friend{number}" for number in range(11, 1, -1)]]
+    assert "Unpin friend0" in alice.get("/send").page.html
+    alice.post("/send/pin", contact="friend0")
+    assert "friend0" not in shown()
+    assert alice.post("/send/pin", contact="nobody", pinned="1").status_code == 404
+
+
+def test_nobody_yet_is_said(alice: Person) -> None:
+    assert "one tap to pay them again" in alice.get("/send").page.text
+
+
+def test_a_note_may_be_written_beside_an_invoice(alice: Person, network: Control) -> None:
+    shown = paste(alice, network.invoice(1_000_000, description="theirs")).page
+    assert "Only you see it." in shown.text
+    follow(alice, confirm(alice, shown, memo="mine"))
+    assert alice.line().memo == "mine"
 
 
 def test_the_scanner_waits_for_a_script_and_comes_from_this_site(alice: Person) -> None:
