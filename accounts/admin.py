@@ -12,8 +12,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import action, display
 from unfold.forms import ActionForm, AuthenticationForm
+from unfold.widgets import UnfoldAdminTextInputWidget
 
-from accounts import services
+from accounts import second_factor, services
 from accounts.models import (
     Activity,
     ApiKey,
@@ -30,7 +31,15 @@ from coinos.throttling import client_address
 
 
 class OperatorSignIn(AuthenticationForm):
-    """Signs in through the same service as everybody, so that guesses are counted (P18)."""
+    """Signs in through the same service as everybody, so that guesses are counted (P18) and the
+    second factor is asked for here too (P25)."""
+
+    token = forms.CharField(
+        required=False,
+        max_length=40,
+        label="Code of your second factor, if you have one",
+        widget=UnfoldAdminTextInputWidget({"autocomplete": "one-time-code", "form": "login-form"}),
+    )
 
     def clean(self) -> dict[str, Any]:
         assert self.request is not None
@@ -38,6 +47,7 @@ class OperatorSignIn(AuthenticationForm):
             user = services.authenticate(
                 username=self.cleaned_data.get("username", ""),
                 password=self.cleaned_data.get("password", ""),
+                code=self.cleaned_data.get("token", ""),
                 address=client_address(self.request),
             )
         except CoinosError as error:
@@ -70,13 +80,14 @@ class UserAdmin(LookOnlyAdmin):
     ordering = ["-created"]
     fields = [
         *["username", "id", "display", "about", "email", "pubkey", "created", "last_login"],
-        *["currency", "currencies", "language", "has_pin", "balance_sat", "held_sat"],
+        *["currency", "currencies", "language", "has_pin", "second_factor_at"],
+        *["balance_sat", "held_sat"],
         *["autowithdraw", "threshold_sat", "reserve_sat", "destination"],
         *["frozen_at", "is_active", "is_staff", "is_superuser"],
     ]
     readonly_fields = ["has_pin", "balance_sat", "held_sat"]
     action_form = WithReason
-    actions = ["freeze", "unfreeze", "evict"]
+    actions = ["freeze", "unfreeze", "evict", "remove_second_factor"]
 
     @display(label={"open": "success", "frozen": "warning", "evicted": "danger"})
     def state(self, user: User) -> str:
@@ -109,6 +120,10 @@ class UserAdmin(LookOnlyAdmin):
     @action(description="Evict: no password, token or key works", permissions=["act"])
     def evict(self, request: HttpRequest, users: QuerySet[User]) -> None:
         self._for_a_reason(request, users, services.evict, "evicted")
+
+    @action(description="Remove the second factor and end all sign-ins", permissions=["act"])
+    def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        self._for_a_reason(request, users, second_factor.remove_as_operator, "changed")
 
     def _for_a_reason(
         self,

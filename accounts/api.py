@@ -10,7 +10,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
-from accounts import connections, credentials, ledger, selectors, services
+from accounts import connections, credentials, ledger, second_factor, selectors, services
 from accounts.authentication import TOKEN_COOKIE, ApiRequest
 from accounts.models import Session, User
 from accounts.serializers import (
@@ -81,11 +81,13 @@ class LoginView(ApiView):
 
     @extend_schema(request=Login, responses=answers.SignedIn)
     def post(self, request: ApiRequest) -> Response:
-        """Sign in with name and password. The token also comes as a cookie for our own pages."""
+        """Sign in with name, password and, where the account has a second factor, its code as
+        `token`. The token that is answered also comes as a cookie for our own pages."""
         fields = read(Login, request.data)
         user = services.authenticate(
             username=fields.get("username", ""),
             password=fields.get("password", ""),
+            code=fields.get("token", ""),
             address=client_address(request),
         )
         token = sign_in(request, user)
@@ -126,10 +128,13 @@ class MeView(ApiView):
 class UserView(ApiView):
     @extend_schema(request=AccountChanges, responses=answers.Changed)
     def post(self, request: ApiRequest) -> Response:
-        """Change profile and settings; password and PIN need the current ones."""
+        """Change profile and settings. Password and PIN need the current ones, and `twofa: false`,
+        which turns the second factor off, needs a code of it as `token`."""
         user = request.user
         security = read(SecurityChanges, request.data)
         changes = read(ProfileChanges, request.data)
+        if security.get("twofa") and not user.has_second_factor:
+            raise InvalidRequest("turn the second factor on in the settings page", field="/twofa")
         services.check_profile(user, changes)  # before anything changes: all or nothing
         if security.get("password"):
             if security.get("confirm") not in (None, security["password"]):
@@ -148,6 +153,14 @@ class UserView(ApiView):
                 current=security.get("pin"),
                 address=client_address(request),
             )
+        if security.get("twofa") is False and user.has_second_factor:
+            second_factor.turn_off(
+                user,
+                security.get("token", ""),
+                keep=request.auth.session,
+                address=client_address(request),
+            )
+            user.refresh_from_db()
         return ok({"user": user_json(services.update_profile(user, changes))})
 
 

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from accounts import credentials
 from accounts.authentication import user_of
-from accounts.views import password_is_confirmed, with_password
+from accounts.step_up import password_is_confirmed, with_password
 from coinos.errors import CoinosError
 from coinos.throttling import client_address
 from coinos.web import posted, sign_in_first

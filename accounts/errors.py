@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from django.utils.translation import gettext_noop as _
 
 from coinos.errors import CoinosError, Forbidden, Unauthorized
@@ -39,6 +41,23 @@ class InvalidCredentials(CoinosError):
     code = "invalid_credentials"
     title = _("Login failed")
     message = _("Wrong username or password")
+
+
+class OtpRequired(CoinosError):
+    """Raised when the user's password was right and the code of the second factor is missing."""
+
+    status = 401
+    code = "otp_required"
+    title = _("Second factor needed")
+    message = "2fa required"  # pages go on to ask for the code instead
+
+    def __init__(self, user_id: UUID) -> None:
+        self.user_id = user_id
+        super().__init__(field="/token")
+
+
+class WrongCode(OtpRequired):
+    message = _("This code is wrong, too old, or was used before. Take the next one")
 
 
 class ReadOnlyToken(Unauthorized):

@@ -38,6 +38,23 @@ class SignInForm(forms.Form):
     )
 
 
+class CodeForm(forms.Form):
+    """A code of the second factor, or a recovery code; named as in the API."""
+
+    token = forms.CharField(
+        max_length=40,
+        label=_("Code from your app"),
+        help_text=_("Six digits. A recovery code works too."),
+        widget=forms.TextInput(
+            attrs={
+                "autocomplete": "one-time-code",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+            }
+        ),
+    )
+
+
 class RegisterForm(forms.Form):
     username = forms.CharField(
         max_length=100,

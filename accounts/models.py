@@ -68,6 +68,11 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     pin_hash = models.CharField(max_length=128, blank=True)
     locktime_s = models.PositiveIntegerField(default=300, help_text="PIN asked again after this")
+    second_factor_at = models.DateTimeField(
+        null=True, blank=True, help_text="Set: signing in needs a code"
+    )
+    totp_seed = models.TextField(blank=True, help_text="Encrypted; unused until second_factor_at")
+    totp_last_step = models.BigIntegerField(default=0, help_text="A code works once")
     pubkey = models.CharField(max_length=64, unique=True, null=True, blank=True)
     webhook_signing_secret = models.TextField(blank=True, help_text="Encrypted")
 
@@ -87,6 +92,10 @@ class User(AbstractBaseUser, PermissionsMixin):
                 name="username_is_plain",
                 condition=Q(username__regex=r"^[a-z0-9]{2,24}$"),
             ),
+            models.CheckConstraint(
+                name="second_factor_has_a_seed",
+                condition=Q(second_factor_at=None) | ~Q(totp_seed=""),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -95,6 +104,24 @@ class User(AbstractBaseUser, PermissionsMixin):
     @property
     def has_pin(self) -> bool:
         return bool(self.pin_hash)
+
+    @property
+    def has_second_factor(self) -> bool:
+        return self.second_factor_at is not None
+
+
+class RecoveryCode(models.Model):
+    """Stands in once for a code of the second factor. Only its SHA-256 is kept."""
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="recovery_codes")
+    code_sha256 = models.CharField(max_length=64)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="one_recovery_code", fields=["user", "code_sha256"]),
+        ]
 
 
 class Picture(models.Model):

@@ -27,6 +27,7 @@ class Login(serializers.Serializer[Any]):
 
     username = TextField(required=False)
     password = TextField(required=False)
+    token = TextField(required=False, max_length=40)
 
 
 class ProfileChanges(serializers.Serializer[Any]):
@@ -59,13 +60,15 @@ class ProfileChanges(serializers.Serializer[Any]):
 
 
 class SecurityChanges(serializers.Serializer[Any]):
-    """A new password or PIN; each needs the current one."""
+    """A new password or PIN, each with the current one; no second factor, with a code of it."""
 
     password = TextField(required=False)
     confirm = TextField(required=False)
     current_password = TextField(required=False)
     pin = TextField(required=False, max_length=20)
     newpin = TextField(required=False, max_length=20)
+    twofa = FlagField(required=False)
+    token = TextField(required=False, max_length=40)
 
 
 class ConnectionChanges(serializers.Serializer[Any]):
@@ -127,7 +130,7 @@ def user_json(user: User, balance: Balance | None = None) -> dict[str, Any]:
         "push": user.push,
         "autowithdraw": user.autowithdraw,
         "haspin": user.has_pin,
-        "twofa": False,
+        "twofa": user.has_second_factor,
         "locktime": user.locktime_s,
         "migrated": True,
         **nostr_names(user),

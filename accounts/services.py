@@ -15,8 +15,9 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from accounts import connections, ledger, names
+from accounts import connections, ledger, names, second_factor
 from accounts.attempts import count_or_refuse, forgive, take_back
+from accounts.audit import audit
 from accounts.credentials import revoke_all
 from accounts.errors import (
     AccountFrozen,
@@ -25,7 +26,7 @@ from accounts.errors import (
     KeyInUse,
     UsernameTaken,
 )
-from accounts.models import ApiKey, AuditEvent, Contact, LedgerAccount, Session, User
+from accounts.models import ApiKey, Contact, LedgerAccount, Session, User
 from coinos import nostr, rates
 from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError, Forbidden, InvalidRequest, NotFound
@@ -83,9 +84,11 @@ def register(
     return user, secret_key
 
 
-def authenticate(*, username: str, password: str, address: str) -> User:
-    """The user whose name and password these are. An unknown name takes as long and answers the
-    same as a wrong password. Raises `InvalidCredentials`, `RateLimited`."""
+def authenticate(*, username: str, password: str, code: str, address: str) -> User:
+    """The user whose name and password these are, and whose second factor `code` is, when the
+    account has one. An unknown name takes as long and answers the same as a wrong password.
+
+    Raises `InvalidCredentials`, `RateLimited`, and `OtpRequired` once the password was right."""
     name = names.normalise(username)
     by_name, by_address = f"login:name:{name}", f"login:address:{address}"
     for key in (by_name, by_address):
@@ -96,7 +99,18 @@ def authenticate(*, username: str, password: str, address: str) -> User:
         raise InvalidCredentials()
     forgive(by_name)
     take_back(by_address)
+    second_factor.require(user, code, address=address)
     return user
+
+
+def confirm_password(user: User, password: str, *, refusal: CoinosError | None = None) -> None:
+    """Raise `refusal` (by default `InvalidCredentials`) unless this is the user's password: for
+    what an open session alone may not do. Guesses are counted."""
+    key = f"password:{user.id}"
+    count_or_refuse(key, limit=LOGIN_FAILURES, window_s=LOGIN_WINDOW_S)
+    if not _verify(password, user):
+        raise refusal or InvalidCredentials(_("The password is wrong"), field="/password")
+    forgive(key)
 
 
 def _verify(password: str, user: User | None) -> bool:
@@ -186,11 +200,11 @@ def change_password(
     """Set a new password and end every other sign-in. API keys live on. Raises `Forbidden` when
     `current` is wrong: to clients, 401 would mean that the token is no good."""
     _check_new_password(new)
-    key = f"password:{user.id}"
-    count_or_refuse(key, limit=LOGIN_FAILURES, window_s=LOGIN_WINDOW_S)
-    if not _verify(current, user):
-        raise Forbidden(_("The current password is wrong"), field="/current_password")
-    forgive(key)
+    confirm_password(
+        user,
+        current,
+        refusal=Forbidden(_("The current password is wrong"), field="/current_password"),
+    )
     user.password = _hash(new)
     with transaction.atomic():
         user.save(update_fields=["password"])
@@ -292,8 +306,7 @@ def close_account(user: User, *, password: str) -> None:
     """Close an account that holds nothing. Its history and books stay, its name is not reused.
 
     Raises `BalanceLeft` while any sat is posted, held or set aside as a gift (A05)."""
-    if not _verify(password, user):
-        raise InvalidCredentials(_("The password is wrong"), field="/password")
+    confirm_password(user, password)
     with transaction.atomic():
         account = LedgerAccount.objects.get(user=user)
         if account.posted_msat or account.held_msat:
@@ -303,26 +316,6 @@ def close_account(user: User, *, password: str) -> None:
         User.objects.filter(id=user.id).update(is_active=False)
         revoke_all(user, api_keys=True)
         audit(user, "account.closed")
-
-
-def audit(
-    user: User | None,
-    action: str,
-    *,
-    actor: str = "user",
-    object: str = "",
-    address: str | None = None,
-    detail: dict[str, Any] | None = None,
-) -> None:
-    """Append to the audit log, in the transaction of what is logged."""
-    AuditEvent.objects.create(
-        user=user,
-        actor=actor[:60],
-        action=action,
-        object=object[:100],
-        address=address if address != "unknown" else None,
-        detail=detail or {},
-    )
 
 
 # --- Suggested names -----------------------------------------------------------------------------

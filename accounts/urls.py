@@ -2,14 +2,15 @@
 
 from django.urls import path
 
-from accounts import docs, streams, views
+from accounts import docs, sign_in, streams, views
 
 urlpatterns = [
-    path("", views.home, name="home"),
-    path("register", views.register, name="register"),
-    path("login", views.sign_in, name="login"),
-    path("logout", views.sign_out, name="logout"),
-    path("language", views.choose_language, name="choose_language"),
+    path("", sign_in.home, name="home"),
+    path("register", sign_in.register, name="register"),
+    path("login", sign_in.sign_in, name="login"),
+    path("login/code", sign_in.login_code, name="login_code"),
+    path("logout", sign_in.sign_out, name="logout"),
+    path("language", sign_in.choose_language, name="choose_language"),
     path("swap", views.swap, name="swap"),
     path("swap/hide", views.hide_balance, name="hide_balance"),
     path("events", streams.page_events, name="events"),
@@ -21,6 +22,10 @@ urlpatterns = [
     path("settings/preferences", views.save_preferences, name="save_preferences"),
     path("settings/password", views.change_password, name="change_password"),
     path("settings/pin", views.change_pin, name="change_pin"),
+    path("settings/second-factor", views.confirm_second_factor, name="second_factor"),
+    path("settings/second-factor/new", views.begin_second_factor, name="begin_second_factor"),
+    path("settings/second-factor/off", views.turn_off_second_factor, name="turn_off_second_factor"),
+    path("settings/recovery-codes", views.renew_recovery_codes, name="renew_recovery_codes"),
     path("settings/sessions", views.revoke_all, name="revoke_all"),
     path("settings/sessions/<uuid:session_id>", views.revoke_session, name="revoke_session"),
     path("settings/keys", views.create_api_key, name="create_api_key"),

@@ -1,132 +1,43 @@
-"""The account's pages: landing, sign-in, the owner's home, settings, the API documentation."""
+"""The owner's home, and the settings page with its forms."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings as django_settings
 from django.contrib import messages
-from django.contrib.auth import login, logout, update_session_auth_hash
-from django.forms import BaseForm, CharField, PasswordInput
+from django.contrib.auth import logout, update_session_auth_hash
+from django.forms import BaseForm, Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import credentials, ledger, pictures, selectors, services
-from accounts.authentication import SESSION_ROW, TOKEN_COOKIE, session_of, user_of
+from accounts import credentials, ledger, pictures, second_factor, selectors, services
+from accounts.authentication import session_of, user_of
 from accounts.forms import (
     ApiKeyForm,
     CloseForm,
+    CodeForm,
     PasswordForm,
     PictureForm,
     PinForm,
     PreferencesForm,
     ProfileForm,
-    RegisterForm,
-    SignInForm,
 )
-from accounts.models import Session, User
+from accounts.models import User
+from accounts.step_up import note_confirmed, password_is_confirmed, with_password
 from coinos import languages
 from coinos.errors import CoinosError, NotFound
 from coinos.throttling import client_address
-from coinos.web import add_error, limit_rate, next_url, posted, sentence, signed_in
+from coinos.web import add_error, limit_rate, next_url, posted, signed_in
 
 RECENT_PAYMENTS = 6
-CONFIRMED_FOR_S = 300
-CONFIRMED_AT = "confirmed_at"
 HIDE_BALANCE = "hide_balance"
-
-# --- Landing, registration, sign-in --------------------------------------------------------------
-
-
-@require_safe
-def home(request: HttpRequest) -> HttpResponse:
-    """The first page: one's own wallet, or what this is."""
-    if getattr(request, "credential", None):
-        return redirect("person", user_of(request).username)
-    return render(request, "accounts/landing.html")
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def register(request: HttpRequest) -> HttpResponse:
-    form = RegisterForm(posted(request))
-    if request.method == "POST":
-        limit_rate(request, "register", limit=60, window_s=3600)
-        if form.is_valid():
-            try:
-                user, _secret_key = services.register(**form.cleaned_data)
-            except CoinosError as error:
-                add_error(form, error)
-            else:
-                _sign_in(request, user)
-                return redirect("person", user.username)
-    else:
-        form = RegisterForm(initial={"username": services.suggest_username()})
-    status = 422 if form.errors else 200
-    return render(request, "accounts/register.html", {"form": form}, status=status)
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-def sign_in(request: HttpRequest) -> HttpResponse:
-    form = SignInForm(posted(request))
-    if form.is_valid():
-        limit_rate(request, "login", limit=10, window_s=5)
-        try:
-            user = services.authenticate(
-                address=client_address(request),
-                **form.cleaned_data,
-            )
-        except CoinosError as error:
-            add_error(form, error)
-        else:
-            _sign_in(request, user)
-            return redirect(next_url(request, f"/{user.username}"))
-    context = {"form": form, "next": next_url(request, "")}
-    return render(request, "accounts/login.html", context, status=422 if form.errors else 200)
-
-
-def _sign_in(request: HttpRequest, user: User) -> None:
-    _end_session(request)
-    login(request, user)
-    session = credentials.start_session(
-        user,
-        kind=Session.Kind.WEB,
-        address=client_address(request),
-        user_agent=request.headers.get("User-Agent", ""),
-    )
-    request.session[SESSION_ROW] = str(session.id)
-    request.session[CONFIRMED_AT] = time.time()
-
-
-@require_POST
-def sign_out(request: HttpRequest) -> HttpResponse:
-    _end_session(request)
-    response = redirect("home")
-    response.delete_cookie(TOKEN_COOKIE)
-    return response
-
-
-def _end_session(request: HttpRequest) -> None:
-    """End what this browser was signed in as: the row, and the cookie's session."""
-    if getattr(request, "credential", None):
-        credentials.revoke_session(user_of(request), session_of(request).id)
-    logout(request)
-
-
-@require_POST
-def choose_language(request: HttpRequest) -> HttpResponse:
-    """The small form below every page of a visitor; who is signed in has the settings."""
-    response = redirect(next_url(request, "/"))
-    language = request.POST.get("language", "")
-    if languages.is_offered(language):
-        languages.keep_in_cookie(response, language)
-    return response
-
 
 # --- The owner's home ----------------------------------------------------------------------------
 
@@ -267,7 +178,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
             add_error(form, error)
         else:
             update_session_auth_hash(request, user)
-            request.session[CONFIRMED_AT] = time.time()
+            note_confirmed(request)
             return _saved(request, _("Your password is changed; all other sign-ins have ended"))
     return _settings_page(request, password=form)
 
@@ -292,6 +203,84 @@ def change_pin(request: HttpRequest) -> HttpResponse:
                 request, _("The PIN is removed") if new == "delete" else _("The PIN is set")
             )
     return _settings_page(request, pin=form)
+
+
+@require_POST
+@signed_in
+def begin_second_factor(request: HttpRequest) -> HttpResponse:
+    """Make a seed, and go on to the page that shows it."""
+    form = with_password(request, Form(request.POST))
+    if form.is_valid() and password_is_confirmed(request, form):
+        second_factor.begin(user_of(request))
+        return redirect("second_factor")
+    return _settings_page(request, second_factor=form)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def confirm_second_factor(request: HttpRequest) -> HttpResponse:
+    """The seed as a code to scan. POST: the app shows the right digits, so ask for them from now
+    on; the answer shows the recovery codes, this once."""
+    user = user_of(request)
+    set_up = second_factor.set_up_of(user)
+    if set_up is None:
+        return redirect(_part("second-factor"))
+    form = CodeForm(posted(request))
+    if form.is_valid():
+        try:
+            codes = second_factor.confirm(
+                user,
+                form.cleaned_data["token"],
+                keep=session_of(request),
+                address=client_address(request),
+            )
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            return _recovery_codes_page(request, codes)
+    context = {"form": form, "set_up": set_up, "here": "settings"}
+    status = 422 if form.errors else 200
+    return render(request, "accounts/second_factor.html", context, status=status)
+
+
+@require_POST
+@signed_in
+def turn_off_second_factor(request: HttpRequest) -> HttpResponse:
+    form = CodeForm(request.POST)
+    if form.is_valid():
+        try:
+            second_factor.turn_off(
+                user_of(request),
+                form.cleaned_data["token"],
+                keep=session_of(request),
+                address=client_address(request),
+            )
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            return _saved(request, _("The second factor is off; all other sign-ins have ended"))
+    return _settings_page(request, second_factor=form)
+
+
+@require_POST
+@signed_in
+def renew_recovery_codes(request: HttpRequest) -> HttpResponse:
+    form = CodeForm(request.POST)
+    if form.is_valid():
+        try:
+            codes = second_factor.renew_recovery_codes(
+                user_of(request), form.cleaned_data["token"], address=client_address(request)
+            )
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            return _recovery_codes_page(request, codes)
+    return _settings_page(request, second_factor=form)
+
+
+def _recovery_codes_page(request: HttpRequest, codes: list[str]) -> HttpResponse:
+    context = {"codes": codes, "here": "settings"}
+    return render(request, "accounts/recovery_codes.html", context)
 
 
 @require_POST
@@ -386,6 +375,8 @@ def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
         "close": CloseForm(owner=stored),
         "password": PasswordForm(),
         "pin": PinForm(),
+        "second_factor": CodeForm() if stored.has_second_factor else with_password(request, Form()),
+        "recovery_codes_left": second_factor.recovery_codes_left(stored),
         "api_key": with_password(request, ApiKeyForm()),
         "sessions": stored.sessions.filter(revoked_at=None, expires__gt=now).order_by("-last_used"),
         "this_session": session_of(request),
@@ -398,38 +389,10 @@ def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
     )
 
 
+def _part(section: str) -> str:
+    return f"{reverse('settings')}#{section}"
+
+
 def _saved(request: HttpRequest, sentence: str) -> HttpResponse:
     messages.success(request, sentence)
     return redirect("settings")
-
-
-# --- Secrets need the password of the last minutes -----------------------------------------------
-
-
-def with_password(request: HttpRequest, form: BaseForm) -> BaseForm:
-    """Add a password field unless it was typed within the last five minutes (security.md 2)."""
-    if time.time() - request.session.get(CONFIRMED_AT, 0) > CONFIRMED_FOR_S:
-        form.fields["password"] = CharField(
-            max_length=4096,
-            strip=False,
-            label=_("Your password"),
-            widget=PasswordInput(attrs={"autocomplete": "current-password"}),
-        )
-    return form
-
-
-def password_is_confirmed(request: HttpRequest, form: BaseForm) -> bool:
-    """Whether the password was right, or was not asked for; else the form says so."""
-    if "password" not in form.fields:
-        return True
-    try:
-        services.authenticate(
-            username=user_of(request).username,
-            password=form.cleaned_data["password"],
-            address=client_address(request),
-        )
-    except CoinosError as error:
-        form.add_error("password", sentence(error))
-        return False
-    request.session[CONFIRMED_AT] = time.time()
-    return True

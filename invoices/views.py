@@ -20,7 +20,8 @@ from accounts import streams
 from accounts.authentication import user_of
 from accounts.models import User
 from accounts.selectors import UserNotFound, user_by_name
-from accounts.views import password_is_confirmed, wallet, with_password
+from accounts.step_up import password_is_confirmed, with_password
+from accounts.views import wallet
 from coinos.errors import CoinosError, NotFound
 from coinos.throttling import client_address
 from coinos.web import add_error, limit_rate, next_url, posted, signed_in

@@ -52,7 +52,7 @@ ENDPOINTS = [
         "/login",
         "none",
         body={"username": "demo", "password": "hunter2"},
-        fields=("/username", "/password"),
+        fields=("/username", "/password", "/token"),
     ),
     Endpoint("POST", "/logout", "read", body={}),
     Endpoint("GET", "/me", "read"),
@@ -64,7 +64,7 @@ ENDPOINTS = [
             "/username /display /about /picture /banner /email /currency /currencies /fiat"
             " /language /theme /prompt /tip /memoPrompt /hidepay /notify /push /autowithdraw"
             " /threshold /reserve /destination /locktime /password /confirm /current_password"
-            " /pin /newpin"
+            " /pin /newpin /twofa /token"
         ),
     ),
     Endpoint("GET", "/users/alice", "none"),

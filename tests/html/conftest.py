@@ -18,7 +18,7 @@ from django.utils import timezone
 from accounts import credentials
 from accounts.authentication import SESSION_ROW
 from accounts.models import Activity, Session, User
-from accounts.views import CONFIRMED_AT
+from accounts.step_up import CONFIRMED_AT
 from coinos import rates
 from coinos.models import Rate
 from coinos.simnet.control import Control

@@ -39,6 +39,7 @@ IN_ENGLISH = {"accounts/docs.html", "accounts/errors.html", "coinos/schema_docs.
 NAMES = {"coinos", "sats", "Sats", "ms", "UTC", "JSON", "CSV", "PIN", "Simnet"}
 CLASSES = {"middle", "wide"}  # of a page, in a block of their own
 API_ONLY = {
+    "2fa required",
     "Connection not found",
     "Internal error",
     "Payment not found",

@@ -10,7 +10,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 
 from accounts import services
 from accounts.models import ApiKey, Picture, Session, User
-from accounts.views import CONFIRMED_AT
+from accounts.step_up import CONFIRMED_AT
 from invoices import webhooks
 from tests.cast import Api, api_of
 from tests.html.conftest import Browser, Page, Person, sign_in
@@ -167,7 +167,7 @@ def test_a_secret_needs_a_press_and_a_password_of_the_last_minutes(
     assert not shows(alice.post(path).page)
     wrong = alice.post(path, password="wrong")
     assert not shows(wrong.page)
-    assert "Wrong username or password" in wrong.page.text
+    assert "The password is wrong" in wrong.page.text
     right = alice.post(path, password="correct horse")
     assert shows(right.page)
     assert right.headers["Cache-Control"] == "no-store"

@@ -1,0 +1,216 @@
+"""The second factor: a code of six digits from an app (TOTP, RFC 6238), asked at every sign-in.
+
+A code works once, and one step of 30 seconds early or late. The seed is sealed; of the recovery
+codes, which stand in when the phone is lost, only hashes are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from dataclasses import dataclass
+
+import pyotp
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext_noop as _
+
+from accounts.attempts import count_or_refuse, forgive
+from accounts.audit import audit
+from accounts.credentials import revoke_all
+from accounts.errors import OtpRequired, WrongCode
+from accounts.models import RecoveryCode, Session, User
+from coinos import crypto
+from coinos.errors import Forbidden, InvalidRequest
+
+STEP_S = 30
+STEPS_ASIDE = (0, -1, 1)
+TRIES, TRIES_WINDOW_S = 5, 600
+TRIES_A_DAY = 20  # whoever goes on guessing waits longer
+RECOVERY_CODES = 10
+RECOVERY_CODE_BYTES = 10  # 80 bits: beyond guessing, so a plain hash keeps them
+
+
+@dataclass(frozen=True)
+class SetUp:
+    """What an authenticator app needs: the seed, and the same as a link for its camera."""
+
+    seed: str
+    uri: str
+
+
+# --- Turning it on and off -----------------------------------------------------------------------
+
+
+def begin(user: User) -> None:
+    """Make a seed for `confirm`; nothing is asked for yet. A seed that is in use stays."""
+    sealed = crypto.seal(pyotp.random_base32(), place=_place(user))
+    User.objects.filter(id=user.id, second_factor_at=None).update(totp_seed=sealed)
+
+
+def set_up_of(user: User) -> SetUp | None:
+    """The seed that waits for `confirm`; once that is done it is never shown again."""
+    if user.has_second_factor or not user.totp_seed:
+        return None
+    seed = crypto.unseal(user.totp_seed, place=_place(user))
+    name = f"{user.username}@{settings.DOMAIN}"
+    return SetUp(seed, pyotp.TOTP(seed).provisioning_uri(name=name, issuer_name="coinos"))
+
+
+def confirm(
+    user: User, code: str, *, keep: Session | None, address: str | None = None
+) -> list[str]:
+    """The app shows the right code: ask for one from now on, and end all other sign-ins.
+
+    Returns the recovery codes, which cannot be shown again. Raises `Forbidden` when the code is
+    wrong: to clients, 401 would mean that the token is no good."""
+    set_up = set_up_of(user)
+    if set_up is None:
+        raise InvalidRequest(_("Start again: there is nothing to confirm"))
+    _count(user)
+    step = _step_of(set_up.seed, _plain(code))
+    if step is None:
+        raise _not_right()
+    _forgive(user)
+    with transaction.atomic():
+        turned_on = User.objects.filter(
+            id=user.id, second_factor_at=None, totp_seed=user.totp_seed
+        ).update(second_factor_at=timezone.now(), totp_last_step=step)
+        if not turned_on:
+            raise InvalidRequest(_("Start again: there is nothing to confirm"))
+        codes = _replace_recovery_codes(user)
+        revoke_all(user, keep=keep)
+        audit(user, "second_factor.on", address=address)
+    return codes
+
+
+def turn_off(user: User, code: str, *, keep: Session | None, address: str | None = None) -> None:
+    """Ask for no code any more, and end all other sign-ins. Raises `Forbidden`, `RateLimited`."""
+    _require_here(user, code)
+    with transaction.atomic():
+        _clear(user)
+        revoke_all(user, keep=keep)
+        audit(user, "second_factor.off", address=address)
+
+
+def renew_recovery_codes(user: User, code: str, *, address: str | None = None) -> list[str]:
+    """New recovery codes; the old ones end. Raises `Forbidden`, `RateLimited`."""
+    _require_here(user, code)
+    with transaction.atomic():
+        codes = _replace_recovery_codes(user)
+        audit(user, "second_factor.recovery_codes", address=address)
+    return codes
+
+
+def remove_as_operator(user: User, *, actor: str, reason: str) -> None:
+    """For somebody who has lost the app and the recovery codes, once the operator knows him."""
+    with transaction.atomic():
+        _clear(user)
+        revoke_all(user)
+        audit(user, "second_factor.removed", actor=actor, detail={"reason": reason})
+
+
+def _clear(user: User) -> None:
+    User.objects.filter(id=user.id).update(second_factor_at=None, totp_seed="")
+    RecoveryCode.objects.filter(user=user).delete()
+
+
+# --- Asking for it -------------------------------------------------------------------------------
+
+
+def require(user: User, code: str, *, address: str | None = None) -> None:
+    """Raise unless the account has no second factor or this is a code of it, which is then used up:
+    `OtpRequired` when there is none, `WrongCode` when it is wrong or was used, `RateLimited` after
+    five wrong ones in ten minutes or twenty in a day (P25)."""
+    if not user.has_second_factor:
+        return
+    code = _plain(code)
+    if not code:
+        raise OtpRequired(user.id)
+    if re.fullmatch(r"[0-9]{6}", code, re.ASCII):
+        _use(user, code)
+    else:
+        _use_recovery_code(user, code, address=address)
+
+
+def _require_here(user: User, code: str) -> None:
+    """The same within an open session: the token is good, so the answer is not a 401."""
+    try:
+        require(user, code)
+    except OtpRequired as error:
+        raise _not_right() from error
+
+
+def _not_right() -> Forbidden:
+    return Forbidden(WrongCode.message, field="/token")
+
+
+def _use(user: User, code: str) -> None:
+    _count(user)
+    step = _step_of(crypto.unseal(user.totp_seed, place=_place(user)), code)
+    # The row decides which of two that arrive together is the first.
+    unused = User.objects.filter(id=user.id, totp_seed=user.totp_seed, totp_last_step__lt=step or 0)
+    if step is None or not unused.update(totp_last_step=step):
+        raise WrongCode(user.id)
+    _forgive(user)
+
+
+def _use_recovery_code(user: User, code: str, *, address: str | None) -> None:
+    key = f"recovery:{user.id}"
+    count_or_refuse(key, limit=TRIES, window_s=TRIES_WINDOW_S)
+    with transaction.atomic():
+        unused = RecoveryCode.objects.filter(user=user, code_sha256=_sha256(code), used_at=None)
+        if not unused.update(used_at=timezone.now()):
+            raise WrongCode(user.id)
+        audit(user, "second_factor.recovery_code_used", address=address)
+    forgive(key)
+
+
+def recovery_codes_left(user: User) -> int:
+    return RecoveryCode.objects.filter(user=user, used_at=None).count()
+
+
+def _plain(code: str) -> str:
+    """As it was shown, without the spaces and hyphens that help to read it."""
+    return re.sub(r"[\s-]", "", code).lower()
+
+
+def _step_of(seed: str, code: str) -> int | None:
+    """The step whose code this is; None when it is of none near now."""
+    now = int(time.time()) // STEP_S
+    totp = pyotp.TOTP(seed, interval=STEP_S)
+    for aside in STEPS_ASIDE:
+        if hmac.compare_digest(totp.generate_otp(now + aside).encode(), code.encode()):
+            return now + aside
+    return None
+
+
+def _count(user: User) -> None:
+    count_or_refuse(f"totp:{user.id}", limit=TRIES, window_s=TRIES_WINDOW_S)
+    count_or_refuse(f"totp:day:{user.id}", limit=TRIES_A_DAY, window_s=24 * 3600)
+
+
+def _forgive(user: User) -> None:
+    forgive(f"totp:{user.id}")
+    forgive(f"totp:day:{user.id}")
+
+
+def _replace_recovery_codes(user: User) -> list[str]:
+    codes = [secrets.token_hex(RECOVERY_CODE_BYTES) for _ in range(RECOVERY_CODES)]
+    RecoveryCode.objects.filter(user=user).delete()
+    RecoveryCode.objects.bulk_create(
+        [RecoveryCode(user=user, code_sha256=_sha256(code)) for code in codes]
+    )
+    return ["-".join(re.findall(".....", code)) for code in codes]
+
+
+def _sha256(code: str) -> str:
+    return hashlib.sha256(code.encode()).hexdigest()
+
+
+def _place(user: User) -> str:
+    return f"totp:{user.id}"

@@ -1,0 +1,161 @@
+"""The first page, registration, signing in with its second step, signing out."""
+
+from __future__ import annotations
+
+import time
+from uuid import UUID
+
+from django.contrib.auth import login, logout
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts import credentials, second_factor, services
+from accounts.authentication import SESSION_ROW, TOKEN_COOKIE, session_of, user_of
+from accounts.errors import OtpRequired
+from accounts.forms import CodeForm, RegisterForm, SignInForm
+from accounts.models import Session, User
+from accounts.step_up import note_confirmed
+from coinos import languages
+from coinos.errors import CoinosError
+from coinos.throttling import client_address
+from coinos.web import add_error, limit_rate, next_url, posted
+
+HALF_SIGNED_IN = "half_signed_in"
+HALF_SIGNED_IN_FOR_S = 300
+
+
+@require_safe
+def home(request: HttpRequest) -> HttpResponse:
+    """The first page: one's own wallet, or what this is."""
+    if getattr(request, "credential", None):
+        return redirect("person", user_of(request).username)
+    return render(request, "accounts/landing.html")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def register(request: HttpRequest) -> HttpResponse:
+    form = RegisterForm(posted(request))
+    if request.method == "POST":
+        limit_rate(request, "register", limit=60, window_s=3600)
+        if form.is_valid():
+            try:
+                user, _secret_key = services.register(**form.cleaned_data)
+            except CoinosError as error:
+                add_error(form, error)
+            else:
+                _sign_in(request, user)
+                return redirect("person", user.username)
+    else:
+        form = RegisterForm(initial={"username": services.suggest_username()})
+    status = 422 if form.errors else 200
+    return render(request, "accounts/register.html", {"form": form}, status=status)
+
+
+# --- Signing in: name and password, then the code of the second factor ---------------------------
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_in(request: HttpRequest) -> HttpResponse:
+    form = SignInForm(posted(request))
+    if form.is_valid():
+        limit_rate(request, "login", limit=10, window_s=5)
+        try:
+            user = services.authenticate(
+                **form.cleaned_data, code="", address=client_address(request)
+            )
+        except OtpRequired as error:
+            _note_half_signed_in(request, error.user_id, next_url(request, ""))
+            return redirect("login_code")
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            _sign_in(request, user)
+            return redirect(next_url(request, f"/{user.username}"))
+    context = {"form": form, "next": next_url(request, "")}
+    return render(request, "accounts/login.html", context, status=422 if form.errors else 200)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def login_code(request: HttpRequest) -> HttpResponse:
+    """The second step, for whoever typed the right password within the last minutes."""
+    user, wanted = _half_signed_in(request)
+    if user is None:
+        return redirect("login")
+    form = CodeForm(posted(request))
+    if form.is_valid():
+        limit_rate(request, "login", limit=10, window_s=5)
+        code, address = form.cleaned_data["token"], client_address(request)
+        try:
+            second_factor.require(user, code, address=address)
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            _sign_in(request, user)
+            return redirect(wanted or f"/{user.username}")
+    response = render(
+        request, "accounts/login_code.html", {"form": form}, status=422 if form.errors else 200
+    )
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def _note_half_signed_in(request: HttpRequest, user_id: UUID, wanted: str) -> None:
+    user = User.objects.get(id=user_id)
+    request.session.cycle_key()
+    request.session[HALF_SIGNED_IN] = {
+        "user": str(user.id),
+        "password": user.get_session_auth_hash(),
+        "at": time.time(),
+        "next": wanted,
+    }
+
+
+def _half_signed_in(request: HttpRequest) -> tuple[User | None, str]:
+    """Who typed the right password in this browser, unless it was long ago or has changed since;
+    and where to go on to."""
+    noted = request.session.get(HALF_SIGNED_IN)
+    if not noted or time.time() - noted["at"] > HALF_SIGNED_IN_FOR_S:
+        return None, ""
+    user = User.objects.filter(id=UUID(noted["user"]), is_active=True).first()
+    if user is None or user.get_session_auth_hash() != noted["password"]:
+        return None, ""
+    return user, noted["next"]
+
+
+def _sign_in(request: HttpRequest, user: User) -> None:
+    _end_session(request)
+    login(request, user)
+    session = credentials.start_session(
+        user,
+        kind=Session.Kind.WEB,
+        address=client_address(request),
+        user_agent=request.headers.get("User-Agent", ""),
+    )
+    request.session[SESSION_ROW] = str(session.id)
+    note_confirmed(request)
+
+
+@require_POST
+def sign_out(request: HttpRequest) -> HttpResponse:
+    _end_session(request)
+    response = redirect("home")
+    response.delete_cookie(TOKEN_COOKIE)
+    return response
+
+
+def _end_session(request: HttpRequest) -> None:
+    """End what this browser was signed in as: the row, and the cookie's session."""
+    if getattr(request, "credential", None):
+        credentials.revoke_session(user_of(request), session_of(request).id)
+    logout(request)
+
+
+@require_POST
+def choose_language(request: HttpRequest) -> HttpResponse:
+    """The small form below every page of a visitor; who is signed in has the settings."""
+    response = redirect(next_url(request, "/"))
+    language = request.POST.get("language", "")
+    if languages.is_offered(language):
+        languages.keep_in_cookie(response, language)
+    return response
