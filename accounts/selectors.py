@@ -69,7 +69,7 @@ class StatementFilter:
     start: datetime | None = None
     end: datetime | None = None
     incoming: bool | None = None
-    status: str | None = None  # None | all | pending | settled | failed
+    status: str | None = None  # None | all | pending | decided | settled | failed
     ids: tuple[UUID, ...] | None = None  # of these lines only: what a search has found
 
 
@@ -174,6 +174,8 @@ def _where(user: User, wanted: StatementFilter) -> tuple[str, list[Any]]:
         conditions.append((sign, []))
     if wanted.status is None:
         conditions.append(("line.status <> 'failed'", []))
+    elif wanted.status == "decided":
+        conditions.append(("line.status <> 'pending'", []))
     elif wanted.status == Activity.Status.SETTLED:
         conditions.append(("line.status = 'settled'", []))
     elif wanted.status != "all":  # said twice, so that the planner finds the small index

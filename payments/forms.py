@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -182,6 +182,20 @@ class HistoryForm(forms.Form):
             start=datetime.combine(start, time.min, UTC) if start else None,
             end=datetime.combine(end, time.max, UTC) if end else None,
         )
+
+    def ranges(self, today: date) -> list[tuple[str, Any, bool]]:
+        """The ranges that one press chooses: query string, words, whether it is shown now."""
+        choices = [
+            (_("All time"), "", ""),
+            (_("Today"), today.isoformat(), today.isoformat()),
+            (_("7 days"), (today - timedelta(days=6)).isoformat(), today.isoformat()),
+            (_("30 days"), (today - timedelta(days=29)).isoformat(), today.isoformat()),
+        ]
+        shown = (self.data.get("start", ""), self.data.get("end", ""))
+        return [
+            (self.query(start=start, end=end), words, shown == (start, end))
+            for words, start, end in choices
+        ]
 
     def query(self, **more: str) -> str:
         """The query string of the same list, changed by `more`."""

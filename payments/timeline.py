@@ -52,16 +52,7 @@ def _lightning(activity: Activity, payment: Payment) -> list[Step]:
         steps.append(Step(_("Sent: on its way through the network"), payment.attempted_at))
     if activity.status == Activity.Status.SETTLED:
         steps.append(Step(_("Settled: proven by the preimage"), activity.settled_at))
-        if payment.fee_final and payment.fee_sat is not None:
-            back_sat = payment.max_fee_sat - payment.fee_sat
-            if back_sat > 0:
-                steps.append(
-                    Step(
-                        _("Returned: %(sats)s sats of the fee were not needed")
-                        % {"sats": back_sat},
-                        payment.resolved_at,
-                    )
-                )
+        steps += _fee_returned(payment, payment.resolved_at)
     elif activity.status == Activity.Status.FAILED:
         steps += _returned(activity, payment)
     else:
@@ -73,6 +64,7 @@ def _onchain(activity: Activity, payment: Payment) -> list[Step]:
     steps = [Step(_("Held: taken out of what you can spend"), payment.created)]
     if payment.broadcast_attempted_at:
         steps.append(Step(_("Sent: given to the network"), payment.broadcast_attempted_at))
+        steps += _fee_returned(payment, payment.broadcast_attempted_at)
     if activity.status == Activity.Status.SETTLED:
         steps.append(Step(_("Confirmed in a block"), activity.settled_at))
     elif activity.status == Activity.Status.FAILED:
@@ -82,6 +74,39 @@ def _onchain(activity: Activity, payment: Payment) -> list[Step]:
     else:
         steps.append(Step(_("Being prepared"), None, "waiting"))
     return steps
+
+
+def _fee_returned(payment: Payment, at: datetime | None) -> list[Step]:
+    back_sat = fee_returned_sat(payment)
+    if not back_sat:
+        return []
+    words = _("Returned: %(sats)s sats of the fee were not needed") % {"sats": back_sat}
+    return [Step(words, at)]
+
+
+def fee_returned_sat(payment: Payment) -> int:
+    """What came back of the fee that was held, once the fee is final. Of a payment that took the
+    fee out of its amount, the recipient got the difference."""
+    if not payment.fee_final or payment.fee_sat is None or payment.subtract_fee:
+        return 0
+    if payment.state == Payment.State.FAILED:
+        return 0  # all of it is back
+    return max(0, payment.max_fee_sat - payment.fee_sat)
+
+
+def progress(activity: Activity, payment: Payment | None) -> str:
+    """Where a payment stands, in the words of its headline."""
+    if activity.status == Activity.Status.SETTLED:
+        return _("Received") if activity.is_incoming else _("Sent")
+    if activity.status == Activity.Status.FAILED:
+        return _("Failed")
+    if activity.is_incoming:
+        return _("Arriving")
+    if payment is None or payment.state in (Payment.State.CREATED, Payment.State.SIGNED):
+        return _("Being prepared")
+    if payment.state == Payment.State.BROADCAST:
+        return _("Sent, not yet confirmed")
+    return _("On its way")
 
 
 def _returned(activity: Activity, payment: Payment) -> list[Step]:

@@ -46,9 +46,10 @@ from payments.forms import (
 )
 from payments.selectors import payment_of
 from payments.services.pasted import Bill, Target, everything_sat, look, pay, price
-from payments.timeline import decided_by, timeline
+from payments.timeline import decided_by, fee_returned_sat, progress, timeline
 
 PAYMENTS_PER_PAGE = 30
+PENDING_ON_TOP = 20
 CONTACTS_SHOWN = 10
 PINNED_SHOWN = 30
 
@@ -278,15 +279,25 @@ def _confirm_page(
 @require_safe
 @signed_in
 def payments(request: HttpRequest) -> HttpResponse:
-    """The statement, newest first; `?before=` is the last payment of the page before."""
+    """The statement, newest first, with what is undecided on top; `?before=` is the last payment
+    of the page before."""
     user = user_of(request)
     form, wanted = _history(request)
     before = _line_of(user, request.GET.get("before", ""))
-    lines = statement_page(user, wanted, after=before, limit=PAYMENTS_PER_PAGE + 1)
+    listed, pending = wanted, []
+    if wanted.status == "all":
+        listed = replace(wanted, status="decided")
+        if before is None:
+            undecided = replace(wanted, status=Activity.Status.PENDING)
+            pending = statement_page(user, undecided, limit=PENDING_ON_TOP + 1)
+    lines = statement_page(user, listed, after=before, limit=PAYMENTS_PER_PAGE + 1)
     show = form.cleaned_data["show"]
+    ranges = form.ranges(timezone.now().date())
     has_more = len(lines) > PAYMENTS_PER_PAGE
     context = {
         "form": form,
+        "pending": pending[:PENDING_ON_TOP],
+        "all_pending": form.query(show="pending") if len(pending) > PENDING_ON_TOP else "",
         "payments": lines[:PAYMENTS_PER_PAGE],
         "older": form.query(before=str(lines[PAYMENTS_PER_PAGE - 1].id)) if has_more else "",
         "newest": form.query(),
@@ -302,7 +313,9 @@ def payments(request: HttpRequest) -> HttpResponse:
             ]
         ],
         "totals": _totals(user, wanted),
+        "ranges": ranges,
         "is_narrowed": bool(wanted.start or wanted.end or wanted.ids is not None),
+        "is_searched": wanted.ids is not None or not any(is_shown for *_, is_shown in ranges),
         "lines_read": LINES_READ,
         "is_first_page": before is None,
         "here": "payments",
@@ -377,7 +390,7 @@ def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
         return _receipt(request, payment_id, is_signed_in=user is not None)
     outgoing = payment_of(line)
     steps = timeline(line, outgoing)
-    state = f"{line.status}-{len(steps)}"
+    state = f"{line.status}-{outgoing.state if outgoing else ''}-{len(steps)}"
     if request.GET.get("seen") == state:
         return HttpResponse(status=204)
     context = {
@@ -385,7 +398,10 @@ def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
         "outgoing": outgoing,
         "steps": steps,
         "state": state,
+        "progress": progress(line, outgoing),
         "decided_by": decided_by(outgoing) if line.status == Activity.Status.PENDING else None,
+        "now": timezone.now(),
+        "fee_returned_sat": fee_returned_sat(outgoing) if outgoing else 0,
         "here": "payments",
     }
     response = render(request, "payments/payment.html", context)

@@ -1,6 +1,7 @@
 // Improvements on pages that work without them: copy, paste, one submit, live updates.
 
 document.addEventListener('click', async (event) => {
+  if (event.target.closest('[data-print]')) window.print()
   const button = event.target.closest('[data-copy], [data-paste], [data-share]')
   if (!button) return
   if (button.dataset.copy) {
@@ -24,6 +25,7 @@ document.addEventListener('click', async (event) => {
 
 // Buttons that need a script are hidden until there is one.
 function reveal(root) {
+  root.querySelectorAll('[data-print][hidden]').forEach((button) => { button.hidden = false })
   if (navigator.share) root.querySelectorAll('[data-share][hidden]').forEach((button) => { button.hidden = false })
   if (!navigator.clipboard) return
   root.querySelectorAll('[data-copy][hidden], [data-paste][hidden]').forEach((button) => { button.hidden = false })

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts import statement
 from accounts.credentials import Credential
@@ -75,6 +76,50 @@ def test_filters_show_what_they_say(alice: Person) -> None:
         for show in ("all", "in", "out", "pending", "failed", "nonsense")
     }
     assert counts == {"all": 3, "in": 3, "out": 0, "pending": 1, "failed": 1, "nonsense": 3}
+
+
+def test_what_is_pending_stands_on_top_and_nowhere_else(alice: Person) -> None:
+    (pending,) = record(alice, 1, status="pending")
+    lines = record(alice, 31)
+    first = alice.get("/payments").page
+    assert "Not decided yet" in first.text
+    assert listed(first.html) == [str(line.id) for line in [pending, *reversed(lines[1:])]]
+    older = re.search(r'href="([^"]*)" rel="next"', first.html)
+    assert older
+    rest = alice.get("/payments" + older[1].replace("&amp;", "&")).page
+    assert listed(rest.html) == [str(lines[0].id)]
+    assert "Not decided yet" not in rest.text
+    assert "Received + ⚡️32,465" in first.text  # counted once, as before
+
+
+def test_a_crowd_that_is_pending_leaves_room_for_the_rest(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payments.views.PENDING_ON_TOP", 2)
+    record(alice, 3, status="pending")
+    page = alice.get("/payments?q=").page
+    assert len(listed(page.html)) == 2
+    assert "See all that are pending" in page.text
+    assert len(listed(alice.get("/payments?show=pending").page.html)) == 3
+
+
+def test_a_day_a_week_and_a_month_are_one_press_away(alice: Person) -> None:
+    today = timezone.now().date()
+    for days in (0, 1, 6, 7, 29, 30):
+        (line,) = record(alice, 1)
+        line.created = timezone.now() - timedelta(days=days)
+        line.save()
+    page = alice.get("/payments?show=in").page
+    found = {}
+    for words in ("Today", "7 days", "30 days", "All time"):
+        link = re.search(rf'href="\?([^"]*)"[^>]*>{words}</a>', page.html)
+        assert link
+        shown = alice.get("/payments?" + link[1].replace("&amp;", "&")).page
+        assert re.search(rf'aria-current="page">{words}</a>', shown.html)
+        assert "show=in" in link[1]
+        found[words] = len(listed(shown.html))
+    assert found == {"Today": 1, "7 days": 3, "30 days": 5, "All time": 6}
+    assert f"end={today}" in page.html
 
 
 def test_an_empty_history_says_so(alice: Person) -> None:

@@ -13,6 +13,7 @@ from django.db import connections
 from accounts import ledger, services
 from accounts.models import Activity, Transfer
 from coinos import nodes, nostr
+from coinos.errors import NodeUnavailable
 from coinos.nodes.base import FeeRates
 from coinos.simnet.control import Control
 from invoices.services import InvoiceDraft, create_invoice
@@ -222,7 +223,10 @@ def test_an_outside_invoice_shows_the_most_it_can_cost_and_takes_no_more(
     assert payment.max_fee_sat == 25
     assert payment.preimage
     assert payment.preimage in page.html
-    assert f"Returned: {25 - (payment.fee_sat or 0)} sats of the fee" in page.text
+    back_sat = 25 - (payment.fee_sat or 0)
+    assert f"Returned: {back_sat} sats of the fee" in page.text
+    assert "Held for the network fee, at most ⚡️25" in page.text
+    assert f"Came back ⚡️{back_sat}" in page.text
     assert alice.available_sat == 95_000 - (payment.fee_sat or 0)
 
 
@@ -246,6 +250,35 @@ def test_a_refused_payment_gives_everything_back_and_can_be_tried_again(
     detail = alice.get(f"/payment/{alice.line().id}").page
     assert "Failed" in detail.text
     assert "Returned: all of it is yours to spend again" in detail.text
+    assert "Came back" not in detail.text
+    again = paste(alice, detail.value("text")).page
+    assert "They get ⚡️2,000" in again.text
+
+
+def test_trying_again_finds_the_form_filled_in(alice: Person, network: Control) -> None:
+    bolt11 = network.invoice(None, node="fail")
+    shown = amount(alice, bolt11, amount="2000", memo="rent").page
+    confirm(alice, shown)
+    detail = alice.get(f"/payment/{alice.line().id}").page
+    fields = ("text", "amount_sat", "fee_rate", "memo")
+    again = alice.post("/send", **{name: detail.value(name) for name in fields}).page
+    assert "How much?" in again.text
+    assert again.value("amount") == "2000"
+    assert again.value("memo") == "rent"
+
+
+def test_a_withdrawal_that_the_node_has_not_taken_is_being_prepared(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(payment_id: Any) -> None:
+        raise NodeUnavailable()
+
+    shown = amount(alice, network.address(), amount="20000").page
+    monkeypatch.setattr("payments.services.onchain.advance", away)
+    page = follow(alice, confirm(alice, shown))
+    assert "Being prepared" in page.text
+    assert "not yet confirmed" not in page.text
+    assert "do not pay again" in page.text
 
 
 def test_m33_a_held_payment_is_shown_as_not_known_until_it_is_decided(
@@ -257,7 +290,10 @@ def test_m33_a_held_payment_is_shown_as_not_known_until_it_is_decided(
     bolt11 = network.invoice(3_000_000, node="hold")
     page = follow(alice, confirm(alice, paste(alice, bolt11).page))
     assert "On its way" in page.text
+    assert "Your sats are safe" in page.text
     assert "Do not pay again" in page.text
+    assert "Normally decided by" in page.text
+    assert "Network fee not known yet" in page.text
     assert "Sent −" not in page.text
     assert "Settled" not in page.text
     home = alice.get("/alice").page.text
@@ -296,6 +332,19 @@ def test_an_unreachable_node_is_said_and_nothing_is_held(
     assert answer.status_code == 422
     assert "nothing was sent" in answer.page.text
     assert ledger.balance_of(alice.user.id).held_sat == 0
+
+
+def test_a_node_that_went_away_before_the_confirmation_leaves_what_was_pasted(
+    alice: Person, network: Control, settings: Any, tmp_path: Any
+) -> None:
+    bolt11 = network.invoice(1_000_000)
+    shown = paste(alice, bolt11).page
+    settings.LIGHTNING_RPC = str(tmp_path / "nobody-listens-here")
+    answer = confirm(alice, shown)
+    assert answer.status_code == 422
+    assert "nothing was sent" in answer.page.text
+    assert bolt11 in answer.page.html
+    assert alice.available_sat == 100_000
 
 
 # --- On-chain ------------------------------------------------------------------------------------
