@@ -151,6 +151,18 @@ class PreferencesForm(forms.Form):
         ]
 
 
+class TipsForm(forms.Form):
+    prompt = forms.BooleanField(required=False, label=_("Ask payers for a tip"))
+    tip = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=1000,
+        label=_("Your own suggestion, percent"),
+        help_text=_("Offered beside 10, 15 and 20 percent."),
+        widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
+    )
+
+
 class PasswordForm(forms.Form):
     current_password = forms.CharField(
         max_length=4096,

@@ -20,6 +20,7 @@ urlpatterns = [
     path("settings/close", views.close_account, name="close_account"),
     path("picture/<uuid:user_id>", views.picture, name="picture"),
     path("settings/preferences", views.save_preferences, name="save_preferences"),
+    path("settings/tips", views.save_tips, name="save_tips"),
     path("settings/password", views.change_password, name="change_password"),
     path("settings/pin", views.change_pin, name="change_pin"),
     path("settings/second-factor", views.confirm_second_factor, name="second_factor"),

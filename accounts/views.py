@@ -28,6 +28,7 @@ from accounts.forms import (
     PinForm,
     PreferencesForm,
     ProfileForm,
+    TipsForm,
 )
 from accounts.models import User
 from accounts.step_up import note_confirmed, password_is_confirmed, with_password
@@ -158,6 +159,16 @@ def save_preferences(request: HttpRequest) -> HttpResponse:
             languages.keep_in_cookie(response, language)  # for after signing out
             return response
     return _settings_page(request, preferences=form)
+
+
+@require_POST
+@signed_in
+def save_tips(request: HttpRequest) -> HttpResponse:
+    form = TipsForm(request.POST)
+    if form.is_valid():
+        services.update_profile(user_of(request), form.cleaned_data)
+        return _saved(request, _("Your preferences are saved"))
+    return _settings_page(request, tips=form)
 
 
 @require_POST
@@ -371,6 +382,7 @@ def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
                 "theme": stored.theme or "system",
             }
         ),
+        "tips": TipsForm(initial={"prompt": stored.prompt, "tip": stored.tip}),
         "picture": PictureForm(),
         "close": CloseForm(owner=stored),
         "password": PasswordForm(),

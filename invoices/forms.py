@@ -17,6 +17,7 @@ from invoices.services import InvoiceDraft
 
 SATS = "sats"
 ANY = "any"  # one code with a bolt11 and an address
+USUAL_TIPS = (10, 15, 20)  # percent
 
 
 class AmountForm(forms.Form):
@@ -70,6 +71,7 @@ class AmountForm(forms.Form):
         return cleaned
 
     def draft(self) -> InvoiceDraft:
+        """What to make; visitors are asked for a tip when the owner wishes it."""
         cleaned = self.cleaned_data
         fiat: Decimal | None = cleaned["fiat"]
         how = cleaned.get("type", Invoice.Type.LIGHTNING)
@@ -80,6 +82,7 @@ class AmountForm(forms.Form):
             fiat=fiat,
             currency=self.owner.currency,
             memo=cleaned["memo"],
+            prompt=cleaned.get("prompt", self.owner.prompt),
         )
 
 
@@ -97,7 +100,53 @@ class ReceiveForm(AmountForm):
         widget=forms.RadioSelect,
     )
 
+    prompt = forms.BooleanField(required=False, label=_("Ask the payer for a tip"))
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["prompt"].initial = self.owner.prompt
         self.fields["amount"].required = False
         self.fields["amount"].help_text = _("Leave empty and the payer chooses.")
+
+
+class TipForm(forms.Form):
+    """A tip: so many percent of the amount, or so many sats."""
+
+    percent = forms.IntegerField(required=False, min_value=0, max_value=1000)
+    tip = forms.CharField(
+        required=False,
+        max_length=16,
+        label=_("Another tip, in sats"),
+        widget=forms.TextInput(
+            attrs={"inputmode": "numeric", "autocomplete": "off", "placeholder": "0"}
+        ),
+    )
+
+    def __init__(self, *args: Any, invoice: Invoice, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.invoice = invoice
+
+    def clean(self) -> dict[str, Any]:
+        """Leaves `tip_sat`."""
+        cleaned = super().clean() or {}
+        if cleaned.get("percent") is not None:
+            cleaned["tip_sat"] = tip_of(self.invoice.amount_sat, cleaned["percent"])
+            return cleaned
+        try:
+            cleaned["tip_sat"] = parse_sat(cleaned.get("tip", "").replace(" ", ""), minimum=0)
+        except ValueError:
+            self.add_error("tip", _("Write a whole number of sats, in digits only"))
+        return cleaned
+
+    def suggestions(self) -> list[tuple[int, int]]:
+        """What to offer: percent and sats, the owner's own percentage among the usual ones."""
+        own = {self.invoice.user.tip} if self.invoice.user.tip else set()
+        return [
+            (percent, tip_of(self.invoice.amount_sat, percent))
+            for percent in sorted({*USUAL_TIPS, *own})
+        ]
+
+
+def tip_of(amount_sat: int, percent: int) -> int:
+    """So many percent of an amount in whole sats, rounded half up."""
+    return (amount_sat * percent + 50) // 100

@@ -9,6 +9,7 @@ urlpatterns = [
     path("receive", views.receive, name="receive"),
     path("invoice/<uuid:invoice_id>", views.invoice, name="invoice"),
     path("invoice/<uuid:invoice_id>/events", views.invoice_events, name="invoice_events"),
+    path("invoice/<uuid:invoice_id>/tip", views.tip, name="tip"),
     path("invoice/<uuid:invoice_id>/renew", views.renew, name="renew"),
     path("webhooks", views.webhook_settings, name="webhooks"),
     path("webhooks/<uuid:delivery_id>", views.redeliver, name="redeliver"),

@@ -27,7 +27,8 @@ from coinos.throttling import client_address
 from coinos.web import add_error, limit_rate, next_url, posted, signed_in
 from invoices import selectors, services, webhooks
 from invoices.codes import codes
-from invoices.forms import AmountForm, ReceiveForm
+from invoices.errors import InvoiceAlreadySettled, InvoiceExpired
+from invoices.forms import AmountForm, ReceiveForm, TipForm
 from invoices.lnurl import lnurl_of
 from invoices.models import Deposit, Invoice
 
@@ -45,8 +46,8 @@ def receive(request: HttpRequest) -> HttpResponse:
     form = ReceiveForm(posted(request), owner=user)
     if form.is_valid():
         invoice = _create(request, user, form, form.draft(), own=True)
-        if invoice:
-            return redirect("invoice", invoice.id)
+        if invoice:  # on one device: the payer answers first, then sees the code
+            return redirect("tip" if invoice.awaits_tip else "invoice", invoice.id)
     context = {
         "form": form,
         "minimum_sat": settings.MIN_DEPOSIT_SAT,
@@ -154,6 +155,27 @@ def _is_news(invoice: Invoice, deposits: list[Deposit]) -> bool:
     """Whether the money has just come: that is celebrated, once."""
     moments = [invoice.settled_at, *(deposit.created for deposit in deposits)]
     return max((moment for moment in moments if moment), default=EPOCH) > timezone.now() - NEWS
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def tip(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
+    """Ask the payer for a tip, before payment. Nobody needs an account to give one."""
+    found = selectors.get_invoice(str(invoice_id))
+    form = TipForm(posted(request), invoice=found)
+    if found.takes_tip and form.is_valid():
+        limit_rate(request, "invoice-edit", limit=30, window_s=10)
+        try:
+            services.set_tip(found, form.cleaned_data["tip_sat"])
+        except (InvoiceAlreadySettled, InvoiceExpired):
+            pass  # the invoice's page says so
+        except CoinosError as error:
+            add_error(form, error)
+        if not form.errors:
+            return redirect("invoice", found.id)
+    if not found.takes_tip:
+        return redirect("invoice", found.id)
+    context = {"invoice": found, "form": form, "is_owner": _viewer(request) == found.user}
+    return render(request, "invoices/tip.html", context, status=422 if form.errors else 200)
 
 
 @require_POST

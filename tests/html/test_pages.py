@@ -25,6 +25,7 @@ NEEDS_POST = [
     "/send/pin",
     "/settings/profile",
     "/settings/preferences",
+    "/settings/tips",
     "/settings/password",
     "/settings/pin",
     "/settings/sessions",
