@@ -14,6 +14,7 @@ from coinos.api import not_found
 from coinos.schema import SchemaDocsView, SchemaView
 from invoices.simnet_page import page as simnet_page
 from invoices.urls import person_urls
+from payments.design import page as design_page
 
 api_urls: list[URLPattern | URLResolver] = [
     path("health", info.HealthView.as_view()),
@@ -35,6 +36,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("manifest.webmanifest", pwa.manifest, name="manifest"),
     path("service-worker.js", pwa.service_worker, name="service_worker"),
     path("offline", pwa.offline, name="offline"),
+    path("design", design_page),
     path("", include("accounts.urls")),
     path("", include("invoices.urls")),
     path("", include("payments.urls")),

@@ -33,6 +33,13 @@ function reveal(root) {
 document.addEventListener('DOMContentLoaded', () => reveal(document))
 document.addEventListener('htmx:afterSwap', () => reveal(document))
 
+// Whoever is signed out meanwhile is asked to sign in, instead of seeing parts of the page vanish.
+document.addEventListener('htmx:beforeSwap', (event) => {
+  if (new URL(event.detail.xhr.responseURL).pathname !== '/login') return
+  event.detail.shouldSwap = false
+  location.reload()
+})
+
 document.addEventListener('focusin', (event) => {
   if (event.target.matches('input[readonly]')) event.target.select()
 })

@@ -34,7 +34,13 @@ TRANSLATED = [code for code, _ in settings.LANGUAGES if code != "en"]
 Message = tuple[str, str]  # context, English
 
 # For programmers, like the API itself: these are in English and say so with `lang`.
-IN_ENGLISH = {"accounts/docs.html", "accounts/errors.html", "coinos/schema_docs.html"}
+IN_ENGLISH = {
+    "accounts/docs.html",
+    "accounts/errors.html",
+    "coinos/_components.html",
+    "coinos/design.html",
+    "coinos/schema_docs.html",
+}
 # The same in every language.
 NAMES = {"coinos", "sats", "Sats", "ms", "UTC", "JSON", "CSV", "PIN", "Simnet"}
 CLASSES = {"middle", "wide"}  # of a page, in a block of their own
