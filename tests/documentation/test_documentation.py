@@ -100,9 +100,7 @@ def server() -> Iterator[Server]:
     server = Server(folder / "data")
     server.start()
     yield server
-    assert server.make
-    server.make.terminate()
-    server.make.wait(timeout=30)
+    server.stop()
     shutil.rmtree(folder)
 
 

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.slow
 class Server:
     """A `make up` on a data dir and a port of its own, beside whatever else runs."""
 
+    command: tuple[str, ...] = ("make", "up")
+
     def __init__(self, data_dir: Path, **more: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -43,7 +45,7 @@ class Server:
     def start(self) -> None:
         # A session of its own, as a terminal's: a test can then press its Ctrl-C.
         self.make = subprocess.Popen(
-            ["make", "up"],
+            self.command,
             cwd=ROOT,
             env=self.environment(),
             stdin=subprocess.DEVNULL,
@@ -67,12 +69,22 @@ class Server:
         """The first process whose command line has this word, parents before children."""
         return next(p for p in self.processes() if word in " ".join(p.cmdline()))
 
-    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
+    def stop(self) -> None:
+        if self.make and self.make.poll() is None:
+            self.make.terminate()
+            self.make.wait(timeout=30)
+
+    def post(self, path: str, body: dict[str, Any], *, token: str = "") -> dict[str, Any]:
+        return self._ask(path, json.dumps(body).encode(), token)
+
+    def get(self, path: str, *, token: str = "") -> dict[str, Any]:
+        return self._ask(path, None, token)
+
+    def _ask(self, path: str, body: bytes | None, token: str) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, headers)
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
 
@@ -96,9 +108,7 @@ def server() -> Iterator[Server]:
     folder = Path(tempfile.mkdtemp(prefix="coinos-up-"))
     server = Server(folder / "data")
     yield server
-    if server.make and server.make.poll() is None:
-        server.make.terminate()
-        server.make.wait(timeout=30)
+    server.stop()
     shutil.rmtree(folder)
 
 

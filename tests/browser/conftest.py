@@ -1,0 +1,151 @@
+"""A real server, a real browser, and people who walk through the wallet with it.
+
+One server (`manage.py up` on simnet) and one Chromium for all of these tests: they are one group
+of xdist's, so one worker runs them. Every page that a `Walk` sees is photographed, checked by axe
+and for its width; whatever the browser complains of fails the test at its end.
+
+BROWSER_SCREENSHOTS names the folder for the pictures; else they go to pytest's temporary folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Playwright, sync_playwright
+
+from tests.browser.walk import Walk, Window
+from tests.browser.world import World
+from tests.runtime.test_up import Server
+
+HERE = Path(__file__).parent
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = """
+--headless --no-sandbox --disable-gpu --disable-quic --no-first-run
+--disable-background-networking --disable-component-update --disable-sync
+""".split()
+WINDOWS = {
+    f"{size}-{theme}": Window(size, theme)
+    for size, theme in itertools.product(("phone", "desktop"), ("light", "dark"))
+}
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+# --- The browser ---------------------------------------------------------------------------
+#
+# These fixtures replace pytest-playwright's of the same names, which last for the session: while
+# a Playwright runs, its event loop does, and Django then refuses to be called in this thread.
+
+
+@pytest.fixture(scope="package")
+def playwright() -> Iterator[Playwright]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: install Debian's package `chromium`")
+    with sync_playwright() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="package")
+def browser_context_args(playwright: Playwright) -> dict[str, Any]:
+    """Nothing moves, so that no picture and no contrast is measured half-way."""
+    return {"reduced_motion": "reduce", "locale": "en", "timezone_id": "UTC"}
+
+
+# --- The server and its people -------------------------------------------------------------
+
+
+class QuickServer(Server):
+    """As `make up` starts it, from the packages that run this test."""
+
+    command = (sys.executable, "manage.py", "up")
+
+
+@pytest.fixture(scope="package")
+def world(playwright: Playwright) -> Iterator[World]:
+    # Not pytest's tmp_path: see tests/runtime/test_up.py.
+    folder = Path(tempfile.mkdtemp(prefix="coinos-browser-"))
+    server = QuickServer(folder / "data", RATE_LIMITS="off")
+    try:
+        server.start()
+        yield World(server)
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="package")
+def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    given = os.environ.get("BROWSER_SCREENSHOTS")
+    folder = Path(given) if given else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def open_window(
+    new_context: Any, world: World, screenshots: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Walk]]:
+    """Opens a window of a browser of its own, in which nobody is signed in.
+
+    At the end of the test no window may have seen a fault."""
+    walks: list[Walk] = []
+    test = request.node.originalname.removeprefix("test_")
+
+    def open_it(window: Window, **more: Any) -> Walk:
+        context = new_context(base_url=world.url, **window.options, **more)
+        walk = Walk(context, window, host=world.host, pictures=screenshots / test)
+        walks.append(walk)
+        return walk
+
+    yield open_it
+    faults = [fault for walk in walks for fault in walk.faults]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.fixture(params=WINDOWS)
+def walk(open_window: Callable[..., Walk], request: pytest.FixtureRequest) -> Walk:
+    """A browser in which nobody is signed in, in each size and each light: for the journeys."""
+    return open_window(WINDOWS[request.param])
+
+
+@pytest.fixture
+def customer(walk: Walk, open_window: Callable[..., Walk]) -> Walk:
+    """Somebody else, on a phone."""
+    return open_window(Window("phone", walk.window.theme))
+
+
+@pytest.fixture(params=["phone-dark", "desktop-light"])
+def glance(open_window: Callable[..., Walk], request: pytest.FixtureRequest) -> Walk:
+    """The same, but each size and each light only once: for what may happen on the way."""
+    return open_window(WINDOWS[request.param])
+
+
+@pytest.fixture
+def phone(open_window: Callable[..., Walk]) -> Walk:
+    return open_window(WINDOWS["phone-dark"])
+
+
+@pytest.fixture
+def desk(open_window: Callable[..., Walk]) -> Walk:
+    return open_window(WINDOWS["desktop-light"])

@@ -1,0 +1,213 @@
+"""A walk through the wallet in one browser window, which misses nothing that goes wrong."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import (
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    Response,
+    expect,
+)
+
+from tests.browser.world import Person
+
+PATIENCE_MS = 20_000  # two cores may be busy with the rest of the suite
+WCAG = {
+    "resultTypes": ["violations"],
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
+}
+TELL_OF_VIOLATIONS = """
+document.addEventListener('securitypolicyviolation', (event) =>
+  console.error(`Content-Security-Policy: ${event.violatedDirective} ${event.blockedURI}`))
+"""
+expect.set_options(timeout=PATIENCE_MS)
+axe = Axe()
+
+
+@dataclass(frozen=True)
+class Window:
+    size: str
+    theme: str
+
+    def __str__(self) -> str:
+        return f"{self.size}-{self.theme}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        sizes: dict[str, dict[str, Any]] = {
+            "narrow": {"viewport": {"width": 320, "height": 640}} | TOUCH,
+            "phone": {"viewport": {"width": 390, "height": 844}} | TOUCH,
+            "desktop": {"viewport": {"width": 1280, "height": 800}},
+        }
+        return sizes[self.size] | {"color_scheme": self.theme}
+
+
+TOUCH = {"is_mobile": True, "has_touch": True}
+
+
+class Walk:
+    """`faults` fills with every error on the console or in a script, every request that failed or
+    left this host, every violation of the Content-Security-Policy, everything that axe finds, and
+    every page that is wider than its window."""
+
+    def __init__(
+        self, context: BrowserContext, window: Window, *, host: str, pictures: Path
+    ) -> None:
+        context.set_default_timeout(PATIENCE_MS)
+        context.add_init_script(TELL_OF_VIOLATIONS)
+        self.context = context
+        self.window = window
+        self.host = host
+        self.pictures = pictures
+        self.faults: list[str] = []
+        self.seen = 0
+        self.status = 0
+        self.page: Page = context.new_page()
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.fault(f"script: {error}"))
+        self.page.on("request", self._on_request)
+        self.page.on("requestfailed", self._on_failure)
+        self.page.on("response", self._on_response)
+
+    def fault(self, sentence: str) -> None:
+        self.faults.append(f"{self.path}: {sentence}")
+
+    # --- What the browser reports ---
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        # A refused request is judged by its response, with its status.
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):
+            self.fault(f"console: {message.text}")
+
+    def _on_request(self, request: Request) -> None:
+        url = urlsplit(request.url)
+        if url.scheme not in ("data", "blob") and url.netloc != self.host:
+            self.fault(f"asks another host: {request.url}")
+
+    def _on_failure(self, request: Request) -> None:
+        # Aborted: the browser itself gave up what the next page does not need.
+        if request.failure != "net::ERR_ABORTED":
+            self.fault(f"request failed: {request.url}: {request.failure}")
+
+    def _on_response(self, response: Response) -> None:
+        if response.request.is_navigation_request():
+            self.status = response.status
+        elif response.status >= 400:
+            self.fault(f"status {response.status}: {response.url}")
+
+    # --- What the person does ---
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.page.url).path
+
+    def open(self, path: str) -> None:
+        self.page.goto(path)
+
+    def press(self, name: str, *, within: Locator | None = None, saves: Path | None = None) -> None:
+        """The button or link of that name; `saves`: where the file goes that it downloads."""
+        place = within or self.page.get_by_role("main")
+        button = place.get_by_role("button", name=name, exact=True)
+        button = button.or_(place.get_by_role("link", name=name, exact=True)).first
+        if saves is None:
+            button.click()
+            return
+        with self.page.expect_download() as download:
+            button.click()
+        download.value.save_as(saves)
+
+    def field(self, label: str) -> Locator:
+        return self.page.get_by_role("main").get_by_label(label, exact=True)
+
+    def write(self, label: str, text: str) -> None:
+        self.field(label).fill(text)
+
+    def choose(self, label: str) -> None:
+        """The radio button whose label begins so."""
+        self.page.get_by_role("radio", name=re.compile(f"^{re.escape(label)}")).check()
+
+    def sign_in(self, person: Person) -> None:
+        self.open("/login")
+        self.write("Username", person.name)
+        self.write("Password", person.password)
+        self.press("Sign in")
+        self.reads("Spendable")
+
+    # --- What the person finds ---
+
+    def reads(self, text: str) -> None:
+        """The page says so, at once or after a while."""
+        expect(self.page.get_by_role("main")).to_contain_text(text)
+
+    def fact(self, term: str) -> str:
+        """What a list of facts says of this term."""
+        row = self.page.locator("dl > div").filter(has=self.page.get_by_text(term, exact=True))
+        return row.locator("dd").inner_text()
+
+    def sats(self, term: str) -> int:
+        """The sats in that fact; a minus is read."""
+        found = re.search(r"(−?)⚡️([0-9,]+)", self.fact(term))
+        assert found, self.fact(term)
+        return int(found[2].replace(",", "")) * (-1 if found[1] else 1)
+
+    def sees(self, heading: str, *, status: int = 200) -> None:
+        """A page, or a state of a page, with this heading; it is photographed and examined."""
+        title = self.page.get_by_role("heading", name=heading, exact=True).first
+        expect(title).to_be_attached()
+        if self.status != status:
+            self.fault(f"status {self.status} where {status} was expected")
+        self.examine(heading)
+
+    def examine(self, name: str) -> None:
+        """Photograph what is there, let axe look at it, and see that it is not too wide."""
+        self.seen += 1
+        words = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
+        self.pictures.mkdir(parents=True, exist_ok=True)
+        self._photograph(self.pictures / f"{self.seen:02}-{words}-{self.window}.png")
+        for violation in axe.run(self.page, options=WCAG).response["violations"]:
+            targets = ", ".join(str(node["target"]) for node in violation["nodes"])
+            self.fault(f"axe ({violation['impact']}): {violation['help']}: {targets}")
+        width, room = self.page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
+        if width > room:
+            self.fault(f"{width} px wide in a window of {room} px")
+
+    def _photograph(self, path: Path) -> None:
+        """All of the page. Of a phone a picture longer than its screen has the navigation in the
+        middle, so the screen grows for the moment."""
+        size = self.page.viewport_size
+        assert size
+        height = self.page.evaluate("document.documentElement.scrollHeight")
+        self.page.set_viewport_size({"width": size["width"], "height": height})
+        self.page.screenshot(path=path)
+        self.page.set_viewport_size(size)
+
+    # --- Without a mouse ---
+
+    def tab_to(self, role: Literal["button", "link", "textbox"], name: str) -> None:
+        """Press Tab until that element of the page's main part has the focus, visibly."""
+        for _ in range(60):
+            self.page.keyboard.press("Tab")
+            focused = self.page.locator("main :focus")
+            if not focused.count():
+                continue
+            outline, skipped = focused.evaluate(
+                "(e) => [getComputedStyle(e).outlineStyle, e.getBoundingClientRect().height]"
+            )
+            if outline == "none" or not skipped:
+                self.fault(f"no visible focus: {focused.evaluate('(e) => e.outerHTML')[:200]}")
+            wanted = self.page.get_by_role("main").get_by_role(role, name=name, exact=True)
+            if focused.and_(wanted).count():
+                return
+        raise AssertionError(f"Tab never comes to the {role} {name!r}")
