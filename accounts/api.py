@@ -128,8 +128,9 @@ class MeView(ApiView):
 class UserView(ApiView):
     @extend_schema(request=AccountChanges, responses=answers.Changed)
     def post(self, request: ApiRequest) -> Response:
-        """Change profile and settings. Password and PIN need the current ones, and `twofa: false`,
-        which turns the second factor off, needs a code of it as `token`."""
+        """Change profile and settings. A new password needs the current one, a new PIN or lock
+        timer the PIN, and `twofa: false`, which turns the second factor off, a code of it as
+        `token`."""
         user = request.user
         security = read(SecurityChanges, request.data)
         changes = read(ProfileChanges, request.data)
@@ -146,6 +147,8 @@ class UserView(ApiView):
                 keep=request.auth.session,
                 address=client_address(request),
             )
+        if "locktime_s" in security:
+            services.set_lock_timer(user, security["locktime_s"], pin=security.get("pin"))
         if security.get("newpin"):
             services.set_pin(
                 user,

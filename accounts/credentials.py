@@ -53,6 +53,22 @@ class Credential:
     def is_read_only(self) -> bool:
         return self.session is not None and self.session.kind == Session.Kind.READ_ONLY
 
+    @property
+    def asks_pin(self) -> bool:
+        """Whether a spend must bring the PIN: always, but in a browser that has given it within
+        the account's lock timer. A key's scope and budget take its place."""
+        if self.session is None or not self.user.has_pin:
+            return False
+        if self.session.kind != Session.Kind.WEB or self.session.pin_at is None:
+            return True
+        return timezone.now() >= self.session.pin_at + timedelta(seconds=self.user.locktime_s)
+
+    def note_pin(self) -> None:
+        """The PIN was right; browsers need not give it again at once."""
+        if self.session and self.session.kind == Session.Kind.WEB:
+            self.session.pin_at = timezone.now()
+            self.session.save(update_fields=["pin_at"])
+
     def require(self, scope: str, *, read_only_allowed: bool = False) -> None:
         """Raise unless this credential may do what needs `scope`: read, receive, spend, full."""
         if self.is_read_only:

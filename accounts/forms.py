@@ -22,6 +22,7 @@ class SignInForm(forms.Form):
     username = forms.CharField(
         max_length=200,
         label=_("Username"),
+        help_text=_("Your Lightning Address works too."),
         widget=forms.TextInput(
             attrs={
                 "autocomplete": "username",
@@ -190,9 +191,35 @@ class PinForm(forms.Form):
     newpin = forms.CharField(
         required=False,
         label=_("New PIN, six digits"),
-        help_text=_("Asked before every payment. Leave empty to remove the PIN."),
+        help_text=_("Asked before payments. Leave empty to remove the PIN."),
         widget=pin_input(),
     )
+
+
+class LockTimerForm(forms.Form):
+    prefix = "timer"  # the page has another field for the PIN
+
+    CHOICES = [
+        (0, _("Before every payment")),
+        (60, _("Once a minute")),
+        (300, _("Once in 5 minutes")),
+        (900, _("Once in 15 minutes")),
+        (3600, _("Once an hour")),
+    ]
+
+    locktime_s = forms.TypedChoiceField(
+        label=_("Ask for the PIN"),
+        coerce=int,
+        help_text=_("In this wallet. Programs send it with every payment."),
+    )
+    pin = forms.CharField(label="PIN", widget=pin_input())
+
+    def __init__(self, *args: Any, owner: User) -> None:
+        super().__init__(*args, initial={"locktime_s": owner.locktime_s})
+        choices: dict[int, Any] = dict(self.CHOICES)
+        now_s = owner.locktime_s  # programs may set any other
+        choices.setdefault(now_s, _("Once in %(seconds)s seconds") % {"seconds": now_s})
+        self.fields["locktime_s"].choices = sorted(choices.items())  # type: ignore[attr-defined]
 
 
 class ApiKeyForm(forms.Form):

@@ -67,7 +67,9 @@ class User(AbstractBaseUser, PermissionsMixin):
     destination = models.CharField(max_length=500, blank=True)
 
     pin_hash = models.CharField(max_length=128, blank=True)
-    locktime_s = models.PositiveIntegerField(default=300, help_text="PIN asked again after this")
+    locktime_s = models.PositiveIntegerField(
+        default=300, help_text="A browser asks for the PIN again after this; 0: every time"
+    )
     second_factor_at = models.DateTimeField(
         null=True, blank=True, help_text="Set: signing in needs a code"
     )
@@ -152,6 +154,7 @@ class Session(models.Model):
     last_used = models.DateTimeField(default=timezone.now)
     expires = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)
+    pin_at = models.DateTimeField(null=True, blank=True, help_text="Last right PIN, in a browser")
 
     class Meta:
         constraints = [

@@ -56,17 +56,18 @@ class ProfileChanges(serializers.Serializer[Any]):
     threshold = SatField(required=False, minimum=0, source="threshold_sat")
     reserve = SatField(required=False, minimum=0, source="reserve_sat")
     destination = TextField(required=False, max_length=500)
-    locktime = WholeField(required=False, minimum=10, maximum=86400, source="locktime_s")
 
 
 class SecurityChanges(serializers.Serializer[Any]):
-    """A new password or PIN, each with the current one; no second factor, with a code of it."""
+    """A new password, PIN or lock timer, each with the current password or PIN; no second factor,
+    with a code of it."""
 
     password = TextField(required=False)
     confirm = TextField(required=False)
     current_password = TextField(required=False)
     pin = TextField(required=False, max_length=20)
     newpin = TextField(required=False, max_length=20)
+    locktime = WholeField(required=False, minimum=0, maximum=86400, source="locktime_s")
     twofa = FlagField(required=False)
     token = TextField(required=False, max_length=40)
 

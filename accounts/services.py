@@ -140,7 +140,7 @@ def _check_new_password(password: str, field: str = "/password") -> None:
 PROFILE_FIELDS = frozenset(
     """
     display about picture banner email currency currencies fiat language theme prompt tip
-    memo_prompt hidepay notify push autowithdraw threshold_sat reserve_sat destination locktime_s
+    memo_prompt hidepay notify push autowithdraw threshold_sat reserve_sat destination
     """.split()
 )
 
@@ -227,7 +227,18 @@ def set_pin(user: User, *, new: str, current: str | None, address: str | None = 
         raise InvalidRequest(_("newpin must be six digits"), field="/newpin")
     with transaction.atomic():
         user.save(update_fields=["pin_hash"])
+        Session.objects.filter(user=user).update(pin_at=None)
         audit(user, "pin.removed" if new == "delete" else "pin.set", address=address)
+
+
+def set_lock_timer(user: User, locktime_s: int, *, pin: str | None) -> None:
+    """For how many seconds a browser that has given the PIN may spend without it; 0 is never.
+    Needs the PIN when there is one, unless nothing changes. Raises `InvalidPin`."""
+    if locktime_s == user.locktime_s:
+        return
+    require_pin(user, pin)
+    user.locktime_s = locktime_s
+    user.save(update_fields=["locktime_s"])
 
 
 def require_pin(user: User, pin: object) -> None:
@@ -321,12 +332,13 @@ def close_account(user: User, *, password: str) -> None:
 # --- Suggested names -----------------------------------------------------------------------------
 
 
-def suggest_username() -> str:
-    """A free, friendly name for the registration form."""
+def suggest_username(like: str = "") -> str:
+    """A free, friendly name for the registration form; one `like` the name that was taken."""
     animals = "otter heron lynx robin fox badger whale finch hare swift wren seal".split()
     colours = "amber blue coral green indigo ivory jade lilac mint ruby silver teal".split()
     for digits in (2, 3, 4, 6):
-        name = f"{secrets.choice(colours)}{secrets.choice(animals)}{secrets.randbelow(10**digits)}"
+        words = like[: 24 - digits] or secrets.choice(colours) + secrets.choice(animals)
+        name = f"{words}{secrets.randbelow(10**digits)}"
         if not User.objects.filter(Q(username=name)).exists():
             return name
     return secrets.token_hex(8)

@@ -23,6 +23,7 @@ urlpatterns = [
     path("settings/tips", views.save_tips, name="save_tips"),
     path("settings/password", views.change_password, name="change_password"),
     path("settings/pin", views.change_pin, name="change_pin"),
+    path("settings/lock-timer", views.set_lock_timer, name="set_lock_timer"),
     path("settings/second-factor", views.confirm_second_factor, name="second_factor"),
     path("settings/second-factor/new", views.begin_second_factor, name="begin_second_factor"),
     path("settings/second-factor/off", views.turn_off_second_factor, name="turn_off_second_factor"),

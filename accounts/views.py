@@ -23,6 +23,7 @@ from accounts.forms import (
     ApiKeyForm,
     CloseForm,
     CodeForm,
+    LockTimerForm,
     PasswordForm,
     PictureForm,
     PinForm,
@@ -218,6 +219,21 @@ def change_pin(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
+def set_lock_timer(request: HttpRequest) -> HttpResponse:
+    user = user_of(request)
+    form = LockTimerForm(request.POST, owner=user)
+    if form.is_valid():
+        try:
+            services.set_lock_timer(user, **form.cleaned_data)
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            return _saved(request, _("The lock timer is set"))
+    return _settings_page(request, lock_timer=form)
+
+
+@require_POST
+@signed_in
 def begin_second_factor(request: HttpRequest) -> HttpResponse:
     """Make a seed, and go on to the page that shows it."""
     form = with_password(request, Form(request.POST))
@@ -387,6 +403,7 @@ def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
         "close": CloseForm(owner=stored),
         "password": PasswordForm(),
         "pin": PinForm(),
+        "lock_timer": LockTimerForm(owner=stored),
         "second_factor": CodeForm() if stored.has_second_factor else with_password(request, Form()),
         "recovery_codes_left": second_factor.recovery_codes_left(stored),
         "api_key": with_password(request, ApiKeyForm()),

@@ -33,8 +33,9 @@ def open_gate(credential: Credential, *, pin: object, external: bool) -> None:
     require_may_spend(credential.user)
     if external:
         require_sends_allowed()
-    if credential.api_key is None:  # a key's scope and budget replace step-up
+    if credential.asks_pin or (pin and credential.api_key is None):
         require_pin(credential.user, pin)
+        credential.note_pin()
 
 
 def require_sends_allowed() -> None:

@@ -179,7 +179,8 @@ def test_a_currency_that_nobody_quotes_is_refused(alice: User, redis: Any) -> No
         ("tip", 1001),
         ("tip", 1.5),
         ("tip", True),
-        ("locktime", 9),
+        ("locktime", -1),
+        ("locktime", 86_401),
         ("username", "a b!"),
         ("username", "admin"),
         ("password", 123456),
@@ -355,6 +356,18 @@ def test_changing_or_removing_a_pin_needs_the_old_one(alice: User, newpin: str) 
         assert answer.body["message"] == "Invalid pin"
     answer = api.post("/user", {"newpin": newpin, "pin": "123456"})
     assert answer.body["user"]["haspin"] is (newpin != "delete")
+
+
+def test_the_lock_timer_needs_the_pin_unless_nothing_changes(alice: User) -> None:
+    """P22: whoever finds an open session does not make it stay open."""
+    api = api_of(alice)
+    assert api.post("/user", {"locktime": 60}).body["user"]["locktime"] == 60
+    alice.refresh_from_db()
+    give_pin(alice)
+    assert_refused(api.post("/user", {"locktime": 86400}), 403, "invalid_pin", "#/pin")
+    assert api.post("/user", {"locktime": 60}).status_code == 200
+    answer = api.post("/user", {"locktime": 0, "pin": "123456"})
+    assert answer.body["user"]["locktime"] == 0
 
 
 def test_five_wrong_pins_lock_the_right_one_out(alice: User) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.utils import timezone
 
 from accounts import services
 from accounts.models import ApiKey, Picture, Session, User
@@ -103,6 +105,56 @@ def test_the_pin_is_set_changed_and_removed_only_with_the_old_one(alice: Person)
     assert alice.post("/settings/pin", pin="", newpin="").status_code == 422
     assert alice.post("/settings/pin", pin="123456", newpin="").status_code == 302
     assert not fresh(alice).has_pin
+
+
+def asks_for_the_pin(person: Person) -> bool:
+    """Whether paying Bob does; it is paid without a PIN when it does not."""
+    page = person.post("/send/confirm", text="bob", amount="1", unit="sats", memo="").page
+    asked = "pin" in {found.get("name") for found in page.all("input")}
+    answer = person.post("/send/pay", **page.hidden())
+    assert answer.status_code == (422 if asked else 302)
+    return asked
+
+
+def test_a_browser_that_gave_the_pin_is_not_asked_again_until_the_lock_timer_ends(
+    alice: Person, bob: Person
+) -> None:
+    """P22: and no other browser or program is spared it."""
+    alice.post("/settings/pin", newpin="123456")
+    other = sign_in(alice.user)
+    assert asks_for_the_pin(alice)
+    page = alice.post("/send/confirm", text="bob", amount="1", unit="sats", memo="").page
+    assert alice.post("/send/pay", **(page.hidden() | {"pin": "123456"})).status_code == 302
+    assert not asks_for_the_pin(alice)
+    assert asks_for_the_pin(other)
+    refused = api_of(alice.user).post("/send", {"username": "bob", "amount": 1})
+    assert refused.status_code == 403
+    Session.objects.filter(pin_at__isnull=False).update(
+        pin_at=timezone.now() - timedelta(seconds=301)
+    )
+    assert asks_for_the_pin(alice)
+
+
+def test_the_pin_can_be_asked_for_before_every_payment(alice: Person, bob: Person) -> None:
+    alice.post("/settings/pin", newpin="123456")
+    timer = {"timer-locktime_s": "0"}
+    assert alice.post("/settings/lock-timer", **timer).status_code == 422
+    assert alice.post("/settings/lock-timer", **timer, **{"timer-pin": "0"}).status_code == 422
+    assert fresh(alice).locktime_s == 300
+    right = alice.post("/settings/lock-timer", **timer, **{"timer-pin": "123456"})
+    assert right.status_code == 302
+    page = alice.post("/send/confirm", text="bob", amount="1", unit="sats", memo="").page
+    alice.post("/send/pay", **(page.hidden() | {"pin": "123456"}))
+    assert bob.available_sat == 1
+    assert asks_for_the_pin(alice)
+
+
+def test_a_new_pin_has_to_be_given_everywhere(alice: Person, bob: Person) -> None:
+    alice.post("/settings/pin", newpin="123456")
+    Session.objects.filter(user=alice.user).update(pin_at=timezone.now())
+    assert not asks_for_the_pin(alice)
+    alice.post("/settings/pin", pin="123456", newpin="222222")
+    assert asks_for_the_pin(alice)
 
 
 def test_devices_are_listed_and_one_can_be_ended(alice: Person) -> None:
