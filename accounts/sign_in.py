@@ -10,9 +10,9 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from accounts import credentials, second_factor, services
+from accounts import credentials, names, second_factor, services
 from accounts.authentication import SESSION_ROW, TOKEN_COOKIE, session_of, user_of
-from accounts.errors import OtpRequired
+from accounts.errors import OtpRequired, UsernameTaken
 from accounts.forms import CodeForm, RegisterForm, SignInForm
 from accounts.models import Session, User
 from accounts.step_up import note_confirmed
@@ -35,12 +35,15 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def register(request: HttpRequest) -> HttpResponse:
-    form = RegisterForm(posted(request))
+    form, free_name = RegisterForm(posted(request)), ""
     if request.method == "POST":
         limit_rate(request, "register", limit=60, window_s=3600)
         if form.is_valid():
             try:
                 user, _secret_key = services.register(**form.cleaned_data)
+            except UsernameTaken as error:
+                add_error(form, error)
+                free_name = services.suggest_username(names.normalise(form.data["username"]))
             except CoinosError as error:
                 add_error(form, error)
             else:
@@ -48,8 +51,10 @@ def register(request: HttpRequest) -> HttpResponse:
                 return redirect("person", user.username)
     else:
         form = RegisterForm(initial={"username": services.suggest_username()})
+    newcomer = User(username=form["username"].value() or "")  # for the picture
+    context = {"form": form, "free_name": free_name, "newcomer": newcomer}
     status = 422 if form.errors else 200
-    return render(request, "accounts/register.html", {"form": form}, status=status)
+    return render(request, "accounts/register.html", context, status=status)
 
 
 # --- Signing in: name and password, then the code of the second factor ---------------------------

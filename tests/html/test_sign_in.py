@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -51,6 +52,15 @@ def test_a_name_that_cannot_be_had_is_explained(
     assert answer.status_code == 422
     assert sentence in answer.page.text
     assert User.objects.count() == 1
+
+
+def test_a_taken_name_comes_with_a_free_one_that_is_like_it(
+    alice: Person, stranger: Browser
+) -> None:
+    free = re.search(r"(\S+) is still free", register(stranger, "Alice").page.text)
+    assert free
+    assert re.fullmatch(r"alice[0-9]+", free[1])
+    assert register(stranger, free[1]).headers["Location"] == f"/{free[1]}"
 
 
 def test_a_short_password_is_refused_beside_its_field(stranger: Browser) -> None:
