@@ -323,7 +323,28 @@ class Transfer(models.Model):
 # --- The statement -------------------------------------------------------------------------------
 
 
-class Activity(models.Model):
+class StatementLine:
+    """What every line of a statement can say of itself, whatever it was read into."""
+
+    __slots__ = ()
+
+    @property
+    def is_incoming(self: Any) -> bool:
+        return bool(self.amount_sat > 0)
+
+    @property
+    def total_sat(self: Any) -> int:
+        """What the payment does to the balance: amount with tip, less all fees."""
+        tip_sat = self.tip_sat or 0
+        fees_sat = (self.fee_sat or 0) + (self.platform_fee_sat or 0)
+        return int(self.amount_sat + (tip_sat if self.amount_sat > 0 else -tip_sat) - fees_sat)
+
+    @property
+    def type_name(self: Any) -> str:
+        return str(Activity.Type(self.type).label)
+
+
+class Activity(StatementLine, models.Model):
     """One line of a user's statement: a payment received or sent, as the user sees it.
 
     Written by the service that moves the money, in that transaction. `amount_sat` is positive
@@ -376,17 +397,6 @@ class Activity(models.Model):
             ),
         ]
         verbose_name_plural = "activities"
-
-    @property
-    def is_incoming(self) -> bool:
-        return self.amount_sat > 0
-
-    @property
-    def total_sat(self) -> int:
-        """What the payment does to the balance: amount with tip, less all fees."""
-        tip_sat = self.tip_sat or 0
-        fees_sat = (self.fee_sat or 0) + (self.platform_fee_sat or 0)
-        return self.amount_sat + (tip_sat if self.is_incoming else -tip_sat) - fees_sat
 
 
 class DailyTotal(models.Model):

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import Q, Sum, Value
 from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_noop as _
 
 from accounts import names
-from accounts.models import Activity, Contact, User
+from accounts.models import Activity, Contact, StatementLine, User
 from coinos import nostr
+from coinos.db import Query, ask, ask_at_once
 from coinos.errors import NotFound
-from coinos.joined import Joined
 from coinos.money import sat_to_fiat
 
 
@@ -98,36 +98,112 @@ TotalsByCurrency = dict[tuple[bool, str], Totals]
 """(incoming, currency) → totals."""
 
 
+@dataclass(slots=True)
+class OtherSide:
+    """The public part of the user at the other end of a line."""
+
+    id: UUID
+    username: str
+    display: str
+    picture: str
+    banner: str
+    about: str
+    currency: str
+    prompt: bool
+    memo_prompt: bool
+    hidepay: bool
+    pubkey: str | None
+
+
+@dataclass(slots=True)
+class Line(StatementLine):
+    """A line of a statement as lists show it: what its `Activity` says, at a tenth of the cost."""
+
+    counterparty: OtherSide | None
+    id: UUID
+    user_id: UUID
+    type: str
+    status: str
+    amount_sat: int
+    tip_sat: int | None
+    fee_sat: int | None
+    platform_fee_sat: int | None
+    hash: str
+    ref: str | None
+    payment_hash: str | None
+    invoice_id: UUID | None
+    memo: str
+    reason: str
+    rate: Decimal | None
+    currency: str
+    created: datetime
+    settled_at: datetime | None
+
+
 def statement_page(
     user: User,
     wanted: StatementFilter,
     *,
     limit: int,
     offset: int = 0,
-    after: Activity | None = None,
-) -> list[Activity]:
+    after: Activity | Line | None = None,
+) -> list[Line]:
     """The newest lines of a statement, or the next ones below `after`: by key, page a thousand
     costs what page one does."""
+    return [read_line(row) for row in ask(_page(user, wanted, limit, offset, after))]
+
+
+def page_and_totals(
+    user: User,
+    wanted: StatementFilter,
+    counted: StatementFilter | None = None,
+    *,
+    limit: int,
+    offset: int = 0,
+    after: Activity | None = None,
+) -> tuple[list[Line], TotalsByCurrency]:
+    """A page of a statement and the totals of all its pages, or of `counted`, in one round trip."""
+    parts = _parts(user, counted or wanted)
+    page, *sums = ask_at_once(
+        _page(user, wanted, limit, offset, after), *[part.query for part in parts]
+    )
+    return [read_line(row) for row in page], _add_up(parts, sums)
+
+
+_LINE_NAMES = [field.name for field in fields(Line) if field.name != "counterparty"]
+_OTHER_NAMES = [field.name for field in fields(OtherSide)]
+LINE_COLUMNS = ", ".join(
+    [f"line.{name}" for name in _LINE_NAMES] + [f"other.{name}" for name in _OTHER_NAMES]
+)
+"""For the SELECT of an `accounts_activity AS line` LEFT JOIN `accounts_user AS other`."""
+
+
+def read_line(row: Sequence[Any]) -> Line:
+    """The line in a row of `LINE_COLUMNS`."""
+    width = len(_LINE_NAMES)
+    return Line(OtherSide(*row[width:]) if row[width] else None, *row[:width])
+
+
+def _page(
+    user: User,
+    wanted: StatementFilter,
+    limit: int,
+    offset: int,
+    after: Activity | Line | None,
+) -> Query:
     where, values = _where(user, wanted)
     if after:
         where += " AND (line.created, line.id) < (%s, %s)"
         values += [after.created, after.id]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT {_LINE_AND_OTHER.columns}
-            FROM accounts_activity AS line
-            LEFT JOIN accounts_user AS other ON other.id = line.counterparty_id
-            WHERE {where} ORDER BY line.created DESC, line.id DESC LIMIT %s OFFSET %s
-            """,  # noqa: S608 – our own names and conditions
-            [*values, limit, offset],
-        )
-        rows = cursor.fetchall()
-    lines = []
-    for row in rows:
-        line, line.counterparty = _LINE_AND_OTHER.read(row)
-        lines.append(line)
-    return lines
+    return Query(
+        f"""
+        SELECT {LINE_COLUMNS}
+        FROM accounts_activity AS line
+        LEFT JOIN accounts_user AS other ON other.id = line.counterparty_id
+        WHERE {where} ORDER BY line.created DESC, line.id DESC LIMIT %s OFFSET %s
+        """,  # noqa: S608 – our own names and conditions
+        [*values, limit, offset],
+    )
 
 
 def line_of(user: User, line_id: UUID) -> Activity | None:
@@ -139,27 +215,44 @@ def totals(user: User, wanted: StatementFilter) -> TotalsByCurrency:
     """Sums per direction and currency. Whole days come from the daily rollups, which count what
     has not failed; only the two edge days, and the few lines that have failed or are pending, are
     summed themselves; so are the lines that a search has found."""
+    parts = _parts(user, wanted)
+    return _add_up(parts, ask_at_once(*[part.query for part in parts]))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A query whose rows are a part of the totals, to be added, or taken off with the sign -1."""
+
+    query: Query
+    read: Callable[[list[tuple[Any, ...]]], TotalsByCurrency]
+    sign: int = 1
+
+
+def _parts(user: User, wanted: StatementFilter) -> list[_Part]:
     if wanted.ids is not None:
-        return _sum_lines(user, wanted)
+        return [_sum_lines(user, wanted)]
     match wanted.status:
         case Activity.Status.PENDING | Activity.Status.FAILED:
-            return _sum_lines(user, wanted)
+            return [_sum_lines(user, wanted)]
         case Activity.Status.SETTLED:
-            found = totals(user, replace(wanted, status=None))
             pending = _sum_lines(user, replace(wanted, status=Activity.Status.PENDING))
-            _add(found, pending, sign=-1)
+            return [*_parts(user, replace(wanted, status=None)), replace(pending, sign=-1)]
         case "all":
-            found = totals(user, replace(wanted, status=None))
-            _add(found, _sum_lines(user, replace(wanted, status=Activity.Status.FAILED)))
-        case _:
-            first_day, after_last_day, edges = _whole_days(wanted)
-            found = _sum_days(user, first_day, after_last_day, wanted.incoming)
-            for start, end in edges:
-                _add(found, _sum_lines(user, replace(wanted, start=start, end=end)))
+            failed = _sum_lines(user, replace(wanted, status=Activity.Status.FAILED))
+            return [*_parts(user, replace(wanted, status=None)), failed]
+    first_day, after_last_day, edges = _whole_days(wanted)
+    return [
+        _sum_days(user, first_day, after_last_day, wanted.incoming),
+        *[_sum_lines(user, replace(wanted, start=start, end=end)) for start, end in edges],
+    ]
+
+
+def _add_up(parts: list[_Part], answers: list[list[tuple[Any, ...]]]) -> TotalsByCurrency:
+    found: TotalsByCurrency = {}
+    for part, rows in zip(parts, answers, strict=True):
+        for key, sums in part.read(rows).items():
+            found.setdefault(key, Totals()).add(sums, sign=part.sign)
     return {key: sums for key, sums in found.items() if sums.count}
-
-
-_LINE_AND_OTHER = Joined(line=Activity, other=User)
 
 
 def _where(user: User, wanted: StatementFilter) -> tuple[str, list[Any]]:
@@ -184,11 +277,6 @@ def _where(user: User, wanted: StatementFilter) -> tuple[str, list[Any]]:
         conditions.append(("line.id = ANY(%s)", [list(wanted.ids)]))
     texts, values = zip(*conditions, strict=True)
     return " AND ".join(texts), [value for part in values for value in part]
-
-
-def _add(found: TotalsByCurrency, more: TotalsByCurrency, *, sign: int = 1) -> None:
-    for key, sums in more.items():
-        found.setdefault(key, Totals()).add(sums, sign=sign)
 
 
 _ALMOST_A_DAY = timedelta(days=1) - timedelta(microseconds=1)
@@ -224,37 +312,40 @@ def _sum_days(
     first_day: date | None,
     after_last_day: date | None,
     incoming: bool | None,
-) -> TotalsByCurrency:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT incoming, currency, sum(count)::bigint, sum(sats)::bigint,
-                sum(tips_sat)::bigint, sum(fees_sat)::bigint, sum(fiat), sum(fiat_tips)
-            FROM accounts_dailytotal
-            WHERE user_id = %s
-                AND day >= coalesce(%s::date, '-infinity') AND day < coalesce(%s::date, 'infinity')
-                AND incoming = coalesce(%s, incoming)
-            GROUP BY incoming, currency HAVING sum(count) > 0
-            """,
-            [user.id, first_day, after_last_day, incoming],
-        )
-        return {
-            (incoming, currency): Totals(*sums) for incoming, currency, *sums in cursor.fetchall()
-        }
+) -> _Part:
+    query = Query(
+        """
+        SELECT incoming, currency, sum(count)::bigint, sum(sats)::bigint,
+            sum(tips_sat)::bigint, sum(fees_sat)::bigint, sum(fiat), sum(fiat_tips)
+        FROM accounts_dailytotal
+        WHERE user_id = %s
+            AND day >= coalesce(%s::date, '-infinity') AND day < coalesce(%s::date, 'infinity')
+            AND incoming = coalesce(%s, incoming)
+        GROUP BY incoming, currency HAVING sum(count) > 0
+        """,
+        [user.id, first_day, after_last_day, incoming],
+    )
+    return _Part(query, _read_days)
 
 
-def _sum_lines(user: User, wanted: StatementFilter) -> TotalsByCurrency:
+def _read_days(rows: list[tuple[Any, ...]]) -> TotalsByCurrency:
+    return {(incoming, currency): Totals(*sums) for incoming, currency, *sums in rows}
+
+
+def _sum_lines(user: User, wanted: StatementFilter) -> _Part:
     where, values = _where(user, wanted)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"""
-            SELECT amount_sat, tip_sat, coalesce(fee_sat, 0) + coalesce(platform_fee_sat, 0),
-                rate, currency
-            FROM accounts_activity AS line WHERE {where}
-            """,  # noqa: S608 – our own conditions
-            values,
-        )
-        rows = cursor.fetchall()
+    query = Query(
+        f"""
+        SELECT amount_sat, tip_sat, coalesce(fee_sat, 0) + coalesce(platform_fee_sat, 0),
+            rate, currency
+        FROM accounts_activity AS line WHERE {where}
+        """,  # noqa: S608 – our own conditions
+        values,
+    )
+    return _Part(query, _read_lines)
+
+
+def _read_lines(rows: list[tuple[Any, ...]]) -> TotalsByCurrency:
     found: TotalsByCurrency = {}
     for amount_sat, tip_sat, fees_sat, rate, currency in rows:
         tip_sat = tip_sat or 0

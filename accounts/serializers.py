@@ -9,6 +9,7 @@ from rest_framework import serializers
 from accounts import connections
 from accounts.ledger import Balance
 from accounts.models import Activity, Connection, User
+from accounts.selectors import Line, OtherSide
 from coinos import nostr
 from coinos.api import FlagField, SatField, TextField, WholeField, milliseconds
 
@@ -138,7 +139,7 @@ def user_json(user: User, balance: Balance | None = None) -> dict[str, Any]:
     }
 
 
-def public_profile(user: User) -> dict[str, Any]:
+def public_profile(user: User | OtherSide) -> dict[str, Any]:
     """The account as anybody sees it; members that are unset are left out."""
     return {
         "id": str(user.id),
@@ -158,14 +159,14 @@ def public_profile(user: User) -> dict[str, Any]:
     }
 
 
-def nostr_names(user: User) -> dict[str, str]:
+def nostr_names(user: User | OtherSide) -> dict[str, str]:
     if not user.pubkey:
         return {}
     return {"pubkey": user.pubkey, "npub": nostr.npub(user.pubkey)}
 
 
 def payment_json(
-    activity: Activity, *, with_profile: bool = True, private: bool = True
+    activity: Activity | Line, *, with_profile: bool = True, private: bool = True
 ) -> dict[str, Any]:
     """A line of the statement. `private` is false for readers who are not a party: they get no
     memo, no reference or preimage, no invoice id and no owner."""
@@ -198,7 +199,7 @@ def payment_json(
     return body
 
 
-def is_confirmed(activity: Activity) -> bool:
+def is_confirmed(activity: Activity | Line) -> bool:
     """Settled for good, or an on-chain payment that has been broadcast."""
     if activity.status == Activity.Status.SETTLED:
         return True

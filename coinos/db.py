@@ -1,8 +1,41 @@
-"""The pooled database connection of this thread, and when not to sit on it."""
+"""The pooled database connection of this thread: questions by hand, and when not to sit on it."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from django.db import connection
+
+
+@dataclass(frozen=True)
+class Query:
+    """A statement written by hand, with its parameters."""
+
+    sql: str
+    values: list[Any]
+
+
+def ask(query: Query) -> list[tuple[Any, ...]]:
+    """The rows of one query."""
+    return ask_at_once(query)[0]
+
+
+def ask_at_once(*queries: Query) -> list[list[tuple[Any, ...]]]:
+    """The rows of each query, all in one round trip.
+
+    Outside a transaction the statements are one, as if between BEGIN and COMMIT. Parameters are
+    bound by psycopg's client-side cursor, Django's default, which may send several statements.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            ";".join(query.sql for query in queries),
+            [value for query in queries for value in query.values],
+        )
+        answers = [cursor.fetchall()]
+        while cursor.nextset():
+            answers.append(cursor.fetchall())
+    return answers
 
 
 def let_go_of_connection() -> None:

@@ -81,13 +81,8 @@ class PaymentsView(SpendView):
     def get(self, request: ApiRequest) -> Response:
         """Payments sent and received, newest first, with totals."""
         wanted, limit, offset = statement_filter(request.query_params)
-        lines = accounts.statement_page(request.user, wanted, limit=limit, offset=offset)
-        return ok(
-            {
-                "payments": [payment_json(line) for line in lines],
-                **totals_json(accounts.totals(request.user, wanted)),
-            }
-        )
+        lines, totals = accounts.page_and_totals(request.user, wanted, limit=limit, offset=offset)
+        return ok({"payments": [payment_json(line) for line in lines], **totals_json(totals)})
 
     @extend_schema(
         request=LightningPayment, responses=answers.Payment, parameters=[IDEMPOTENCY_KEY]

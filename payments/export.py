@@ -21,9 +21,8 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 
 from accounts.models import Activity, User
-from accounts.selectors import StatementFilter, statement_page
+from accounts.selectors import LINE_COLUMNS, Line, StatementFilter, read_line, statement_page
 from coinos.db import let_go_of_connection
-from coinos.joined import Joined
 from coinos.money import sat_to_fiat
 
 LINES_PER_READ = 1000
@@ -60,9 +59,7 @@ async def csv_lines(user: User, wanted: StatementFilter) -> AsyncIterator[str]:
         lines = await sync_to_async(_read)(user, all_of_dates, lines[-1])
 
 
-def _opening(
-    user: User, wanted: StatementFilter
-) -> tuple[int, list[Activity], dict[UUID, Activity]]:
+def _opening(user: User, wanted: StatementFilter) -> tuple[int, list[Line], dict[UUID, Line]]:
     """The balance after the newest line of the dates (which end with a day, UTC), the first lines,
     and all that are open: in one SQL statement, so that they are of one moment."""
     end = wanted.end
@@ -80,13 +77,12 @@ def _opening(
     finally:
         let_go_of_connection()
     balance_sat = int(rows[0][0])
-    first: list[Activity] = []
-    open_lines: dict[UUID, Activity] = {}
+    first: list[Line] = []
+    open_lines: dict[UUID, Line] = {}
     for _, is_first, *columns in rows:
-        line, other = _LINE_AND_OTHER.read(columns)
-        if line is None:
+        if columns[0] is None:
             continue
-        line.counterparty = other
+        line = read_line(columns)
         if is_first:
             first.append(line)
         if line.status == Activity.Status.PENDING:
@@ -97,14 +93,14 @@ def _opening(
     return balance_sat, first, open_lines
 
 
-def _read(user: User, wanted: StatementFilter, after: Activity) -> list[Activity]:
+def _read(user: User, wanted: StatementFilter, after: Line) -> list[Line]:
     try:
         return statement_page(user, wanted, after=after, limit=LINES_PER_READ)
     finally:
         let_go_of_connection()
 
 
-def _is_wanted(line: Activity, wanted: StatementFilter) -> bool:
+def _is_wanted(line: Line, wanted: StatementFilter) -> bool:
     if wanted.incoming not in (None, line.is_incoming):
         return False
     if wanted.ids is not None and line.id not in wanted.ids:
@@ -114,7 +110,7 @@ def _is_wanted(line: Activity, wanted: StatementFilter) -> bool:
     return wanted.status in ("all", line.status)
 
 
-def _change_sat(line: Activity) -> int:
+def _change_sat(line: Line) -> int:
     """What the line has done to the spendable balance so far."""
     if line.status == Activity.Status.FAILED:
         return 0
@@ -123,7 +119,7 @@ def _change_sat(line: Activity) -> int:
     return line.total_sat
 
 
-def _row(line: Activity, balance_sat: int) -> list[Any]:
+def _row(line: Line, balance_sat: int) -> list[Any]:
     rate = line.rate
     total_sat = _change_sat(line)
     is_onchain = line.type == Activity.Type.BITCOIN
@@ -166,8 +162,6 @@ def _text(rows: list[list[Any]]) -> str:
 
 # --- SQL -----------------------------------------------------------------------------------------
 
-_LINE_AND_OTHER = Joined(line=Activity, other=User)
-
 _OPENING = f"""
     WITH newest AS (
         SELECT id FROM accounts_activity
@@ -185,7 +179,7 @@ _OPENING = f"""
         WHERE user_id = %(user)s AND day > %(last_day)s::date
     )
     SELECT (account.posted_msat - account.held_msat) / 1000 - later.sats,
-        line.id IN (SELECT id FROM newest), {_LINE_AND_OTHER.columns}
+        line.id IN (SELECT id FROM newest), {LINE_COLUMNS}
     FROM ledger_account AS account CROSS JOIN later
     LEFT JOIN accounts_activity AS line
         ON line.id IN (SELECT id FROM newest UNION SELECT id FROM undecided)

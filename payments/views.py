@@ -20,7 +20,14 @@ from accounts.authentication import user_of
 from accounts.errors import InvalidPin
 from accounts.models import Activity, User
 from accounts.search import LINES_READ, is_id, search
-from accounts.selectors import StatementFilter, contacts, line_of, statement_page, totals
+from accounts.selectors import (
+    StatementFilter,
+    TotalsByCurrency,
+    contacts,
+    line_of,
+    page_and_totals,
+    statement_page,
+)
 from accounts.services import pin_contact
 from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError, NotFound
@@ -284,13 +291,16 @@ def payments(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     form, wanted = _history(request)
     before = _line_of(user, request.GET.get("before", ""))
-    listed, pending = wanted, []
+    listed, counted, pending = wanted, wanted, []
     if wanted.status == "all":
         listed = replace(wanted, status="decided")
+        counted = replace(wanted, status=None)  # failed ones did nothing to the balance
         if before is None:
             undecided = replace(wanted, status=Activity.Status.PENDING)
             pending = statement_page(user, undecided, limit=PENDING_ON_TOP + 1)
-    lines = statement_page(user, listed, after=before, limit=PAYMENTS_PER_PAGE + 1)
+    lines, totals = page_and_totals(
+        user, listed, counted, after=before, limit=PAYMENTS_PER_PAGE + 1
+    )
     show = form.cleaned_data["show"]
     ranges = form.ranges(timezone.now().date())
     has_more = len(lines) > PAYMENTS_PER_PAGE
@@ -312,7 +322,7 @@ def payments(request: HttpRequest) -> HttpResponse:
                 ("failed", _("Failed")),
             ]
         ],
-        "totals": _totals(user, wanted),
+        "totals": _totals(user, totals) if wanted.status != Activity.Status.FAILED else [],
         "ranges": ranges,
         "is_narrowed": bool(wanted.start or wanted.end or wanted.ids is not None),
         "is_searched": wanted.ids is not None or not any(is_shown for *_, is_shown in ranges),
@@ -356,15 +366,9 @@ def _history(request: HttpRequest) -> tuple[HistoryForm, StatementFilter]:
     return form, wanted
 
 
-def _totals(user: User, wanted: StatementFilter) -> list[dict[str, Any]]:
-    """What the payments of this filter did to the balance, by direction and currency. Failed ones
-    did nothing, so they are left out."""
-    if wanted.status == Activity.Status.FAILED:
-        return []
-    if wanted.status == "all":
-        wanted = replace(wanted, status=None)
+def _totals(user: User, found: TotalsByCurrency) -> list[dict[str, Any]]:
+    """What the payments of this filter did to the balance, by direction and currency."""
     units = Units(user)
-    found = totals(user, wanted)
     return [
         {
             "incoming": incoming,
