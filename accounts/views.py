@@ -32,11 +32,12 @@ from accounts.forms import (
     TipsForm,
 )
 from accounts.models import User
+from accounts.rows import rows
 from accounts.step_up import note_confirmed, password_is_confirmed, with_password
 from coinos import languages
 from coinos.errors import CoinosError, NotFound
 from coinos.throttling import client_address
-from coinos.web import add_error, limit_rate, next_url, posted, signed_in
+from coinos.web import Units, add_error, limit_rate, next_url, posted, signed_in
 
 RECENT_PAYMENTS = 6
 HIDE_BALANCE = "hide_balance"
@@ -54,7 +55,9 @@ def wallet(request: HttpRequest) -> HttpResponse:
         "balance": ledger.balance_of(user.id),
         "is_hidden": request.COOKIES.get(HIDE_BALANCE) == "yes",
         "pending_sat": selectors.pending_incoming_sat(user),
-        "payments": selectors.statement_page(user, everything, after=None, limit=RECENT_PAYMENTS),
+        "rows": rows(
+            selectors.statement_page(user, everything, limit=RECENT_PAYMENTS), Units(user)
+        ),
         "here": "home",
     }
     return render(request, "accounts/wallet.html", context)

@@ -14,20 +14,24 @@ from typing import Any, Concatenate, ParamSpec
 from urllib.parse import urlencode
 
 from babel import Locale
-from babel.numbers import format_currency, format_decimal
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from coinos import languages, rates
+from coinos import amounts, languages, rates
 from coinos.errors import CoinosError, Forbidden, NotFound, RateLimited, Unauthorized
+from coinos.money import sat_to_fiat
 from coinos.throttling import allow, client_network
+
+MINUS = "\N{MINUS SIGN}"
 
 
 class Units:
@@ -51,10 +55,55 @@ class Units:
         return languages.locale()
 
     def number(self, number: int) -> str:
-        return format_decimal(number, locale=self._locale)
+        return amounts.number(number, self._locale)
 
     def money(self, value: Decimal, currency: str) -> str:
-        return format_currency(value, currency, locale=self._locale)
+        return amounts.money(value, currency, self._locale)
+
+    def sats(self, amount_sat: int, *, sign: bool = False) -> SafeString:
+        """`⚡️1,000`, with + or − before it when `sign`; screen readers hear "1,000 sats"."""
+        return mark_safe(  # noqa: S308 – digits and what a language puts between them
+            f'<span class="amount">{_sign(amount_sat, always=sign)}'
+            f'<span class="bolt" aria-hidden="true">⚡️</span>{self.number(abs(amount_sat))}'
+            '<span class="hidden-text"> sats</span></span>'
+        )
+
+    def fiat(
+        self,
+        amount_sat: int,
+        *,
+        sign: bool = False,
+        rate: Decimal | None = None,
+        currency: str = "",
+    ) -> SafeString:
+        """The amount in currency: at the rate and currency given, else at today's in the user's.
+
+        Empty when there is no rate: a missing rate never hides an amount in sats."""
+        rate, currency = (rate, currency) if rate else (self.rate, self.currency)
+        if rate is None:
+            return mark_safe("")
+        text = self.money(sat_to_fiat(abs(amount_sat), rate), currency)
+        return format_html('<span class="amount">{}{}</span>', _sign(amount_sat, always=sign), text)
+
+    def both(
+        self,
+        amount_sat: int,
+        *,
+        sign: bool = False,
+        rate: Decimal | None = None,
+        currency: str = "",
+    ) -> tuple[SafeString, SafeString]:
+        """The amount in the unit that the user wants to see first, and in the other one: in sats
+        and empty when there is no rate."""
+        sats = self.sats(amount_sat, sign=sign)
+        fiat = self.fiat(amount_sat, sign=sign, rate=rate, currency=currency)
+        return (fiat, sats) if self.fiat_first and fiat else (sats, fiat)
+
+
+def _sign(amount_sat: int, *, always: bool) -> str:
+    if amount_sat < 0:
+        return MINUS
+    return "+" if always and amount_sat else ""
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.authentication import user_of
 from accounts.errors import InvalidPin
 from accounts.models import Activity, User
+from accounts.rows import days, rows
 from accounts.search import LINES_READ, is_id, search
 from accounts.selectors import (
     StatementFilter,
@@ -304,11 +305,12 @@ def payments(request: HttpRequest) -> HttpResponse:
     show = form.cleaned_data["show"]
     ranges = form.ranges(timezone.now().date())
     has_more = len(lines) > PAYMENTS_PER_PAGE
+    units = Units(user)
     context = {
         "form": form,
-        "pending": pending[:PENDING_ON_TOP],
+        "pending": rows(pending[:PENDING_ON_TOP], units),
         "all_pending": form.query(show="pending") if len(pending) > PENDING_ON_TOP else "",
-        "payments": lines[:PAYMENTS_PER_PAGE],
+        "days": days(lines[:PAYMENTS_PER_PAGE], units),
         "older": form.query(before=str(lines[PAYMENTS_PER_PAGE - 1].id)) if has_more else "",
         "newest": form.query(),
         "show": show,

@@ -38,7 +38,7 @@ def main() -> None:
     bench.report.stage("The server")
     bench.report.fact("start-up, s", given.startup_s)
     bench.report.fact("memory idle, MB", server.memory_mb(given.up_pid))
-    lengths = (10, 10_000, 100_000) if given.quick else (10, 10_000, 1_000_000)
+    lengths = (10, reading.FULL_PAGE, 10_000, 100_000 if given.quick else 1_000_000)
     fill_in(bench, lengths)
     for name, stage in STAGES.items():
         if not given.stages or name in given.stages.split(","):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import date, datetime
-from decimal import Decimal
 from typing import Any
 
 import segno
-from babel.numbers import format_decimal
 from django import template
 from django.conf import settings
 from django.template import Context
@@ -17,82 +16,48 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 
-from coinos import languages
-from coinos.money import sat_to_fiat
+from coinos import amounts, languages
 from coinos.web import Units
 
 register = template.Library()
-
-MINUS = "\N{MINUS SIGN}"
-
 
 # --- Amounts -------------------------------------------------------------------------------------
 
 
 @register.simple_tag(takes_context=True)
 def sats(context: Context, amount_sat: int, *, sign: bool = False) -> SafeString:
-    """`⚡️1,000`, with + or − before it when `sign`; screen readers hear "1,000 sats"."""
-    units: Units = context["units"]
-    return format_html(
-        '<span class="amount">{}<span class="bolt" aria-hidden="true">⚡️</span>{}'
-        '<span class="hidden-text"> sats</span></span>',
-        _sign(amount_sat, always=sign),
-        units.number(abs(amount_sat)),
-    )
+    """`⚡️1,000`."""
+    return _units(context).sats(amount_sat, sign=sign)
 
 
 @register.simple_tag(takes_context=True)
-def fiat(
-    context: Context,
-    amount_sat: int,
-    *,
-    sign: bool = False,
-    rate: Decimal | None = None,
-    currency: str = "",
-) -> SafeString:
-    """The amount in currency: at the rate and currency given, else at today's in the user's.
-
-    Empty when there is no rate: a missing rate never hides an amount in sats."""
-    units: Units = context["units"]
-    rate, currency = (rate, currency) if rate else (units.rate, units.currency)
-    if rate is None:
-        return mark_safe("")
-    value = sat_to_fiat(abs(amount_sat), rate)
-    return format_html(
-        '<span class="amount">{}{}</span>',
-        _sign(amount_sat, always=sign),
-        units.money(value, currency),
-    )
+def fiat(context: Context, amount_sat: int, **options: Any) -> SafeString:
+    """`$0.65`, at today's rate or the one that is given."""
+    return _units(context).fiat(amount_sat, **options)
 
 
 @register.simple_tag(takes_context=True)
 def first(context: Context, amount_sat: int, **options: Any) -> SafeString:
     """The amount in the unit that the user wants to see first; in sats when there is no rate."""
-    units: Units = context["units"]
-    shown = fiat(context, amount_sat, **options) if units.fiat_first else mark_safe("")
-    return shown or sats(context, amount_sat, sign=options.get("sign", False))
+    return _units(context).both(amount_sat, **options)[0]
 
 
 @register.simple_tag(takes_context=True)
 def second(context: Context, amount_sat: int, **options: Any) -> SafeString:
     """The amount in the other unit; empty when there is no rate."""
+    return _units(context).both(amount_sat, **options)[1]
+
+
+def _units(context: Context) -> Units:
     units: Units = context["units"]
-    shown = fiat(context, amount_sat, **options)
-    if units.fiat_first and shown:
-        return sats(context, amount_sat, sign=options.get("sign", False))
-    return shown
-
-
-def _sign(amount_sat: int, *, always: bool) -> str:
-    if amount_sat < 0:
-        return MINUS
-    return "+" if always and amount_sat else ""
+    return units
 
 
 # --- Everything else -----------------------------------------------------------------------------
 
 
 @register.simple_tag
+@functools.cache  # of names in our templates
 def icon(name: str) -> SafeString:
     """A picture beside text that says the same: hidden from screen readers."""
     return format_html(
@@ -152,7 +117,7 @@ def spoken(sentence: str) -> str:
 @register.filter
 def number(value: int) -> str:
     """`1,000`."""
-    return format_decimal(value, locale=languages.locale())
+    return amounts.number(value, languages.locale())
 
 
 @register.filter
