@@ -16,6 +16,7 @@ from typing import IO, Any
 import orjson
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse
 from rest_framework import exceptions as drf
 from rest_framework.parsers import BaseParser
@@ -153,6 +154,8 @@ def problem_response(error: errors.CoinosError, **extra: Any) -> HttpResponse:
 def exception_handler(exception: Exception, context: dict[str, Any]) -> HttpResponse:
     """Every exception of an API view becomes a problem; what is not ours is a logged 500."""
     error = as_coinos_error(exception)
+    if isinstance(error, errors.DatabaseUnavailable):
+        logger.error("the database does not answer: %s", exception)
     if error:
         return problem_response(error)
     reference = str(uuid.uuid4())
@@ -190,6 +193,8 @@ def as_coinos_error(exception: Exception) -> errors.CoinosError | None:
             return errors.TooLarge()
         case drf.ValidationError():
             return errors.InvalidRequest(str(exception.detail))
+        case OperationalError() | InterfaceError():
+            return errors.DatabaseUnavailable()
         case SuspiciousOperation():  # such as hundreds of parameters
             return errors.InvalidRequest()
     return None

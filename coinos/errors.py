@@ -117,3 +117,19 @@ class NodeUnavailable(CoinosError):
 
     def __init__(self, message: str | None = None, *, retry_after_s: int = 5) -> None:
         super().__init__(message, retry_after_s=retry_after_s)
+
+
+class DatabaseUnavailable(CoinosError):
+    """The database went away while a request was answered. Whether the request did something is
+    not known here: what had committed stands, and asking with the same key tells."""
+
+    status = 503
+    code = "database_unavailable"
+    title = _("Temporarily unavailable")
+    message = _(
+        "The server cannot answer right now. If you were sending, look at your payments before"
+        " you try again, or repeat the request with the same Idempotency-Key"
+    )
+
+    def __init__(self) -> None:
+        super().__init__(retry_after_s=5)

@@ -55,3 +55,4 @@ urlpatterns += person_urls
 handler400 = "coinos.web.bad_request"
 handler403 = "coinos.web.forbidden"
 handler404 = "coinos.web.not_found"
+handler500 = "coinos.web.server_error"

@@ -7,6 +7,7 @@ the reader's language: beside the field at fault when a form is shown, else on a
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from functools import cached_property
@@ -16,9 +17,11 @@ from urllib.parse import urlencode
 from babel import Locale
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
+from django.db import InterfaceError, OperationalError
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -27,7 +30,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from coinos import amounts, languages, rates
-from coinos.errors import CoinosError, Forbidden, NotFound, RateLimited, Unauthorized
+from coinos.errors import (
+    CoinosError,
+    DatabaseUnavailable,
+    Forbidden,
+    NotFound,
+    RateLimited,
+    Unauthorized,
+)
 from coinos.money import sat_to_fiat
 from coinos.throttling import allow, client_network
 
@@ -180,6 +190,30 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         "message": _("Nothing was done. Go back, reload the page and try again."),
     }
     return render(request, "error.html", context, status=403)
+
+
+class InternalError(CoinosError):
+    status = 500
+    code = "internal_error"
+    title = gettext_noop("Something broke on our side")
+    message = gettext_noop(
+        "Your sats are safe: no payment is half done. If you were sending, look at your payments"
+        " before you try again."
+    )
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """What no page and no middleware has handled: a bug of ours, or a database that is away. Needs
+    no database itself."""
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        error: CoinosError = DatabaseUnavailable()
+    else:
+        error = InternalError()
+    context = {"status": error.status, "title": _(error.title), "message": sentence(error)}
+    response = HttpResponse(render_to_string("500.html", context), status=error.status)
+    if error.retry_after_s is not None:
+        response["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

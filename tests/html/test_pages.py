@@ -176,7 +176,8 @@ def test_the_simnet_page_moves_the_world(alice: Person, network: Control) -> Non
 
 def test_a_bug_of_ours_says_what_is_safe_to_do_next() -> None:
     from django.test import RequestFactory
-    from django.views.defaults import server_error
+
+    from coinos.web import server_error
 
     answer = server_error(RequestFactory().get("/"))
     assert answer.status_code == 500
