@@ -87,6 +87,21 @@ def wait_until(promise: Callable[[], Any], *, seconds: float, what: str) -> None
         time.sleep(0.05)
 
 
+def wait_while_it_grows(count: Callable[[], int], *, until: int, seconds: float, what: str) -> None:
+    """Wait until the count is reached, however slow the machine. Raises ProofFailed when it has
+    not grown for so long: then it is stuck."""
+    best, since = count(), time.monotonic()
+    while best < until:
+        time.sleep(0.05)
+        now = count()
+        if now > best:
+            best, since = now, time.monotonic()
+        require(
+            time.monotonic() - since < seconds,
+            f"{what}: {best:,} of {until:,}, and no more for {seconds:.0f} s",
+        )
+
+
 # --- Asking over HTTP ----------------------------------------------------------------------------
 
 
