@@ -65,7 +65,10 @@ def _pytest(names: list[str]) -> str:
         if not files:
             print(f"{name}: there is no such test yet")
             continue
-        if subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", *files]).returncode:
+        at_once = ["-n", "2"] if len(files) > 1 else []
+        if subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", *at_once, *files]
+        ).returncode:
             return name
     return ""
 
