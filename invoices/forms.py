@@ -23,6 +23,7 @@ USUAL_TIPS = (10, 15, 20)  # percent
 class AmountForm(forms.Form):
     """An amount in sats or in the owner's currency, and a memo."""
 
+    is_away = False  # the node, when it was asked
     amount = forms.CharField(
         max_length=30,
         label=_("Amount"),

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from accounts.models import User
+from accounts.selectors import UserNotFound, user_by_name
 from invoices.errors import InvoiceNotFound
 from invoices.models import Address, Deposit, Invoice, LightningRequest, WebhookDelivery
 
@@ -65,6 +66,14 @@ def get_invoice(key: str) -> Invoice:
 
 def invoice_by_id(id: UUID) -> Invoice | None:
     return _visible().filter(id=id).first()
+
+
+def payee(username: str, *, viewer: User | None = None) -> User:
+    """Whose public page this is. Raises `UserNotFound`, also to others when it is hidden."""
+    owner = user_by_name(username)
+    if owner.hidepay and owner != viewer:
+        raise UserNotFound()
+    return owner
 
 
 def invoices_of(user: User) -> QuerySet[Invoice]:

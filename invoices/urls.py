@@ -2,17 +2,24 @@
 
 from django.urls import path
 
-from invoices import lnurl_api, views
+from invoices import lnurl_api, qr_pictures, views
 
 urlpatterns = [
     path(".well-known/lnurlp/<str:username>", lnurl_api.PayRequestView.as_view()),
     path("receive", views.receive, name="receive"),
     path("invoice/<uuid:invoice_id>", views.invoice, name="invoice"),
     path("invoice/<uuid:invoice_id>/events", views.invoice_events, name="invoice_events"),
+    path("invoice/<uuid:invoice_id>/qr.svg", qr_pictures.of_invoice, {"format": "svg"}),
+    path("invoice/<uuid:invoice_id>/qr.png", qr_pictures.of_invoice, {"format": "png"}),
     path("invoice/<uuid:invoice_id>/tip", views.tip, name="tip"),
     path("invoice/<uuid:invoice_id>/renew", views.renew, name="renew"),
     path("webhooks", views.webhook_settings, name="webhooks"),
     path("webhooks/<uuid:delivery_id>", views.redeliver, name="redeliver"),
 ]
 
-person_urls = [path("<str:username>", views.person, name="person")]
+person_urls = [
+    path("<str:username>", views.person, name="person"),
+    path("<str:username>/sticker", views.sticker, name="sticker"),
+    path("<str:username>/qr.svg", qr_pictures.of_person, {"format": "svg"}, name="person_svg"),
+    path("<str:username>/qr.png", qr_pictures.of_person, {"format": "png"}, name="person_png"),
+]

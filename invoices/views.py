@@ -19,10 +19,9 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts import streams
 from accounts.authentication import user_of
 from accounts.models import User
-from accounts.selectors import UserNotFound, user_by_name
 from accounts.step_up import password_is_confirmed, with_password
 from accounts.views import wallet
-from coinos.errors import CoinosError, NotFound
+from coinos.errors import CoinosError, NodeUnavailable, NotFound
 from coinos.throttling import client_address
 from coinos.web import add_error, limit_rate, next_url, posted, signed_in
 from invoices import selectors, services, webhooks
@@ -60,12 +59,10 @@ def receive(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def person(request: HttpRequest, username: str) -> HttpResponse:
     """`/alice`: her own wallet to herself; to others who she is and a form that pays her."""
-    owner = user_by_name(username)
     viewer = _viewer(request)
+    owner = selectors.payee(username, viewer=viewer)
     if viewer == owner:
         return wallet(request)
-    if owner.hidepay:
-        raise UserNotFound()
     form = AmountForm(posted(request), owner=owner)
     if form.is_valid():
         invoice = _create(request, owner, form, form.draft(), own=False)
@@ -73,6 +70,14 @@ def person(request: HttpRequest, username: str) -> HttpResponse:
             return redirect("invoice", invoice.id)
     context = {"owner": owner, "form": form, "lnurl": lnurl_of(owner.username)}
     return render(request, "invoices/person.html", context, status=422 if form.errors else 200)
+
+
+@require_safe
+def sticker(request: HttpRequest, username: str) -> HttpResponse:
+    """A page to print and put up in a shop: bitcoin is accepted here, and the code to pay by."""
+    owner = selectors.payee(username, viewer=_viewer(request))
+    context = {"owner": owner, "lnurl": lnurl_of(owner.username)}
+    return render(request, "invoices/sticker.html", context)
 
 
 def _create(
@@ -85,11 +90,33 @@ def _create(
 ) -> Invoice | None:
     """The new invoice, or None when it was refused and the form says why."""
     limit_rate(request, "invoice", limit=30, window_s=10)
+    create = services.create_for_any_wallet if draft.with_address else services.create_invoice
     try:
-        return services.create_invoice(owner, draft, own=own)
+        invoice = create(owner, draft, own=own)
+    except NodeUnavailable:
+        form.is_away = True
+        form.add_error(
+            None, _("The node cannot be reached and no invoice was made. Try again in a moment")
+        )
+        return None
     except CoinosError as error:
         add_error(form, error)
         return None
+    if draft.with_address and not 0 < invoice.total_sat < settings.MIN_DEPOSIT_SAT:
+        _say_what_is_left_out(request, invoice)
+    return invoice
+
+
+def _say_what_is_left_out(request: HttpRequest, invoice: Invoice) -> None:
+    """A node was away, and the invoice that was to have both ways has one."""
+    if invoice.type == Invoice.Type.BITCOIN:
+        messages.warning(
+            request, _("The Lightning node cannot be reached right now: this one is on-chain only")
+        )
+    elif not invoice.addresses.exists():
+        messages.warning(
+            request, _("The bitcoin node cannot be reached right now: this one is Lightning only")
+        )
 
 
 # --- Showing an invoice to whoever pays it -------------------------------------------------------

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import functools
-import re
 from datetime import date, datetime
 from typing import Any
 
-import segno
 from django import template
 from django.conf import settings
 from django.template import Context
@@ -17,6 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext
 
 from coinos import amounts, languages
+from coinos import qr as codes
 from coinos.web import Units
 
 register = template.Library()
@@ -80,14 +79,18 @@ def avatar(person: Any, *, large: bool = False) -> SafeString:
 
 
 @register.simple_tag
+def banner(person: Any) -> SafeString:
+    """The wide picture above the name when it is kept here; see `avatar`."""
+    if not person.banner.startswith(f"{settings.PUBLIC_URL}/picture/{person.id}"):
+        return mark_safe("")
+    path = person.banner.removeprefix(settings.PUBLIC_URL)
+    return format_html('<img class="banner" src="{}" alt="">', path)
+
+
+@register.simple_tag
 def qr(payload: str) -> SafeString:
     """A QR code as inline SVG, black on nothing: the page puts it on white, in dark mode too."""
-    # The parts of a link apart, so that those in capitals take 5.5 bits a letter and not 8.
-    parts = [part for part in re.split(r"([?&][a-z]+=)", payload) if part]
-    code = segno.make(parts, error="l", boost_error=True, micro=False)  # type: ignore[arg-type]
-    return mark_safe(  # noqa: S308 - segno writes modules only, never the text
-        code.svg_inline(border=1, omitsize=True, svgclass=None, lineclass=None, dark="#000")
-    )
+    return mark_safe(codes.inline(payload))  # noqa: S308 - modules only, never the text
 
 
 @register.filter
