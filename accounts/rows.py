@@ -77,6 +77,8 @@ def _who(line: Line) -> str:
         return words % {"name": line.counterparty.username}
     if line.memo:
         return Truncator(line.memo).chars(MEMO_SHOWN)
+    if line.status == Activity.Status.PENDING:
+        return _("Arriving") if line.is_incoming else _("On its way")
     return _("Received") if line.is_incoming else _("Sent")
 
 

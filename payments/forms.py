@@ -219,13 +219,14 @@ class ConfirmForm(forms.Form):
     key = forms.CharField(max_length=64, widget=forms.HiddenInput)
     pin = forms.CharField(required=False, label="PIN", widget=pin_input())
 
-    def ask_for_note(self, target: Target) -> None:
-        """Let the note be written here, when there was no page before that asked for it."""
-        note = self.fields["memo"]
-        note.widget = forms.TextInput(
-            attrs={"autocomplete": "off", "maxlength": MEMO_MAX_CHARACTERS}
-        )
-        note.label, note.help_text = _("Note"), who_reads_the_note(target)
+    def __init__(self, *args: Any, target: Target | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if target and target.fixed_sat is not None:  # no page before this has asked for a note
+            note = self.fields["memo"]
+            note.label, note.help_text = _("Note"), who_reads_the_note(target)
+            note.widget = forms.TextInput(
+                attrs={"autocomplete": "off", "maxlength": MEMO_MAX_CHARACTERS}
+            )
 
     @staticmethod
     def new_key() -> str:

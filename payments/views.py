@@ -42,7 +42,7 @@ from coinos.web import (
     signed_in,
 )
 from payments import idempotency
-from payments.errors import IdempotencyInProgress
+from payments.errors import IdempotencyInProgress, PaymentFailed
 from payments.export import csv_lines
 from payments.fees import USUAL_SIZE_VB
 from payments.forms import (
@@ -176,11 +176,12 @@ def _refused(request: HttpRequest, form: ConfirmForm, error: CoinosError) -> Htt
         pasted.is_valid()
         pasted.add_error("text", sentence(error))
         return _send_page(request, pasted)
-    again = ConfirmForm(
-        {**shown, "key": shown["key"] if isinstance(error, InvalidPin) else ConfirmForm.new_key()}
-    )
+    key = shown["key"] if isinstance(error, InvalidPin) else ConfirmForm.new_key()
+    again = ConfirmForm({**shown, "key": key}, target=target)
     again.is_valid()
     add_error(again, error)
+    if isinstance(error, PaymentFailed):
+        again.add_error(None, _("Nothing was paid and your sats are back. You can try again."))
     return _confirm_page(request, target, bill, again)
 
 
@@ -204,7 +205,8 @@ def _confirm_form(
             "subtract": subtract,
             "memo": memo,
             "key": ConfirmForm.new_key(),
-        }
+        },
+        target=target,
     )
 
 
@@ -275,8 +277,6 @@ def _size_vb(user: User, target: Target, amount_sat: int | None) -> int:
 def _confirm_page(
     request: HttpRequest, target: Target, bill: Bill, form: ConfirmForm
 ) -> HttpResponse:
-    if target.fixed_sat is not None:
-        form.ask_for_note(target)
     context = {"form": form, "target": target, "bill": bill, "here": "send"}
     return render(request, "payments/confirm.html", context, status=422 if form.errors else 200)
 

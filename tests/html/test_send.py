@@ -243,6 +243,7 @@ def test_a_refused_payment_gives_everything_back_and_can_be_tried_again(
     shown = paste(alice, network.invoice(2_000_000, node="fail")).page
     answer = confirm(alice, shown)
     assert "Problem sending payment" in answer.page.text
+    assert "Nothing was paid and your sats are back" in answer.page.text
     assert answer.page.value("key") != shown.value("key")
     assert alice.available_sat == 100_000
     listed = alice.get("/payments?show=failed").page
