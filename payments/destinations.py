@@ -64,6 +64,9 @@ class Lnurl:
 
     url: str
 
+    def __str__(self) -> str:
+        return f"lnurlp:{self.url.partition(':')[2]}"
+
 
 @dataclass(frozen=True)
 class NostrKey:

@@ -42,6 +42,9 @@ class Payment(models.Model):
     type = models.CharField(max_length=9, choices=Type)
     state = models.CharField(max_length=9, choices=State, default=State.CREATED)
     destination = models.TextField(help_text="bolt11 in lower case, or an address")
+    recipient = models.TextField(
+        blank=True, help_text="Lightning Address or lnurlp: link that gave the bolt11"
+    )
 
     amount_sat = models.BigIntegerField(help_text="What the recipient gets, rounded up")
     amount_msat = models.BigIntegerField(help_text="What the recipient gets, exactly")
@@ -101,6 +104,11 @@ class Payment(models.Model):
                 | Q(state="settled", fee_final=False, type="lightning"),
             ),
             models.Index(name="payments_of_user", fields=["user", "-created"]),
+            models.Index(
+                name="payments_to_addresses",
+                fields=["user", "-created"],
+                condition=~Q(recipient=""),
+            ),
         ]
 
     @property

@@ -12,6 +12,9 @@ from payments.destinations import Bolt11, Onchain, recognise
 from payments.errors import UnknownDestination
 from payments.models import Payment
 
+PAYMENTS_READ = 200
+"""For whom was paid lately."""
+
 
 class PaymentNotFound(NotFound):
     message = "Payment not found"
@@ -55,6 +58,16 @@ def _match(key: str) -> Q:
     except UnknownDestination:
         pass  # nothing that a payment is known by
     return Q(hash=key)
+
+
+def recent_addresses(user: User, limit: int) -> list[Payment]:
+    """The newest payment to each of the Lightning Addresses elsewhere that the user paid last."""
+    paid = Payment.objects.filter(user=user).exclude(recipient="").order_by("-created")
+    newest: dict[str, Payment] = {}
+    for payment in paid.only("recipient", "created")[:PAYMENTS_READ]:
+        if "@" in payment.recipient:
+            newest.setdefault(payment.recipient, payment)
+    return list(newest.values())[:limit]
 
 
 def payment_of(activity: Activity) -> Payment | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from accounts.authentication import user_of
 from accounts.errors import InvalidPin
-from accounts.models import Activity, User
+from accounts.models import Activity, Contact, User
 from accounts.rows import days, rows
 from accounts.search import LINES_READ, is_id, search
 from accounts.selectors import (
@@ -52,7 +53,7 @@ from payments.forms import (
     SendAmountForm,
     SendForm,
 )
-from payments.selectors import payment_of
+from payments.selectors import payment_of, recent_addresses
 from payments.services.pasted import Bill, Target, everything_sat, look, pay, price
 from payments.timeline import decided_by, fee_returned_sat, progress, timeline
 
@@ -213,10 +214,18 @@ def _confirm_form(
 def _send_page(request: HttpRequest, form: forms.Form) -> HttpResponse:
     known = contacts(user_of(request), PINNED_SHOWN + CONTACTS_SHOWN)
     pinned = [row for row in known if row.pinned]
+    recent: list[tuple[datetime, Contact | None, str]] = [
+        (row.last_paid, row, "") for row in known if not row.pinned
+    ]
+    recent += [
+        (payment.created, None, payment.recipient)
+        for payment in recent_addresses(user_of(request), CONTACTS_SHOWN)
+    ]
+    recent.sort(key=lambda row: row[0], reverse=True)
     context = {
         "form": form,
         "pinned": pinned,
-        "recent": known[len(pinned) :][:CONTACTS_SHOWN],
+        "recent": recent[:CONTACTS_SHOWN],
         "here": "send",
     }
     return render(request, "payments/send.html", context, status=422 if form.errors else 200)

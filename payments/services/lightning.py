@@ -75,14 +75,16 @@ def pay_lightning(
     amount_sat: int | None = None,
     max_fee_sat: int | None = None,
     memo: str = "",
+    recipient: str = "",
     pin: object = None,
     named: Named | None = None,
 ) -> Spent:
     """Pay a bolt11, of this server or of any other, and wait at most 15 seconds for the outcome.
 
     The line that comes back is settled, or pending when nobody can know yet. `max_fee_sat` is the
-    most that routing may cost. Raises `PaymentFailed` only when it is certain that nothing was
-    paid, `NodeUnavailable` only when nothing was started, and what the checks raise.
+    most that routing may cost, `recipient` the address that gave the bolt11. Raises `PaymentFailed`
+    only when it is certain that nothing was paid, `NodeUnavailable` only when nothing was started,
+    and what the checks raise.
     """
     bolt11 = bolt11_of(payreq)
     if find_invoice(bolt11):
@@ -112,6 +114,7 @@ def pay_lightning(
         amount_msat=amount_msat,
         max_fee_sat=max_fee_sat,
         memo=memo,
+        recipient=recipient,
         named=named,
     )
     try:
@@ -187,6 +190,7 @@ def _accept(
     amount_msat: int,
     max_fee_sat: int | None,
     memo: str,
+    recipient: str,
     named: Named | None,
 ) -> Activity:
     """Hold the money and write the payment, all or nothing."""
@@ -212,6 +216,7 @@ def _accept(
         api_key=credential.api_key,
         type=Payment.Type.LIGHTNING,
         destination=bolt11,
+        recipient=recipient,
         payment_hash=decoded.payment_hash,
         amount_sat=amount_sat,
         amount_msat=amount_msat,

@@ -78,6 +78,7 @@ def pay_address(
     return pay_lightning(
         credential=credential,
         payreq=bolt11,
+        recipient=str(destination),
         max_fee_sat=max_fee_sat,
         memo=memo,
         pin=pin,

@@ -481,6 +481,35 @@ def test_a_pinned_contact_stays_on_top_until_it_is_unpinned(alice: Person) -> No
     assert alice.post("/send/pin", contact="nobody", pinned="1").status_code == 404
 
 
+def test_an_address_elsewhere_is_remembered_and_tried_again_by_its_name(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def answer(url: str) -> dict[str, Any]:
+        """What the server of this address says: an invoice of a node that refuses, then one that
+        takes it."""
+        asked.append(url)
+        if "amount=" not in url:
+            terms = {"tag": "payRequest", "minSendable": 1000, "maxSendable": 10_000_000}
+            return terms | {"callback": "https://pay.example/callback"}
+        node = "fail" if sum("amount=" in url for url in asked) == 1 else "carol"
+        return {"pr": network.invoice(2_000_000, node=node)}
+
+    monkeypatch.setattr("payments.services.lnurl._get", answer)
+    confirm(alice, amount(alice, "carol@pay.example", amount="2000").page)
+    detail = alice.get(f"/payment/{alice.line().id}").page
+    assert "To carol@pay.example" in detail.text
+    assert "Failed" in detail.text
+    assert detail.value("text") == "carol@pay.example"
+    again = alice.post("/send", text=detail.value("text"), amount_sat=detail.value("amount_sat"))
+    assert again.page.value("amount") == "2000"
+    follow(alice, confirm(alice, amount(alice, "carol@pay.example", amount="2000").page))
+    texts = [found for found in alice.get("/send").page.all("input") if found.get("name") == "text"]
+    assert [found["value"] for found in texts] == ["carol@pay.example"]
+    assert asked[0] == "https://pay.example/.well-known/lnurlp/carol"
+
+
 def test_nobody_yet_is_said(alice: Person) -> None:
     assert "one tap to pay them again" in alice.get("/send").page.text
 
