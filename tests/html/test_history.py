@@ -352,8 +352,8 @@ def test_the_balance_of_earlier_days_is_that_of_those_days(alice: Person) -> Non
     after the dates asked for is taken off again, but for what has not arrived."""
     for day in (1, 2, 3, 4):
         on_day(alice, day, tip_sat=10 if day == 4 else None, fee_sat=1 if day == 4 else None)
-    on_day(alice, 4, status="failed")
-    on_day(alice, 5, status="pending", type="bitcoin")
+    on_day(alice, 5, status="failed")
+    on_day(alice, 6, status="pending", type="bitcoin")
     all_of_it = {row["id"]: int(row["balance_sat"]) for row in rows(alice)}
     assert sorted(all_of_it.values()) == [96_991, 97_991, 98_991, 100_000, 100_000, 100_000]
     some = rows(alice, "?start=2026-03-02&end=2026-03-03")
