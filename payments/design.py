@@ -22,6 +22,8 @@ from django.views.decorators.http import require_safe
 
 from accounts.forms import PictureForm, PinForm, PreferencesForm, RegisterForm
 from accounts.models import Activity, User
+from accounts.rows import Row, rows
+from coinos.web import Units
 from invoices.forms import ReceiveForm
 from payments.destinations import Onchain, Username
 from payments.forms import SendForm
@@ -73,10 +75,10 @@ class Show:
         ]
 
     @cached_property
-    def payments(self) -> list[Activity]:
+    def rows(self) -> list[Row]:
         """A line in each state, each direction and each kind."""
         earlier = timezone.now() - timedelta(days=9)
-        return [
+        lines: list[Any] = [  # an Activity has all that a `Line` has
             _line(21_000, memo="Two books and a coffee"),
             _line(1_200, type=Activity.Type.INTERNAL, counterparty=BOB),
             _line(-4_200, fee_sat=21),
@@ -85,6 +87,7 @@ class Show:
             _line(-900, status=Activity.Status.FAILED, reason="The recipient refused the payment"),
             _line(2_100_000_000, type=Activity.Type.BITCOIN, created=earlier),
         ]
+        return rows(lines, Units(User(currency="USD")))
 
     @property
     def targets(self) -> list[Target]:

@@ -43,7 +43,7 @@ IN_ENGLISH = {
 }
 # The same in every language.
 NAMES = {"coinos", "sats", "Sats", "ms", "UTC", "JSON", "CSV", "PIN", "Simnet"}
-CLASSES = {"middle", "wide"}  # of a page, in a block of their own
+CLASSES = {"middle", "split", "wide"}  # of a page, in a block of their own
 API_ONLY = {
     "2fa required",
     "Connection not found",
