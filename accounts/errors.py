@@ -60,6 +60,13 @@ class WrongCode(OtpRequired):
     message = _("This code is wrong, too old, or was used before. Take the next one")
 
 
+class LinkEnded(CoinosError):
+    status = 410
+    code = "link_ended"
+    title = _("This link no longer works")
+    message = _("Links work once and for an hour. Ask for a new one")
+
+
 class ReadOnlyToken(Unauthorized):
     code = "read_only_token"
     title = _("Read-only token")

@@ -56,6 +56,41 @@ class CodeForm(forms.Form):
     )
 
 
+class ForgotForm(forms.Form):
+    account = forms.CharField(
+        max_length=254,
+        label=_("Username or e-mail address"),
+        widget=forms.TextInput(
+            attrs={
+                "autocomplete": "username",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+            }
+        ),
+    )
+
+
+class NewPasswordForm(forms.Form):
+    password = forms.CharField(
+        max_length=4096,
+        strip=False,
+        label=_("New password"),
+        help_text=_("12 characters or more, or a few words."),
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+    )
+    api_keys = forms.BooleanField(required=False, label=_("End my API keys too"))
+
+
+class EmailForm(forms.Form):
+    email = forms.EmailField(
+        required=False,
+        max_length=254,
+        label=_("E-mail address"),
+        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+    )
+    notify = forms.BooleanField(required=False, label=_("Tell me when a payment has arrived"))
+
+
 class RegisterForm(forms.Form):
     username = forms.CharField(
         max_length=100,
@@ -214,8 +249,8 @@ class LockTimerForm(forms.Form):
     )
     pin = forms.CharField(label="PIN", widget=pin_input())
 
-    def __init__(self, *args: Any, owner: User) -> None:
-        super().__init__(*args, initial={"locktime_s": owner.locktime_s})
+    def __init__(self, data: Any = None, *, owner: User) -> None:
+        super().__init__(data, initial={"locktime_s": owner.locktime_s})
         choices: dict[int, Any] = dict(self.CHOICES)
         now_s = owner.locktime_s  # programs may set any other
         choices.setdefault(now_s, _("Once in %(seconds)s seconds") % {"seconds": now_s})

@@ -16,7 +16,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Now, Upper
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -47,6 +47,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     picture = models.CharField(max_length=500, blank=True)
     banner = models.CharField(max_length=500, blank=True)
     email = models.EmailField(blank=True)
+    email_verified_at = models.DateTimeField(null=True, blank=True)
 
     currency = models.CharField(max_length=3, default="USD")
     currencies = ArrayField(models.CharField(max_length=3), default=default_currencies)
@@ -98,6 +99,13 @@ class User(AbstractBaseUser, PermissionsMixin):
                 name="second_factor_has_a_seed",
                 condition=Q(second_factor_at=None) | ~Q(totp_seed=""),
             ),
+            models.CheckConstraint(
+                name="no_email_is_not_verified",
+                condition=Q(email_verified_at=None) | ~Q(email=""),
+            ),
+        ]
+        indexes = [
+            models.Index(Upper("email"), name="user_email", condition=~Q(email_verified_at=None)),
         ]
 
     def __str__(self) -> str:
@@ -451,6 +459,40 @@ class Event(models.Model):
                 name="event_invoice",
                 fields=["invoice_id", "id"],
                 condition=~Q(invoice_id=None),
+            ),
+        ]
+
+
+class Email(models.Model):
+    """A message to send: written with its cause, tried until it is out. The row is the queue; the
+    words, and any link in them, are made when it is sent, so that none lies in the database."""
+
+    class Kind(models.TextChoices):
+        VERIFY = "verify", "Confirm the address"
+        RESET = "reset", "Choose a new password"
+        RECEIVED = "received", "A payment has arrived"
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Pending"
+        DONE = "done", "Done"
+        FAILED = "failed", "Given up"
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=8, choices=Kind)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="+")
+    typed = models.CharField(max_length=254, blank=True, help_text="The account that was named")
+    activity = models.ForeignKey(Activity, on_delete=models.CASCADE, null=True, related_name="+")
+    state = models.CharField(max_length=7, choices=State, default=State.PENDING)
+    attempts_count = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(default=timezone.now)
+    leased_until = models.DateTimeField(null=True)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="one_email_per_line", fields=["activity"])]
+        indexes = [
+            models.Index(
+                name="email_due", fields=["next_attempt_at"], condition=Q(state="pending")
             ),
         ]
 

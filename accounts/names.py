@@ -14,13 +14,13 @@ _PLAIN = re.compile(r"[a-z0-9]{2,24}", re.ASCII)
 RESERVED = frozenset(
     """
     about account accounts admin api app apps assets auth bitcoin bolt12 challenge coinos contact
-    contacts decode design docs ecash email events faq favicon fund funds fx gift gifts health help
-    home info invoice invoices item items language lightning liquid ln lndhub lnurl lnurlp login
-    logout manifest me media new node nostr null offline operator order orders parse password pay
-    payment payments picture pin pos postmaster privacy qr rate rates receive register reset robots
-    root ro scan schema security send sent sessions settings setup signin signup simnet static
-    status support swap sw system terms tip tips token undefined user users verify wallet webhook
-    webhooks webmaster withdraw ws www
+    contacts decode design docs ecash email events faq favicon forgot fund funds fx gift gifts
+    health help home info invoice invoices item items language lightning liquid ln lndhub lnurl
+    lnurlp login logout manifest me media new node nostr null offline operator order orders parse
+    password pay payment payments picture pin pos postmaster privacy qr rate rates receive register
+    reset robots root ro scan schema security send sent sessions settings setup signin signup simnet
+    static status support swap sw system terms tip tips token undefined user users verify wallet
+    webhook webhooks webmaster withdraw ws www
     """.split()
 )
 

@@ -133,6 +133,7 @@ def user_json(user: User, balance: Balance | None = None) -> dict[str, Any]:
         "autowithdraw": user.autowithdraw,
         "haspin": user.has_pin,
         "twofa": user.has_second_factor,
+        "verified": user.email_verified_at is not None,
         "locktime": user.locktime_s,
         "migrated": True,
         **nostr_names(user),

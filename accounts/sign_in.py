@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -31,6 +33,22 @@ def home(request: HttpRequest) -> HttpResponse:
     if getattr(request, "credential", None):
         return redirect("person", user_of(request).username)
     return render(request, "accounts/landing.html")
+
+
+@require_safe
+def privacy(request: HttpRequest) -> HttpResponse:
+    return render(request, "accounts/privacy.html")
+
+
+@require_safe
+def support(request: HttpRequest) -> HttpResponse:
+    """The operator's contact as it was set; a link where it is an address of some kind."""
+    contact, link = settings.SUPPORT_CONTACT, ""
+    if contact.startswith(("https://", "mailto:")):
+        link = contact
+    elif re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", contact):
+        link = f"mailto:{contact}"
+    return render(request, "accounts/support.html", {"support_link": link})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

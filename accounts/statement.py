@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
-from accounts import live
+from accounts import emails, live
 from accounts.models import Activity, Event, User
 from coinos.money import sat_to_fiat
 
@@ -67,6 +67,7 @@ def record(
         **({"id": id} if id else {}),
     )
     _insert(activity)
+    emails.queue_receipt(activity)
     live.ring_after_commit(user_id=user.id, invoice_id=invoice_id)
     return activity
 
@@ -86,6 +87,7 @@ def change(activity: Activity, *, status: str, **fields: Any) -> Activity:
         activity.settled_at = None
     activity.save(update_fields=["status", "settled_at", *fields])
     _add_to_day(activity, sign=1)
+    emails.queue_receipt(activity)
     announce(activity)
     return activity
 

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from accounts import docs, sign_in, streams, views
+from accounts import docs, recovery, security, sign_in, streams, views
 
 urlpatterns = [
     path("", sign_in.home, name="home"),
@@ -10,6 +10,8 @@ urlpatterns = [
     path("login", sign_in.sign_in, name="login"),
     path("login/code", sign_in.login_code, name="login_code"),
     path("logout", sign_in.sign_out, name="logout"),
+    path("privacy", sign_in.privacy, name="privacy"),
+    path("support", sign_in.support, name="support"),
     path("language", sign_in.choose_language, name="choose_language"),
     path("swap", views.swap, name="swap"),
     path("swap/hide", views.hide_balance, name="hide_balance"),
@@ -23,11 +25,18 @@ urlpatterns = [
     path("settings/tips", views.save_tips, name="save_tips"),
     path("settings/password", views.change_password, name="change_password"),
     path("settings/pin", views.change_pin, name="change_pin"),
-    path("settings/lock-timer", views.set_lock_timer, name="set_lock_timer"),
-    path("settings/second-factor", views.confirm_second_factor, name="second_factor"),
-    path("settings/second-factor/new", views.begin_second_factor, name="begin_second_factor"),
-    path("settings/second-factor/off", views.turn_off_second_factor, name="turn_off_second_factor"),
-    path("settings/recovery-codes", views.renew_recovery_codes, name="renew_recovery_codes"),
+    path("settings/lock-timer", security.set_lock_timer, name="set_lock_timer"),
+    path("settings/second-factor", security.confirm_second_factor, name="second_factor"),
+    path("settings/second-factor/new", security.begin_second_factor, name="begin_second_factor"),
+    path(
+        "settings/second-factor/off", security.turn_off_second_factor, name="turn_off_second_factor"
+    ),
+    path("settings/recovery-codes", security.renew_recovery_codes, name="renew_recovery_codes"),
+    path("settings/email", security.save_email, name="save_email"),
+    path("settings/email/link", security.send_link, name="send_link"),
+    path("verify/<str:token>", security.verify_email, name="verify_email"),
+    path("forgot", recovery.forgot, name="forgot"),
+    path("reset/<uuid:user_id>/<str:token>", recovery.reset, name="reset"),
     path("settings/sessions", views.revoke_all, name="revoke_all"),
     path("settings/sessions/<uuid:session_id>", views.revoke_session, name="revoke_session"),
     path("settings/keys", views.create_api_key, name="create_api_key"),

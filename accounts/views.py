@@ -11,11 +11,10 @@ from django.contrib.auth import logout, update_session_auth_hash
 from django.forms import BaseForm, Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from accounts import credentials, ledger, pictures, second_factor, selectors, services
 from accounts.authentication import session_of, user_of
@@ -23,6 +22,7 @@ from accounts.forms import (
     ApiKeyForm,
     CloseForm,
     CodeForm,
+    EmailForm,
     LockTimerForm,
     PasswordForm,
     PictureForm,
@@ -37,7 +37,7 @@ from accounts.step_up import note_confirmed, password_is_confirmed, with_passwor
 from coinos import languages
 from coinos.errors import CoinosError, NotFound
 from coinos.throttling import client_address
-from coinos.web import Units, add_error, limit_rate, next_url, posted, signed_in
+from coinos.web import Units, add_error, limit_rate, next_url, signed_in
 
 RECENT_PAYMENTS = 6
 HIDE_BALANCE = "hide_balance"
@@ -96,7 +96,7 @@ def hide_balance(request: HttpRequest) -> HttpResponse:
 @require_safe
 @signed_in
 def settings(request: HttpRequest) -> HttpResponse:
-    return _settings_page(request)
+    return settings_page(request)
 
 
 @require_POST
@@ -109,8 +109,8 @@ def save_profile(request: HttpRequest) -> HttpResponse:
         except CoinosError as error:
             add_error(form, error)
         else:
-            return _saved(request, _("Your profile is saved"))
-    return _settings_page(request, profile=form)
+            return saved(request, _("Your profile is saved"))
+    return settings_page(request, profile=form)
 
 
 @require_POST
@@ -120,7 +120,7 @@ def save_picture(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     if "remove" in request.POST:
         pictures.remove_picture(user)
-        return _saved(request, _("Your picture is removed"))
+        return saved(request, _("Your picture is removed"))
     limit_rate(request, "picture", limit=10, window_s=60)
     form = PictureForm(request.POST, request.FILES)
     if form.is_valid():
@@ -129,8 +129,8 @@ def save_picture(request: HttpRequest) -> HttpResponse:
         except CoinosError as error:
             add_error(form, error)
         else:
-            return _saved(request, _("Your picture is saved"))
-    return _settings_page(request, picture=form)
+            return saved(request, _("Your picture is saved"))
+    return settings_page(request, picture=form)
 
 
 @require_safe
@@ -159,10 +159,10 @@ def save_preferences(request: HttpRequest) -> HttpResponse:
         else:
             language = form.cleaned_data["language"]
             with override(language):
-                response = _saved(request, _("Your preferences are saved"))
+                response = saved(request, _("Your preferences are saved"))
             languages.keep_in_cookie(response, language)  # for after signing out
             return response
-    return _settings_page(request, preferences=form)
+    return settings_page(request, preferences=form)
 
 
 @require_POST
@@ -171,8 +171,8 @@ def save_tips(request: HttpRequest) -> HttpResponse:
     form = TipsForm(request.POST)
     if form.is_valid():
         services.update_profile(user_of(request), form.cleaned_data)
-        return _saved(request, _("Your preferences are saved"))
-    return _settings_page(request, tips=form)
+        return saved(request, _("Your preferences are saved"))
+    return settings_page(request, tips=form)
 
 
 @require_POST
@@ -194,8 +194,8 @@ def change_password(request: HttpRequest) -> HttpResponse:
         else:
             update_session_auth_hash(request, user)
             note_confirmed(request)
-            return _saved(request, _("Your password is changed; all other sign-ins have ended"))
-    return _settings_page(request, password=form)
+            return saved(request, _("Your password is changed; all other sign-ins have ended"))
+    return settings_page(request, password=form)
 
 
 @require_POST
@@ -214,110 +214,17 @@ def change_pin(request: HttpRequest) -> HttpResponse:
         except CoinosError as error:
             add_error(form, error)
         else:
-            return _saved(
+            return saved(
                 request, _("The PIN is removed") if new == "delete" else _("The PIN is set")
             )
-    return _settings_page(request, pin=form)
-
-
-@require_POST
-@signed_in
-def set_lock_timer(request: HttpRequest) -> HttpResponse:
-    user = user_of(request)
-    form = LockTimerForm(request.POST, owner=user)
-    if form.is_valid():
-        try:
-            services.set_lock_timer(user, **form.cleaned_data)
-        except CoinosError as error:
-            add_error(form, error)
-        else:
-            return _saved(request, _("The lock timer is set"))
-    return _settings_page(request, lock_timer=form)
-
-
-@require_POST
-@signed_in
-def begin_second_factor(request: HttpRequest) -> HttpResponse:
-    """Make a seed, and go on to the page that shows it."""
-    form = with_password(request, Form(request.POST))
-    if form.is_valid() and password_is_confirmed(request, form):
-        second_factor.begin(user_of(request))
-        return redirect("second_factor")
-    return _settings_page(request, second_factor=form)
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@signed_in
-def confirm_second_factor(request: HttpRequest) -> HttpResponse:
-    """The seed as a code to scan. POST: the app shows the right digits, so ask for them from now
-    on; the answer shows the recovery codes, this once."""
-    user = user_of(request)
-    set_up = second_factor.set_up_of(user)
-    if set_up is None:
-        return redirect(_part("second-factor"))
-    form = CodeForm(posted(request))
-    if form.is_valid():
-        try:
-            codes = second_factor.confirm(
-                user,
-                form.cleaned_data["token"],
-                keep=session_of(request),
-                address=client_address(request),
-            )
-        except CoinosError as error:
-            add_error(form, error)
-        else:
-            return _recovery_codes_page(request, codes)
-    context = {"form": form, "set_up": set_up, "here": "settings"}
-    status = 422 if form.errors else 200
-    return render(request, "accounts/second_factor.html", context, status=status)
-
-
-@require_POST
-@signed_in
-def turn_off_second_factor(request: HttpRequest) -> HttpResponse:
-    form = CodeForm(request.POST)
-    if form.is_valid():
-        try:
-            second_factor.turn_off(
-                user_of(request),
-                form.cleaned_data["token"],
-                keep=session_of(request),
-                address=client_address(request),
-            )
-        except CoinosError as error:
-            add_error(form, error)
-        else:
-            return _saved(request, _("The second factor is off; all other sign-ins have ended"))
-    return _settings_page(request, second_factor=form)
-
-
-@require_POST
-@signed_in
-def renew_recovery_codes(request: HttpRequest) -> HttpResponse:
-    form = CodeForm(request.POST)
-    if form.is_valid():
-        try:
-            codes = second_factor.renew_recovery_codes(
-                user_of(request), form.cleaned_data["token"], address=client_address(request)
-            )
-        except CoinosError as error:
-            add_error(form, error)
-        else:
-            return _recovery_codes_page(request, codes)
-    return _settings_page(request, second_factor=form)
-
-
-def _recovery_codes_page(request: HttpRequest, codes: list[str]) -> HttpResponse:
-    context = {"codes": codes, "here": "settings"}
-    return render(request, "accounts/recovery_codes.html", context)
+    return settings_page(request, pin=form)
 
 
 @require_POST
 @signed_in
 def revoke_session(request: HttpRequest, session_id: UUID) -> HttpResponse:
     credentials.revoke_session(user_of(request), session_id)
-    return _saved(request, _("That sign-in has ended"))
+    return saved(request, _("That sign-in has ended"))
 
 
 @require_POST
@@ -329,7 +236,7 @@ def revoke_all(request: HttpRequest) -> HttpResponse:
         keep=session_of(request),
         api_keys="api_keys" in request.POST,
     )
-    return _saved(request, _("All other sign-ins have ended"))
+    return saved(request, _("All other sign-ins have ended"))
 
 
 @require_POST
@@ -348,7 +255,7 @@ def close_account(request: HttpRequest) -> HttpResponse:
             logout(request)
             messages.success(request, _("Your account is closed"))
             return redirect("home")
-    return _settings_page(request, close=form)
+    return settings_page(request, close=form)
 
 
 @require_POST
@@ -367,24 +274,24 @@ def create_api_key(request: HttpRequest) -> HttpResponse:
         except CoinosError as error:
             add_error(form, error)
         else:
-            return _settings_page(request, new_key=key, new_key_name=row.name)
-    return _settings_page(request, api_key=form)
+            return settings_page(request, new_key=key, new_key_name=row.name)
+    return settings_page(request, api_key=form)
 
 
 @require_POST
 @signed_in
 def revoke_api_key(request: HttpRequest, key_id: UUID) -> HttpResponse:
     credentials.revoke_api_key(user_of(request), key_id)
-    return _saved(request, _("That API key no longer works"))
+    return saved(request, _("That API key no longer works"))
 
 
 @require_POST
 @signed_in
 def show_read_only_token(request: HttpRequest) -> HttpResponse:
-    return _settings_page(request, read_only_token=credentials.read_only_token(user_of(request)))
+    return settings_page(request, read_only_token=credentials.read_only_token(user_of(request)))
 
 
-def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
+def settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
     """The one settings page, with a form that was refused or a secret that was asked for."""
     user = user_of(request)
     stored = User.objects.get(id=user.id)  # a refused form may have changed our copy
@@ -408,6 +315,9 @@ def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
         "pin": PinForm(),
         "lock_timer": LockTimerForm(owner=stored),
         "second_factor": CodeForm() if stored.has_second_factor else with_password(request, Form()),
+        "email": with_password(
+            request, EmailForm(initial={"email": stored.email, "notify": stored.notify})
+        ),
         "recovery_codes_left": second_factor.recovery_codes_left(stored),
         "api_key": with_password(request, ApiKeyForm()),
         "sessions": stored.sessions.filter(revoked_at=None, expires__gt=now).order_by("-last_used"),
@@ -421,10 +331,6 @@ def _settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
     )
 
 
-def _part(section: str) -> str:
-    return f"{reverse('settings')}#{section}"
-
-
-def _saved(request: HttpRequest, sentence: str) -> HttpResponse:
+def saved(request: HttpRequest, sentence: str) -> HttpResponse:
     messages.success(request, sentence)
     return redirect("settings")

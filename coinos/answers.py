@@ -90,6 +90,7 @@ class User(Answer):
     autowithdraw = BooleanField()
     haspin = BooleanField()
     twofa = BooleanField()
+    verified = BooleanField(help_text="the e-mail address")
     locktime = IntegerField(help_text="seconds")
     migrated = BooleanField()
     pubkey = optional(CharField, help_text="Nostr public key, hex")

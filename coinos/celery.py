@@ -23,6 +23,7 @@ app.autodiscover_tasks()
 app.conf.task_routes = {
     "invoices.tasks.watch_lightning": {"queue": "watch"},
     "invoices.tasks.deliver_webhooks": {"queue": "webhooks"},
+    "accounts.tasks.send_emails": {"queue": "webhooks"},
 }
 
 
@@ -52,6 +53,8 @@ app.conf.beat_schedule = {
     "reconcile": every(60, "payments.tasks.reconcile"),
     # the house
     "forget attempts": every(3600, "accounts.tasks.forget_attempts"),
+    "send e-mail": every(10, "accounts.tasks.send_emails"),
+    "forget e-mail": every(3600, "accounts.tasks.forget_emails"),
     # the world
     "refresh rates": every(60, "coinos.tasks.refresh_rates"),
 }

@@ -16,7 +16,7 @@ from cryptography.fernet import Fernet
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
-from coinos import embedded, secret_keys
+from coinos import embedded, mail, secret_keys
 from coinos.logs import RedactingFormatter
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -197,6 +197,28 @@ if SIMNET and not ALLOW_PRIVATE_URLS:
 
 # Our own public addresses and the node's, which such URLs may not reach either.
 OWN_ADDRESSES = networks("OWN_ADDRESSES")
+
+# --- People: e-mail to them, and whom they may ask ------------------------------------------
+
+EMAIL_URL = text("EMAIL_URL")
+EMAIL_ENABLED = bool(EMAIL_URL)
+"""Without a mail server no page offers what needs one."""
+DEFAULT_FROM_EMAIL = text("EMAIL_FROM")
+if bool(DEFAULT_FROM_EMAIL) != EMAIL_ENABLED:
+    raise refuse("Set both EMAIL_URL and EMAIL_FROM to send e-mail, or neither.")
+if EMAIL_ENABLED:
+    try:
+        mail_server = mail.parse_url(EMAIL_URL)
+        mail.check_sender(DEFAULT_FROM_EMAIL)
+    except ValueError as error:
+        raise refuse(str(error))
+    EMAIL_HOST, EMAIL_PORT = mail_server.host, mail_server.port
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = mail_server.user, mail_server.password
+    EMAIL_USE_SSL, EMAIL_USE_TLS = mail_server.tls, mail_server.starttls
+EMAIL_TIMEOUT = 15
+
+SUPPORT_CONTACT = text("SUPPORT_CONTACT")
+"""An e-mail address, a web address or a sentence; shown on the support page as it is."""
 
 # --- Secrets -------------------------------------------------------------------------------
 

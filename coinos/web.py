@@ -129,6 +129,8 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
         "public_url": settings.PUBLIC_URL,
         "domain": settings.DOMAIN,
         "languages": settings.LANGUAGES,
+        "email_enabled": settings.EMAIL_ENABLED,
+        "support_contact": settings.SUPPORT_CONTACT,
     }
 
 

@@ -206,7 +206,18 @@ def test_every_page_speaks_the_language_of_the_browser(
         rate=None,
     )
     asked = {"Accept-Language": f"{language}-XX,{language};q=0.9,en;q=0.5"}
-    public = ["/", "/login", "/register", "/alice", f"/invoice/{invoice.id}", "/docs", "/simnet"]
+    public = [
+        "/",
+        "/login",
+        "/register",
+        "/forgot",
+        "/privacy",
+        "/support",
+        "/alice",
+        f"/invoice/{invoice.id}",
+        "/docs",
+        "/simnet",
+    ]
     own = ["/alice", "/receive", "/send", "/payments", f"/payment/{line.id}", "/settings"]
     own += ["/webhooks", f"/invoice/{invoice.id}", "/docs", "/docs/errors"]
     for browser, paths in ((stranger, public), (alice, own)):

@@ -14,7 +14,8 @@ from accounts.models import Session
 from coinos.simnet.control import Control
 from tests.html.conftest import Browser, Person
 
-PUBLIC = ["/", "/register", "/login", "/docs", "/docs/errors", "/simnet", "/bob"]
+PUBLIC = ["/", "/register", "/login", "/forgot", "/privacy", "/support", "/docs", "/docs/errors"]
+PUBLIC += ["/simnet", "/bob"]
 PRIVATE = ["/alice", "/receive", "/send", "/payments", "/settings", "/webhooks"]
 NEEDS_POST = [
     "/logout",
@@ -28,6 +29,12 @@ NEEDS_POST = [
     "/settings/tips",
     "/settings/password",
     "/settings/pin",
+    "/settings/lock-timer",
+    "/settings/second-factor/new",
+    "/settings/second-factor/off",
+    "/settings/recovery-codes",
+    "/settings/email",
+    "/settings/email/link",
     "/settings/sessions",
     "/settings/keys",
     "/settings/read-only",

@@ -78,6 +78,12 @@ def test_a_real_server_is_strict(read):
         ({"REDIS_URL": "localhost:6379"}, "REDIS_URL must begin with"),
         ({"DATABASE_URL": "postgresql://app@db"}, "name the database"),
         ({"DATABASE_OWNER_URL": "postgresql://o@db/c"}, "set both or neither"),
+        ({"EMAIL_URL": "smtp://mail.example"}, "Set both EMAIL_URL and EMAIL_FROM"),
+        ({"EMAIL_FROM": "a@b.example"}, "Set both EMAIL_URL and EMAIL_FROM"),
+        ({"EMAIL_URL": "mail.example:25", "EMAIL_FROM": "a@b.example"}, "must look like smtp://"),
+        ({"EMAIL_URL": "smtp://mail:x", "EMAIL_FROM": "a@b.example"}, "must look like smtp://"),
+        ({"EMAIL_URL": "smtp://u@mail", "EMAIL_FROM": "a@b.example"}, "must look like smtp://"),
+        ({"EMAIL_URL": "smtps://mail", "EMAIL_FROM": "wallet"}, "EMAIL_FROM must be an address"),
         ({"ALLOW_PRIVATE_URLS": "10.0.0.1/8"}, "Write networks such as"),
         ({**MAINNET, "RATE_LIMITS": "off"}, "RATE_LIMITS=off is refused on mainnet"),
         ({**MAINNET, "SEND_RETRY_FOR": "2"}, "may not be shorter"),
@@ -90,6 +96,30 @@ def test_a_wrong_setting_is_refused_with_a_sentence(read, environment, sentence)
     with pytest.raises(ImproperlyConfigured) as refusal:
         read(**environment)
     assert sentence in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "at_once", "starttls"),
+    [
+        ("smtps://me:p%40ss@mail.example", "mail.example", 465, True, False),
+        ("smtp://me:p%40ss@mail.example:2525", "mail.example", 2525, False, True),
+        ("smtp://me:p%40ss@127.0.0.1:25", "127.0.0.1", 25, False, False),
+        ("smtp://me:p%40ss@[::1]", "::1", 587, False, False),
+    ],
+)
+def test_a_password_reaches_a_mail_server_elsewhere_only_encrypted(
+    read, url, host, port, at_once, starttls
+):
+    settings = read(EMAIL_URL=url, EMAIL_FROM="Wallet <wallet@pay.example>")
+    assert (settings["EMAIL_HOST"], settings["EMAIL_PORT"]) == (host, port)
+    assert (settings["EMAIL_HOST_USER"], settings["EMAIL_HOST_PASSWORD"]) == ("me", "p@ss")
+    assert (settings["EMAIL_USE_SSL"], settings["EMAIL_USE_TLS"]) == (at_once, starttls)
+
+
+def test_a_wrong_mail_url_is_refused_without_showing_its_password(read):
+    with pytest.raises(ImproperlyConfigured) as refusal:
+        read(EMAIL_URL="smtp://me:hunter2@mail.example/path", EMAIL_FROM="a@b.example")
+    assert "hunter2" not in str(refusal.value)
 
 
 def test_mainnet_as_root_with_the_embedded_database_is_refused(read, monkeypatch):

@@ -1,0 +1,221 @@
+"""E-mail to users: a row with its cause, sent by a worker until it is out.
+
+No request waits for the mail server, and none tells by its time whether an account exists. A row
+is leased, sent without holding anything, and then marked; a message may come twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import smtplib
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from babel.numbers import format_decimal
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+from django.db import connection, transaction
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop
+
+from accounts import links, names
+from accounts.attempts import count_or_refuse
+from accounts.models import Activity, Email, User
+from coinos import bell, languages
+from coinos.errors import InvalidRequest
+
+logger = logging.getLogger(__name__)
+
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+RETRY_AFTER = [
+    timedelta(minutes=1),
+    timedelta(minutes=10),
+    timedelta(hours=1),
+    timedelta(hours=6),
+]
+LEASE = timedelta(minutes=5)  # longer than sending can take: a killed worker's rows come free
+RUN_S = 50
+KEPT_FOR = timedelta(days=7)
+LINKS_AN_HOUR = 5  # for one account or address: nobody's mailbox is flooded
+ACCOUNTS_PER_ADDRESS = 10
+
+# --- What is sent --------------------------------------------------------------------------------
+
+
+def queue_verification(user: User) -> None:
+    """Send the link that confirms the account's address. Raises `RateLimited`."""
+    if not settings.EMAIL_ENABLED or not user.email:
+        raise InvalidRequest(gettext_noop("There is no address to send a link to"))
+    count_or_refuse(f"verify:{user.id}", limit=LINKS_AN_HOUR, window_s=3600)
+    _queue(Email(kind=Email.Kind.VERIFY, user=user))
+
+
+def queue_reset(typed: str) -> None:
+    """Send a link for a new password to whoever this name or address belongs to, if anybody: a
+    worker finds that out. Raises `RateLimited`, by what was typed."""
+    typed = typed.strip().lower()
+    count_or_refuse(f"reset:{typed}", limit=LINKS_AN_HOUR, window_s=3600)
+    _queue(Email(kind=Email.Kind.RESET, typed=typed))
+
+
+def queue_receipt(activity: Activity) -> None:
+    """Tell the owner of a settled receipt, if he wants it; in the transaction of the money."""
+    if not settings.EMAIL_ENABLED:
+        return
+    if not activity.is_incoming or activity.status != Activity.Status.SETTLED:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_QUEUE_RECEIPT, [activity.id, activity.user_id])
+        if cursor.rowcount:
+            bell.ring_after_commit("accounts.tasks.send_emails")
+
+
+_QUEUE_RECEIPT = """
+    INSERT INTO accounts_email
+        (kind, user_id, typed, activity_id, state, attempts_count, next_attempt_at, created)
+    SELECT 'received', id, '', %s, 'pending', 0, now(), now() FROM accounts_user
+    WHERE id = %s AND notify AND email_verified_at IS NOT NULL AND is_active
+    ON CONFLICT DO NOTHING
+"""
+
+
+def _queue(email: Email) -> None:
+    with transaction.atomic():
+        email.save()
+        bell.ring_after_commit("accounts.tasks.send_emails")
+
+
+# --- What it says --------------------------------------------------------------------------------
+
+
+def _message(email: Email) -> EmailMessage | None:
+    """The message in the reader's language; None when there is nobody to send it to."""
+    users = _readers(email)
+    if not users:
+        return None
+    reader = users[0]
+    language = reader.language if languages.is_offered(reader.language) else "en"
+    with translation.override(language):
+        subject, body = _words(email, users)
+    return EmailMessage(subject, body, to=[reader.email])
+
+
+def _readers(email: Email) -> list[User]:
+    """The accounts that the message is about; they share the address that it goes to."""
+    if email.kind == Email.Kind.RESET:
+        return _accounts_named(email.typed)
+    return [email.user] if email.user and email.user.email and email.user.is_active else []
+
+
+def _accounts_named(typed: str) -> list[User]:
+    verified = User.objects.filter(is_active=True, email_verified_at__isnull=False)
+    name, _at, domain = typed.partition("@")
+    if not domain or domain == settings.DOMAIN:
+        return list(verified.filter(username=names.normalise(name)))
+    return list(verified.filter(email__iexact=typed).order_by("created")[:ACCOUNTS_PER_ADDRESS])
+
+
+def _words(email: Email, users: list[User]) -> tuple[str, str]:
+    site = settings.PUBLIC_URL
+    if email.kind == Email.Kind.VERIFY:
+        return _("Confirm your e-mail address"), _(
+            "Hello %(name)s,\n\nopen this link within an hour to confirm this address for your"
+            " wallet at %(site)s:\n\n%(link)s\n\nIf you did not ask for it, you need do nothing.\n"
+        ) % {"name": users[0].username, "site": site, "link": links.verify_url(users[0])}
+    if email.kind == Email.Kind.RESET:
+        listed = "\n".join(f"{user.username}: {links.reset_url(user)}" for user in users)
+        return _("Choose a new password"), _(
+            "Somebody, probably you, forgot the password of a wallet at %(site)s. A new one can be"
+            " chosen here, within an hour and once:\n\n%(links)s\n\nIf it was not you, you need do"
+            " nothing: your password still works.\n"
+        ) % {"site": site, "links": listed}
+    assert email.activity is not None
+    amount = format_decimal(email.activity.total_sat, locale=languages.locale())
+    return _("You received %(amount)s sats") % {"amount": amount}, _(
+        "Hello %(name)s,\n\n%(amount)s sats have arrived in your wallet:\n\n%(link)s\n\n"
+        "You chose to be told; that can be changed in the settings: %(settings)s\n"
+    ) % {
+        "name": users[0].username,
+        "amount": amount,
+        "link": site + reverse("payment", args=[email.activity.id]),
+        "settings": site + reverse("settings"),
+    }
+
+
+# --- Sending -------------------------------------------------------------------------------------
+
+
+def deliver_due(*, seconds: float = RUN_S, stopped: Callable[[], bool] = lambda: False) -> int:
+    """Send what is due until there is none, for about `seconds`; returns how many were tried. Any
+    number of processes may do this at once."""
+    if not settings.EMAIL_ENABLED:
+        return 0
+    count, ends = 0, time.monotonic() + seconds
+    while time.monotonic() < ends and not stopped():
+        email = _claim()
+        if email is None:
+            break
+        _send(email)
+        count += 1
+    return count
+
+
+def _claim() -> Email | None:
+    """Lease the message that has waited longest."""
+    now = timezone.now()
+    due = Email.objects.filter(
+        Q(leased_until=None) | Q(leased_until__lte=now),
+        state=Email.State.PENDING,
+        next_attempt_at__lte=now,
+    )
+    with transaction.atomic():
+        email = (
+            due.select_for_update(skip_locked=True, of=("self",))
+            .select_related("user", "activity")
+            .order_by("next_attempt_at")
+            .first()
+        )
+        if email:
+            Email.objects.filter(id=email.id).update(leased_until=now + LEASE)
+    return email
+
+
+def _send(email: Email) -> None:
+    """One try, and what came of it. The log names the row, never the reader."""
+    try:
+        message = _message(email)
+        if message:
+            message.connection = get_connection(SMTP)
+            message.send()
+    except smtplib.SMTPRecipientsRefused as error:
+        codes = [code for code, _text in error.recipients.values()]
+        _try_again(email, error, for_ever=all(code >= 500 for code in codes))
+    except (smtplib.SMTPNotSupportedError, ValueError) as error:  # no address that can be sent to
+        _try_again(email, error, for_ever=True)
+    except (smtplib.SMTPException, OSError) as error:
+        _try_again(email, error, for_ever=False)
+    else:
+        Email.objects.filter(id=email.id).update(state=Email.State.DONE, leased_until=None)
+
+
+def _try_again(email: Email, error: Exception, *, for_ever: bool) -> None:
+    """Later, or no more."""
+    tries = email.attempts_count + 1
+    is_last = for_ever or tries > len(RETRY_AFTER)
+    logger.warning("e-mail %s was not sent: %s", email.id, type(error).__name__)
+    Email.objects.filter(id=email.id).update(
+        state=Email.State.FAILED if is_last else Email.State.PENDING,
+        attempts_count=tries,
+        leased_until=None,
+        next_attempt_at=timezone.now() + (timedelta(0) if is_last else RETRY_AFTER[tries - 1]),
+    )
+
+
+def forget_old() -> None:
+    """Drop what is over: who asked for what is nobody's business later."""
+    over = Email.objects.exclude(state=Email.State.PENDING)
+    over.filter(created__lt=timezone.now() - KEPT_FOR).delete()
