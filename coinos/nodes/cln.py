@@ -291,24 +291,18 @@ class CoreLightning:
         return PayReply(returned=True, never_sent=False, preimage=preimage, reason=None)
 
     def payment_record(self, payment_hash: str) -> PaymentRecord:
-        # The summary first: it says "pending" while an attempt may still send parts, so parts
-        # read after a summary that is not pending are all there will be.
+        # A part that is complete or pending decides by itself what became of the payment.
         params = {"payment_hash": payment_hash}
+        parts = _rows(self._read("listsendpays", params), "listsendpays", "payments", payment_hash)
+        if any(part.text("status") != "failed" for part in parts):
+            is_pending = any(part.text("status") == "pending" for part in parts)
+            return _record(parts, in_progress=is_pending)
+        # Else it matters whether more can follow. The summary first: it says "pending" while an
+        # attempt may still send parts, so parts read after one that does not are all of them.
         pays = _rows(self._read("listpays", params), "listpays", "pays", payment_hash)
         parts = _rows(self._read("listsendpays", params), "listsendpays", "payments", payment_hash)
-
-        complete = [part for part in parts if part.text("status") == "complete"]
-        preimages = {_preimage(part, "payment_preimage") for part in complete}
-        return PaymentRecord(
-            complete=len(complete),
-            pending=sum(part.text("status") == "pending" for part in parts),
-            failed=sum(part.text("status") == "failed" for part in parts),
-            sent_msat=sum(part.positive_msat("amount_sent_msat") for part in complete),
-            delivered_msat=sum(part.positive_msat("amount_msat") for part in complete),
-            preimage=min(preimages, default=None),
-            in_progress=any(pay.text("status") == "pending" for pay in pays)
-            or bool(pays) != bool(parts),
-        )
+        is_pending = any(pay.text("status") == "pending" for pay in pays)
+        return _record(parts, in_progress=is_pending or bool(pays) != bool(parts))
 
     def balance(self) -> LightningBalance:
         reply = Reply(self._read("listpeerchannels", {}), "listpeerchannels")
@@ -409,6 +403,20 @@ def _rows(answer: object, where: str, key: str, payment_hash: str) -> list[Reply
         row.one_of("status", "pending", "complete", "failed")
         row.one_of("payment_hash", payment_hash)
     return rows
+
+
+def _record(parts: list[Reply], *, in_progress: bool) -> PaymentRecord:
+    complete = [part for part in parts if part.text("status") == "complete"]
+    preimages = {_preimage(part, "payment_preimage") for part in complete}
+    return PaymentRecord(
+        complete=len(complete),
+        pending=sum(part.text("status") == "pending" for part in parts),
+        failed=sum(part.text("status") == "failed" for part in parts),
+        sent_msat=sum(part.positive_msat("amount_sent_msat") for part in complete),
+        delivered_msat=sum(part.positive_msat("amount_msat") for part in complete),
+        preimage=min(preimages, default=None),
+        in_progress=in_progress,
+    )
 
 
 def _node_invoice(invoice: Reply) -> NodeInvoice:

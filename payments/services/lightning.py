@@ -33,9 +33,10 @@ from accounts.ledger import House
 from accounts.models import Activity
 from coinos import killswitch, nodes
 from coinos.constraints import violated_constraint
-from coinos.db import let_go_of_connection
+from coinos.db import Query, ask, let_go_of_connection
 from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
+from coinos.joined import Joined
 from coinos.money import MSAT_PER_SAT, msat_to_sat_ceil
 from coinos.nodes.base import Decoded, LightningInfo, NodeRefused
 from coinos.rates import rate_or_none
@@ -55,7 +56,7 @@ from payments.gate import open_gate, require_room_in_flight, reserve
 from payments.idempotency import Named, Spent
 from payments.models import Payment
 from payments.services.internal import pay_own_invoice
-from payments.services.resolution import resolve
+from payments.services.resolution import resolve, resolve_read
 
 logger = logging.getLogger(__name__)
 
@@ -300,14 +301,16 @@ def send(payment_id: uuid.UUID) -> None:
         label=str(payment.id),
     )
     failpoint("ln.after_call")
-    if reply.returned:
-        Payment.objects.filter(id=payment.id).update(
-            call_returned=True, failure=reply.reason or "", next_look_at=timezone.now()
-        )
+    payment.call_returned, payment.failure = reply.returned, reply.reason or ""
+    if resolve_read(payment) or not reply.returned:
+        return
+    Payment.objects.filter(id=payment.id).update(
+        call_returned=True, failure=payment.failure, next_look_at=timezone.now()
+    )
     # The node's summary may lag a moment behind the call it has just answered (nodes.md 3, fact 2).
-    for pause_s in (0, 0.1, 0.2, 0.4, 0.8, 1.5):
+    for pause_s in (0.1, 0.2, 0.4, 0.8, 1.5):
         time.sleep(pause_s)
-        if resolve(payment.id) or not reply.returned:
+        if resolve(payment.id):
             return
 
 
@@ -315,15 +318,17 @@ def _claim(payment_id: uuid.UUID, node_id: str) -> Payment | None:
     """Take a payment from `created` to `sending`. None when another process was faster."""
     now = timezone.now()
     deadline = now + timedelta(seconds=settings.SEND_RETRY_FOR_SECONDS)
-    claimed = Payment.objects.filter(id=payment_id, state=Payment.State.CREATED).update(
-        state=Payment.State.SENDING,
-        attempted_at=now,
-        deadline=deadline,
-        node_id=node_id,
-        next_look_at=now + timedelta(seconds=5),
-    )
+    claimed = ask(Query(_CLAIM, [now, deadline, node_id, now + timedelta(seconds=5), payment_id]))
     failpoint("ln.claimed")
-    return Payment.objects.get(id=payment_id) if claimed else None
+    return _PAYMENT.read(claimed[0])[0] if claimed else None
+
+
+_PAYMENT = Joined(payment=Payment)
+_CLAIM = f"""
+    UPDATE payments_payment AS payment SET state = 'sending', attempted_at = %s, deadline = %s,
+        node_id = %s, next_look_at = %s
+    WHERE id = %s AND state = 'created' RETURNING {_PAYMENT.columns}
+"""  # noqa: S608 – our own names
 
 
 def dispatch_waiting() -> int:

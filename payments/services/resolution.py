@@ -39,7 +39,11 @@ def resolve(payment_id: UUID) -> bool:
     """Look at the node's record of a payment and end it if the record says so.
 
     Returns True when the payment is over: settled with its final fee, or failed."""
-    payment = Payment.objects.get(id=payment_id)
+    return resolve_read(Payment.objects.get(id=payment_id))
+
+
+def resolve_read(payment: Payment) -> bool:
+    """`resolve` for a row that has just been read; what it changes is read again under lock."""
     match payment.state:
         case Payment.State.SENDING:
             return _apply(payment, _outcome(payment))
@@ -76,8 +80,14 @@ def _outcome(payment: Payment) -> Outcome:
     assert payment.payment_hash
     assert payment.deadline
     try:
-        info = node.info()
         record = node.payment_record(payment.payment_hash)
+        is_same_and_synced = True  # whose parts these are says their payment hash
+        if record.parts == 0:
+            # That nothing was sent is believed only of the node that was asked to pay, so it is
+            # the record that was read after the node said who it is that counts.
+            info = node.info()
+            record = node.payment_record(payment.payment_hash)
+            is_same_and_synced = info.synced and info.id == payment.node_id
     except NodeUnavailable:
         _wait_anew(payment)
         return Unknown("the node does not answer")
@@ -85,7 +95,7 @@ def _outcome(payment: Payment) -> Outcome:
         record,
         call_returned=payment.call_returned,
         deadline_passed=timezone.now() > payment.deadline + MARGIN,
-        same_node_and_synced=info.synced and info.id == payment.node_id,
+        same_node_and_synced=is_same_and_synced,
         reason=payment.failure or _("The payment did not arrive; nothing was paid"),
     )
 
@@ -106,7 +116,7 @@ def _apply(payment: Payment, found: Outcome) -> bool:
     match found:
         case Settled():
             failpoint("ln.before_settle")
-            _settle(payment.id, found)
+            _settle(payment.id, found, call_returned=payment.call_returned)
             return found.fee_final
         case Failed():
             _fail(payment.id, found.reason)
@@ -116,7 +126,7 @@ def _apply(payment: Payment, found: Outcome) -> bool:
 
 
 @ledger.atomic
-def _settle(payment_id: UUID, found: Settled) -> None:
+def _settle(payment_id: UUID, found: Settled, *, call_returned: bool = False) -> None:
     """The payee has the money. With the fee final the hold is resolved; until then it stays and
     the user already sees the payment as settled. Doing it twice changes nothing."""
     payment = Payment.objects.select_for_update().get(id=payment_id)
@@ -128,9 +138,10 @@ def _settle(payment_id: UUID, found: Settled) -> None:
     payment.state = Payment.State.SETTLED
     payment.preimage = found.preimage
     payment.failure = ""
+    payment.call_returned |= call_returned
     if first_time:
         payment.resolved_at = timezone.now()
-    fields = ["state", "preimage", "failure", "resolved_at"]
+    fields = ["state", "preimage", "failure", "call_returned", "resolved_at"]
     if found.fee_final and not payment.fee_final:
         failpoint("ln.before_late_fee")
         payment.fee_sat = _book(payment, found)

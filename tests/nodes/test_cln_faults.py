@@ -56,7 +56,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 def test_a_broken_answer_makes_the_node_unavailable(lightning, lightningd, broken):
-    lightningd.will(getinfo=broken, listpays=broken, waitanyinvoice=broken)
+    lightningd.will(getinfo=broken, listsendpays=broken, waitanyinvoice=broken)
 
     for read in (
         lightning.info,
@@ -184,7 +184,7 @@ READINGS = {
     ),
     "listpays": Reading(
         lambda node: node.payment_record(PART["payment_hash"]),
-        RECORD,
+        RECORD | {"listsendpays": {"payments": [PART | {"status": "failed"}]}},
         "listpays",
         needed="pays pays.payment_hash pays.status",
     ),
