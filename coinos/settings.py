@@ -269,13 +269,12 @@ def database(url: str) -> dict[str, Any]:
         raise refuse(f"DATABASE_URL or DATABASE_OWNER_URL: {error}")
     pool_size = number("DATABASE_POOL_SIZE", 20, maximum=200)
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "coinos.postgresql",
         "NAME": options.pop("dbname"),
         "USER": options.pop("user", ""),
         "PASSWORD": options.pop("password", ""),
         "HOST": options.pop("host", ""),
         "PORT": options.pop("port", ""),
-        "CONN_HEALTH_CHECKS": True,
         # A process that hangs in a transaction may not hold its locks for ever.
         "OPTIONS": {"options": "-c idle_in_transaction_session_timeout=60000"}
         | options
@@ -509,7 +508,9 @@ LOGGING = {
         "level": choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING")),
     },
     "loggers": {
-        # Both of these log whole requests, credentials and preimages included, below WARNING.
+        # Three lines for every request.
+        "psycopg.pool": {"level": "WARNING"},
+        # These log whole requests, credentials and preimages included, below WARNING.
         "BitcoinRPC": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
