@@ -151,3 +151,32 @@ class TipForm(forms.Form):
 def tip_of(amount_sat: int, percent: int) -> int:
     """So many percent of an amount in whole sats, rounded half up."""
     return (amount_sat * percent + 50) // 100
+
+
+class TryWebhookForm(forms.Form):
+    prefix = "try"  # the page has other forms
+
+    url = forms.CharField(
+        max_length=2000,
+        label=_("URL to call"),
+        widget=forms.URLInput(attrs={"placeholder": "https://", "autocomplete": "off"}),
+    )
+
+
+class CheckSignatureForm(forms.Form):
+    """The headers and the body of a call, as they arrived."""
+
+    prefix = "check"
+
+    message_id = forms.CharField(max_length=100, label="webhook-id")
+    timestamp = forms.CharField(
+        max_length=12,
+        label="webhook-timestamp",
+        widget=forms.TextInput(attrs={"inputmode": "numeric"}),
+    )
+    signature = forms.CharField(max_length=500, label="webhook-signature")
+    body = forms.CharField(
+        max_length=20_000,
+        label=_("Body, exactly as it arrived"),
+        widget=forms.Textarea(attrs={"rows": 3, "class": "short", "spellcheck": "false"}),
+    )

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from invoices import lnurl_api, qr_pictures, views
+from invoices import lnurl_api, qr_pictures, views, webhook_pages
 
 urlpatterns = [
     path(".well-known/lnurlp/<str:username>", lnurl_api.PayRequestView.as_view()),
@@ -13,8 +13,10 @@ urlpatterns = [
     path("invoice/<uuid:invoice_id>/qr.png", qr_pictures.of_invoice, {"format": "png"}),
     path("invoice/<uuid:invoice_id>/tip", views.tip, name="tip"),
     path("invoice/<uuid:invoice_id>/renew", views.renew, name="renew"),
-    path("webhooks", views.webhook_settings, name="webhooks"),
-    path("webhooks/<uuid:delivery_id>", views.redeliver, name="redeliver"),
+    path("webhooks", webhook_pages.webhook_settings, name="webhooks"),
+    path("webhooks/try", webhook_pages.try_webhook, name="try_webhook"),
+    path("webhooks/check", webhook_pages.check_signature, name="check_signature"),
+    path("webhooks/<uuid:delivery_id>", webhook_pages.redeliver, name="redeliver"),
 ]
 
 person_urls = [

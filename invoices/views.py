@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -19,19 +18,17 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts import streams
 from accounts.authentication import user_of
 from accounts.models import User
-from accounts.step_up import password_is_confirmed, with_password
 from accounts.views import wallet
 from coinos.errors import CoinosError, NodeUnavailable, NotFound
 from coinos.throttling import client_address
-from coinos.web import add_error, limit_rate, next_url, posted, signed_in
-from invoices import selectors, services, webhooks
+from coinos.web import add_error, limit_rate, posted, signed_in
+from invoices import selectors, services
 from invoices.codes import codes
 from invoices.errors import InvoiceAlreadySettled, InvoiceExpired
 from invoices.forms import AmountForm, ReceiveForm, TipForm
 from invoices.lnurl import lnurl_of
 from invoices.models import Deposit, Invoice
 
-DELIVERIES_SHOWN = 50
 NEWS = timedelta(minutes=2)
 EPOCH = datetime.fromtimestamp(0, UTC)
 
@@ -224,39 +221,6 @@ async def invoice_events(
         raise NotFound()
     caller = await sync_to_async(client_address)(request)
     return await streams.respond(request, streams.watch_invoice(invoice_id, caller=caller))
-
-
-# --- Webhooks ------------------------------------------------------------------------------------
-
-
-@require_http_methods(["GET", "HEAD", "POST"])
-@signed_in
-def webhook_settings(request: HttpRequest) -> HttpResponse:
-    """What was delivered; POST shows or replaces the signing secret."""
-    user = user_of(request)
-    form = with_password(request, forms.Form(posted(request)))
-    context: dict[str, object] = {
-        "form": form,
-        "deliveries": selectors.deliveries_of(user)[:DELIVERIES_SHOWN],
-        "here": "settings",
-    }
-    if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
-        rotate = "rotate" in request.POST
-        context["secret"] = (
-            webhooks.rotate_signing_secret(user) if rotate else webhooks.signing_secret(user)
-        )
-    return render(request, "invoices/webhooks.html", context, status=422 if form.errors else 200)
-
-
-@require_POST
-@signed_in
-def redeliver(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
-    delivery = selectors.deliveries_of(user_of(request)).filter(id=delivery_id).first()
-    if delivery is None:
-        raise NotFound()
-    webhooks.redeliver(delivery)
-    messages.success(request, _("The call is made again within a few seconds"))
-    return redirect(next_url(request, reverse("webhooks")))
 
 
 def _viewer(request: HttpRequest) -> User | None:

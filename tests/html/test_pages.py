@@ -27,6 +27,8 @@ NEEDS_POST = [
     "/settings/profile",
     "/settings/preferences",
     "/settings/tips",
+    "/webhooks/try",
+    "/webhooks/check",
     "/settings/password",
     "/settings/pin",
     "/settings/lock-timer",

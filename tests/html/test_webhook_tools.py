@@ -1,0 +1,83 @@
+"""Who builds a receiver tries it, and finds out whether a call was ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from invoices.models import WebhookDelivery
+from tests.html.conftest import Browser, Person
+from tests.invoices.receiver import Receiver, receiver
+
+
+@pytest.fixture
+def shop() -> Iterator[Receiver]:
+    with receiver() as shop:
+        yield shop
+
+
+def test_a_test_call_is_signed_pays_nothing_and_shows_the_answer(
+    alice: Person, shop: Receiver
+) -> None:
+    page = alice.post("/webhooks/try", **{"try-url": f"{shop.url}/paid"}).page
+    assert "answered 200" in page.text
+    [call] = shop.heard
+    assert (call.body["test"], call.body["amount"], call.body["received"]) == (True, 0, 0)
+    assert not call.body["confirmed"]
+    assert not WebhookDelivery.objects.exists()
+
+    signed = {
+        "check-message_id": call.headers["webhook-id"],
+        "check-timestamp": call.headers["webhook-timestamp"],
+        "check-signature": call.headers["webhook-signature"],
+        "check-body": call.raw.decode(),
+    }
+    assert "signed with your secret" in alice.post("/webhooks/check", **signed).page.text
+    changed = signed | {"check-body": signed["check-body"].replace("0", "9")}
+    assert "not signed with your secret" in alice.post("/webhooks/check", **changed).page.text
+
+
+def test_somebody_elses_call_is_not_ones_own(alice: Person, bob: Person, shop: Receiver) -> None:
+    alice.post("/webhooks/try", **{"try-url": f"{shop.url}/paid"})
+    [call] = shop.heard
+    answer = bob.post(
+        "/webhooks/check",
+        **{
+            "check-message_id": call.headers["webhook-id"],
+            "check-timestamp": call.headers["webhook-timestamp"],
+            "check-signature": call.headers["webhook-signature"],
+            "check-body": call.raw.decode(),
+        },
+    )
+    assert "not signed with your secret" in answer.page.text
+
+
+def test_a_receiver_that_fails_is_shown_as_it_is(alice: Person, shop: Receiver) -> None:
+    shop.answers = [(500, {})]
+    page = alice.post("/webhooks/try", **{"try-url": f"{shop.url}/paid"}).page
+    assert "answered 500" in page.text
+
+
+@pytest.mark.parametrize(
+    "url", ["", "ftp://shop.example", "http://169.254.169.254/latest/", "javascript:alert(1)"]
+)
+def test_no_test_call_goes_where_no_webhook_may(alice: Person, url: str) -> None:
+    answer = alice.post("/webhooks/try", **{"try-url": url})
+    assert answer.status_code == 422
+    assert "answered" not in answer.page.text
+
+
+@pytest.mark.parametrize("timestamp", ["", "now", "-1", "9" * 12, "1e9"])
+def test_odd_headers_are_no_signature(alice: Person, timestamp: str) -> None:
+    fields = {"message_id": "msg_1", "timestamp": timestamp, "signature": "v1,ü", "body": "{}"}
+    answer = alice.post(
+        "/webhooks/check", **{f"check-{name}": text for name, text in fields.items()}
+    )
+    assert answer.status_code in (200, 422)
+    assert "This call was signed" not in answer.page.text
+
+
+def test_a_stranger_makes_no_calls(stranger: Browser, shop: Receiver) -> None:
+    assert stranger.post("/webhooks/try", **{"try-url": shop.url}).status_code == 302
+    assert not shop.heard
