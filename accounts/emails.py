@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import smtplib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from babel.numbers import format_decimal
@@ -62,23 +62,28 @@ def queue_reset(typed: str) -> None:
     _queue(Email(kind=Email.Kind.RESET, typed=typed))
 
 
-def queue_receipt(activity: Activity) -> None:
-    """Tell the owner of a settled receipt, if he wants it; in the transaction of the money."""
+def queue_receipts(lines: Sequence[Activity]) -> None:
+    """Tell the owners of settled receipts, if they want it; in the transaction of the money."""
     if not settings.EMAIL_ENABLED:
         return
-    if not activity.is_incoming or activity.status != Activity.Status.SETTLED:
+    settled = [one for one in lines if one.is_incoming and one.status == Activity.Status.SETTLED]
+    if not settled:
         return
     with connection.cursor() as cursor:
-        cursor.execute(_QUEUE_RECEIPT, [activity.id, activity.user_id])
+        cursor.execute(
+            _QUEUE_RECEIPTS, [[one.id for one in settled], [one.user_id for one in settled]]
+        )
         if cursor.rowcount:
             bell.ring_after_commit("accounts.tasks.send_emails")
 
 
-_QUEUE_RECEIPT = """
+_QUEUE_RECEIPTS = """
     INSERT INTO accounts_email
         (kind, user_id, typed, activity_id, state, attempts_count, next_attempt_at, created)
-    SELECT 'received', id, '', %s, 'pending', 0, now(), now() FROM accounts_user
-    WHERE id = %s AND notify AND email_verified_at IS NOT NULL AND is_active
+    SELECT 'received', id, '', receipt.activity_id, 'pending', 0, now(), now()
+    FROM unnest(%s::uuid[], %s::uuid[]) AS receipt (activity_id, user_id)
+    JOIN accounts_user ON accounts_user.id = receipt.user_id
+    WHERE notify AND email_verified_at IS NOT NULL AND is_active
     ON CONFLICT DO NOTHING
 """
 

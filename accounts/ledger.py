@@ -1,6 +1,6 @@
 """THE module that moves money. Every movement has a named function here and nowhere else.
 
-Each function is one round trip to a SQL function of `sql/0001_ledger.sql`, which keeps the books;
+Each function is one round trip to a SQL function of `sql/`, which keeps the books;
 Python keeps the names, the units and the errors. All of them belong inside the caller's
 transaction, so that the movement and its cause commit together. Amounts are millisatoshi.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ParamSpec, TypeVar
@@ -90,30 +90,27 @@ def balance_of(user_id: UUID) -> Balance:
 # --- Money coming in -----------------------------------------------------------------------------
 
 
-def receive_lightning(
-    *, user_id: UUID, payment_hash: str, amount_msat: int, cause: Cause
-) -> int | None:
-    """Credit a paid bolt11: whole sats to the user, the rest to rounding. Returns the msat
+@dataclass(frozen=True)
+class Arrived:
+    """Money for a user. `ref` is a payment hash, or the outpoint `txid:vout` of a deposit, with
+    `:n` for the n-th time that it confirmed after a reorg took it back."""
+
+    user_id: UUID
+    ref: str
+    amount_msat: int
+    cause: Cause
+
+
+def receive_lightning(arrived: Sequence[Arrived]) -> list[int | None]:
+    """Credit paid bolt11s: whole sats to the user, the rest to rounding. Returns for each the msat
     credited, None when this payment hash was credited before."""
-    return _receive(
-        House.LIGHTNING,
-        AccountOf(user_id),
-        amount_msat,
-        "receive.lightning",
-        f"lightning:{payment_hash}",
-        cause,
-    )
+    return _receive(House.LIGHTNING, "receive.lightning", "lightning", arrived)
 
 
-def receive_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause) -> bool:
-    """Credit a confirmed deposit. `outpoint` is `txid:vout`, with `:n` for the n-th time that it
-    confirmed after a reorg took it back."""
-    external_id = f"onchain:{outpoint}"
-    account = AccountOf(user_id)
-    return (
-        _receive(House.ONCHAIN, account, amount_msat, "receive.onchain", external_id, cause)
-        is not None
-    )
+def receive_onchain(arrived: Sequence[Arrived]) -> list[bool]:
+    """Credit confirmed deposits; False for each that was credited before."""
+    booked = _receive(House.ONCHAIN, "receive.onchain", "onchain", arrived)
+    return [credited_msat is not None for credited_msat in booked]
 
 
 def reverse_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause) -> int | None:
@@ -423,30 +420,25 @@ def _post(
     return row is not None
 
 
-def _receive(
-    source: House,
-    account: AccountOf,
-    amount_msat: int,
-    kind: str,
-    external_id: str,
-    cause: Cause,
-) -> int | None:
-    return _call(
-        "ledger_receive",
-        source,
-        account,
-        amount_msat,
-        kind,
-        external_id,
-        cause.kind,
-        cause.id,
+def _receive(source: House, kind: str, prefix: str, arrived: Sequence[Arrived]) -> list[int | None]:
+    rows = _rows(
+        "SELECT ledger_receive_each("
+        "%s, %s::uuid[], %s::bigint[], %s, %s::text[], %s::text[], %s::text[])",
+        [
+            int(source),
+            [one.user_id for one in arrived],
+            [one.amount_msat for one in arrived],
+            kind,
+            [f"{prefix}:{one.ref}" for one in arrived],
+            [one.cause.kind for one in arrived],
+            [one.cause.id for one in arrived],
+        ],
     )
+    return [credited_msat for (credited_msat,) in rows]
 
 
 def _call(function: str, *args: Any) -> Any:
     """Run one SQL function of the ledger inside the caller's transaction."""
-    if not connection.in_atomic_block:
-        raise RuntimeError("the ledger moves money only inside a transaction")
     arguments: list[Any] = []
     placeholders: list[str] = []
     for argument in args:
@@ -456,10 +448,18 @@ def _call(function: str, *args: Any) -> Any:
         else:
             arguments.append(int(argument) if isinstance(argument, IntEnum) else argument)
             placeholders.append("%s")
+    [(result,)] = _rows(f"SELECT {function}({', '.join(placeholders)})", arguments)
+    return result
+
+
+def _rows(sql: str, arguments: list[Any]) -> list[tuple[Any, ...]]:
+    if not connection.in_atomic_block:
+        raise RuntimeError("the ledger moves money only inside a transaction")
     try:
         with connection.cursor() as cursor:
-            cursor.execute(f"SELECT {function}({', '.join(placeholders)})", arguments)
-            return cursor.fetchone()[0]
+            cursor.execute(sql, arguments)
+            rows: list[tuple[Any, ...]] = cursor.fetchall()
+            return rows
     except DatabaseError as error:
         cause = error.__cause__
         code = getattr(cause, "sqlstate", None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Iterable
 from uuid import UUID
 
 import redis
@@ -24,11 +25,14 @@ def invoice_channel(invoice_id: UUID) -> str:
     return f"live:invoice:{invoice_id}"
 
 
-def ring_after_commit(*, user_id: UUID, invoice_id: UUID | None) -> None:
-    """Once the running transaction has committed, tell the watchers to look."""
-    channels = [user_channel(user_id)]
-    if invoice_id:
-        channels.append(invoice_channel(invoice_id))
+def ring_after_commit(watched: Iterable[tuple[UUID, UUID | None]]) -> None:
+    """Once the running transaction has committed, tell those to look who watch these users and
+    invoices."""
+    channels = set()
+    for user_id, invoice_id in watched:
+        channels.add(user_channel(user_id))
+        if invoice_id:
+            channels.add(invoice_channel(invoice_id))
     transaction.on_commit(functools.partial(_publish, channels), robust=True)
 
 
@@ -37,9 +41,11 @@ def _client() -> redis.Redis:
     return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
 
 
-def _publish(channels: list[str]) -> None:
+def _publish(channels: set[str]) -> None:
     try:
-        for channel in channels:
-            _client().publish(channel, "look")
+        with _client().pipeline(transaction=False) as pipeline:
+            for channel in channels:
+                pipeline.publish(channel, "look")
+            pipeline.execute()
     except redis.RedisError:
         logger.warning("redis is away: live pages look by themselves a little later")

@@ -7,7 +7,10 @@ rate or an odd memo never stops one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from datetime import UTC
 from decimal import Decimal
+from operator import add
 from typing import Any
 from uuid import UUID
 
@@ -21,9 +24,17 @@ from coinos.money import sat_to_fiat
 MEMO_MAX_CHARACTERS = 5000
 
 
-def record(
+def record(*, user: User, **fields: Any) -> Activity:
+    """Add a `line` to the user's statement."""
+    activity = line(user_id=user.id, **fields)
+    activity.user = user
+    record_all([activity])
+    return activity
+
+
+def line(
     *,
-    user: User,
+    user_id: UUID,
     type: str,
     status: str,
     amount_sat: int,
@@ -41,12 +52,12 @@ def record(
     memo: str = "",
     reason: str = "",
 ) -> Activity:
-    """Add a line to the statement: positive `amount_sat` for money in, negative for money out,
-    without tip and fees. `fee_sat` is the network fee, or its reserve while pending. `reason` is a
-    marked sentence of ours, for lines that are more than a payment."""
+    """A line for `record_all`: positive `amount_sat` for money in, negative for money out, without
+    tip and fees. `fee_sat` is the network fee, or its reserve while pending. `reason` is a marked
+    sentence of ours, for lines that are more than a payment."""
     now = timezone.now()
-    activity = Activity(
-        user=user,
+    return Activity(
+        user_id=user_id,
         type=type,
         status=status,
         amount_sat=amount_sat,
@@ -66,10 +77,36 @@ def record(
         settled_at=now if status == Activity.Status.SETTLED else None,
         **({"id": id} if id else {}),
     )
-    _insert(activity)
-    emails.queue_receipt(activity)
-    live.ring_after_commit(user_id=user.id, invoice_id=invoice_id)
-    return activity
+
+
+def record_all(lines: Sequence[Activity]) -> dict[UUID, int]:
+    """Write new lines, with their days, contacts and events, in one round trip: other payments of
+    the same accounts wait meanwhile. Returns the id of each line's event."""
+    if not lines:
+        return {}
+    parts, values = (
+        [f"line AS ({_INSERT_LINES})"],
+        [
+            [field.get_db_prep_save(getattr(one, field.attname), connection) for one in lines]
+            for field in _LINE_FIELDS
+        ],
+    )
+    if days := _days((one, 1) for one in lines):
+        parts.append(f"day AS ({_ADD_TO_DAYS})")
+        values += _columns(days)
+    paid = {(one.user_id, one.counterparty_id): one.created for one in lines if one.counterparty_id}
+    if paid:
+        parts.append(f"contact AS ({_INSERT_CONTACTS})")
+        values += _columns([*contact, at] for contact, at in sorted(paid.items()))
+    values += _columns([one.user_id, _kind(one), one.id, one.invoice_id] for one in lines)
+    with connection.cursor() as cursor:
+        cursor.execute(f"WITH {', '.join(parts)} {_INSERT_EVENTS}", values)
+        event_ids: dict[UUID, int] = dict(cursor.fetchall())
+    for activity in lines:
+        activity._state.adding = False
+    emails.queue_receipts(lines)
+    live.ring_after_commit((one.user_id, one.invoice_id) for one in lines)
+    return event_ids
 
 
 def change(activity: Activity, *, status: str, **fields: Any) -> Activity:
@@ -87,7 +124,7 @@ def change(activity: Activity, *, status: str, **fields: Any) -> Activity:
         activity.settled_at = None
     activity.save(update_fields=["status", "settled_at", *fields])
     _add_to_day(activity, sign=1)
-    emails.queue_receipt(activity)
+    emails.queue_receipts([activity])
     announce(activity)
     return activity
 
@@ -100,28 +137,8 @@ def announce(activity: Activity) -> Event:
         activity=activity,
         invoice_id=activity.invoice_id,
     )
-    live.ring_after_commit(user_id=activity.user_id, invoice_id=activity.invoice_id)
+    live.ring_after_commit([(activity.user_id, activity.invoice_id)])
     return event
-
-
-def _insert(activity: Activity) -> None:
-    """Write the line, its day, its contact and its event in one round trip: other payments of
-    the same accounts wait meanwhile."""
-    with connection.cursor() as cursor:
-        values = [
-            field.get_db_prep_save(getattr(activity, field.attname), connection)
-            for field in _LINE_FIELDS
-        ]
-        parts = [f"line AS ({_INSERT_LINE})"]
-        if activity.status != Activity.Status.FAILED:
-            parts.append(f"day AS ({_ADD_TO_DAY})")
-            values += _day_values(activity, sign=1)
-        if activity.counterparty_id:
-            parts.append(f"contact AS ({_INSERT_CONTACT})")
-            values += [activity.user_id, activity.counterparty_id, activity.created]
-        values += [activity.user_id, _kind(activity), activity.id, activity.invoice_id]
-        cursor.execute(f"WITH {', '.join(parts)} {_INSERT_EVENT}", values)
-    activity._state.adding = False
 
 
 def _kind(activity: Activity) -> str:
@@ -136,48 +153,54 @@ def clean_memo(memo: str) -> str:
 
 
 def _add_to_day(activity: Activity, *, sign: int) -> None:
-    """Count the line on its day, or take it off again; failed lines are not counted."""
-    if activity.status == Activity.Status.FAILED:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(_ADD_TO_DAY, _day_values(activity, sign))
+    """Count the line on its day, or take it off again."""
+    if days := _days([(activity, sign)]):
+        with connection.cursor() as cursor:
+            cursor.execute(_ADD_TO_DAYS, _columns(days))
 
 
-def _day_values(activity: Activity, sign: int) -> list[Any]:
-    """The parameters of `_ADD_TO_DAY`."""
-    tip_sat = activity.tip_sat or 0
-    fees_sat = (activity.fee_sat or 0) + (activity.platform_fee_sat or 0)
-    fiat = fiat_tips = Decimal(0)
-    if activity.rate:
-        fiat = sat_to_fiat(activity.amount_sat, activity.rate)
-        fiat_tips = sat_to_fiat(tip_sat, activity.rate)
-    return [
-        activity.user_id,
-        activity.created,
-        activity.is_incoming,
-        activity.currency,
-        sign,
-        sign * activity.amount_sat,
-        sign * tip_sat,
-        sign * fees_sat,
-        sign * fiat,
-        sign * fiat_tips,
-    ]
+def _days(signed_lines: Iterable[tuple[Activity, int]]) -> list[list[Any]]:
+    """What lines add to (1) or take off (-1) their days, a row for each day of a user, in the
+    order in which rows are locked. Failed lines are not counted."""
+    days: dict[tuple[Any, ...], list[Any]] = {}
+    for activity, sign in signed_lines:
+        if activity.status == Activity.Status.FAILED:
+            continue
+        tip_sat = activity.tip_sat or 0
+        fees_sat = (activity.fee_sat or 0) + (activity.platform_fee_sat or 0)
+        fiat = fiat_tips = Decimal(0)
+        if activity.rate:
+            fiat = sat_to_fiat(activity.amount_sat, activity.rate)
+            fiat_tips = sat_to_fiat(tip_sat, activity.rate)
+        day = activity.created.astimezone(UTC).date()
+        key = (activity.user_id, day, activity.is_incoming, activity.currency)
+        counted: tuple[Any, ...] = (1, activity.amount_sat, tip_sat, fees_sat, fiat, fiat_tips)
+        added = [sign * one for one in counted]
+        days[key] = list(map(add, days[key], added)) if key in days else added
+    return [[*key, *sums] for key, sums in sorted(days.items())]
 
 
-# --- SQL -----------------------------------------------------------------------------------------
+def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
+    """The parameters of an `unnest` of these rows: an array for each column."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+# --- SQL: the text is the same for one row and for many ------------------------------------------
 
 _LINE_FIELDS = Activity._meta.concrete_fields
 
-_INSERT_LINE = f"""
+_INSERT_LINES = f"""
     INSERT INTO accounts_activity ({", ".join(str(field.column) for field in _LINE_FIELDS)})
-    VALUES ({", ".join(["%s"] * len(_LINE_FIELDS))})
+    SELECT * FROM
+        unnest({", ".join(f"%s::{field.db_type(connection)}[]" for field in _LINE_FIELDS)})
 """  # noqa: S608 – our own names
 
-_ADD_TO_DAY = """
+_ADD_TO_DAYS = """
     INSERT INTO accounts_dailytotal AS total
         (user_id, day, incoming, currency, count, sats, tips_sat, fees_sat, fiat, fiat_tips)
-    VALUES (%s, (%s AT TIME ZONE 'UTC')::date, %s, %s, %s, %s, %s, %s, %s, %s)
+    SELECT * FROM unnest(
+        %s::uuid[], %s::date[], %s::boolean[], %s::text[], %s::integer[], %s::bigint[],
+        %s::bigint[], %s::bigint[], %s::numeric[], %s::numeric[])
     ON CONFLICT (user_id, day, incoming, currency) DO UPDATE SET
         count = total.count + excluded.count,
         sats = total.sats + excluded.sats,
@@ -187,12 +210,14 @@ _ADD_TO_DAY = """
         fiat_tips = total.fiat_tips + excluded.fiat_tips
 """
 
-_INSERT_CONTACT = """
-    INSERT INTO accounts_contact (user_id, contact_id, pinned, trusted, last_paid)
-    VALUES (%s, %s, false, false, %s)
+_INSERT_CONTACTS = """
+    INSERT INTO accounts_contact (user_id, contact_id, last_paid, pinned, trusted)
+    SELECT *, false, false FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[])
     ON CONFLICT (user_id, contact_id) DO UPDATE SET last_paid = excluded.last_paid
 """
 
-_INSERT_EVENT = """
-    INSERT INTO accounts_event (user_id, kind, activity_id, invoice_id) VALUES (%s, %s, %s, %s)
+_INSERT_EVENTS = """
+    INSERT INTO accounts_event (user_id, kind, activity_id, invoice_id)
+    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::uuid[], %s::uuid[])
+    RETURNING activity_id, id
 """

@@ -13,7 +13,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, timedelta
@@ -61,32 +61,45 @@ SIGNING_KEY_BYTES = 32
 # --- What is told --------------------------------------------------------------------------------
 
 
-def queue(invoice: Invoice, activity: Activity, *, confirmed: bool) -> WebhookDelivery | None:
-    """Write the call of the invoice's webhook about this payment, in the payment's transaction."""
-    if not invoice.webhook or invoice.webhook_disabled_at:
-        return None
-    target = urlsplit(invoice.webhook)
-    delivery = WebhookDelivery(
-        message_id=f"msg_{secrets.token_hex(16)}",
-        invoice=invoice,
-        event=Event.objects.filter(activity=activity).latest("id"),
-        url=invoice.webhook,
-        endpoint=f"{target.scheme}://{target.netloc}"[:300].lower(),
-    )
-    body = orjson.dumps(payload(invoice, activity, confirmed=confirmed)).decode()
-    delivery.body = crypto.seal(body, place=_body_place(delivery))
-    delivery.save(force_insert=True)
+@dataclass(frozen=True)
+class News:
+    """A payment, and what its invoice had received by then."""
+
+    invoice: Invoice
+    activity: Activity
+    event_id: int
+    received_sat: int
+    confirmed: bool
+
+
+def queue(news: Sequence[News]) -> list[WebhookDelivery]:
+    """Write the calls of the invoices' webhooks, in the transaction of the payments."""
+    deliveries = []
+    for one in news:
+        target = urlsplit(one.invoice.webhook)
+        delivery = WebhookDelivery(
+            message_id=f"msg_{secrets.token_hex(16)}",
+            invoice=one.invoice,
+            event_id=one.event_id,
+            url=one.invoice.webhook,
+            endpoint=f"{target.scheme}://{target.netloc}"[:300].lower(),
+        )
+        body = orjson.dumps(payload(one)).decode()
+        delivery.body = crypto.seal(body, place=_body_place(delivery))
+        deliveries.append(delivery)
+    WebhookDelivery.objects.bulk_create(deliveries)
     bell.ring_after_commit("invoices.tasks.deliver_webhooks")
-    return delivery
+    return deliveries
 
 
-def payload(invoice: Invoice, activity: Activity, *, confirmed: bool) -> dict[str, object]:
+def payload(news: News) -> dict[str, object]:
     """The flat body of api.md 6; `hash` is the bolt11 or address that was paid."""
+    invoice, activity = news.invoice, news.activity
     body: dict[str, object] = {
         "amount": activity.amount_sat,
-        "confirmed": confirmed,
+        "confirmed": news.confirmed,
         "hash": activity.hash,
-        "received": invoice.received_sat,
+        "received": news.received_sat,
         "text": invoice.text_of(activity.hash),
     }
     if activity.memo:

@@ -55,7 +55,7 @@ def _deliver(bench: Bench, ports: list[int], dead_port: int, count: int) -> floa
     line = Activity.objects.filter(user=person.user).latest("created")
     waiting = []
     with server.paused(bench.up_pid, "webhooks worker"), transaction.atomic():
-        statement.announce(line)
+        event = statement.announce(line)
         for number in range(count):
             port = ports[number % len(ports)]
             invoice = Invoice.objects.create(
@@ -65,8 +65,7 @@ def _deliver(bench: Bench, ports: list[int], dead_port: int, count: int) -> floa
                 expiry_s=60,
                 webhook=f"http://127.0.0.1:{port}/hook",
             )
-            delivery = hooks.queue(invoice, line, confirmed=True)
-            assert delivery
+            [delivery] = hooks.queue([hooks.News(invoice, line, event.id, 0, confirmed=True)])
             if port != dead_port:
                 waiting.append(delivery.id)
     done = WebhookDelivery.objects.filter(id__in=waiting, state=WebhookDelivery.State.DELIVERED)

@@ -15,7 +15,7 @@ from invoices.services.internal import (
 )
 from invoices.services.lightning import (
     clear_unfinished,
-    record_lightning_receipt,
+    record_lightning_receipts,
     sweep_lightning,
     watch_lightning,
     withdraw_node_invoices,
@@ -30,7 +30,7 @@ __all__ = [
     "create_invoice",
     "lock_for_internal_payment",
     "record_internal_receipt",
-    "record_lightning_receipt",
+    "record_lightning_receipts",
     "renew_invoice",
     "scan_bitcoin",
     "set_tip",

@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from accounts import ledger, services, statement
-from accounts.models import Activity
+from accounts.models import Activity, Event
 from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
 from coinos.killswitch import stop_sends
@@ -25,7 +25,8 @@ from coinos.money import MSAT_PER_SAT
 from coinos.nodes import bitcoin
 from coinos.nodes.base import BitcoinNode, NodeRefused, Output, WalletTransaction
 from invoices.models import Address, Cursor, Deposit, Invoice
-from invoices.services.receipts import add, lock, tell_webhook, tip_within, withdraw_requests
+from invoices.services.receipts import add, lock, tell_webhooks, tip_within, withdraw_requests
+from invoices.webhooks import News
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +129,8 @@ def _note(output: Output, confirmations_required: int) -> bool:
     tip_sat = 0
     if not invoice.received_sat and not invoice.pending_sat:
         tip_sat = tip_within(invoice, deposit.amount_sat)
-    activity = statement.record(
-        user=invoice.user,
+    activity = statement.line(
+        user_id=invoice.user_id,
         type=Activity.Type.BITCOIN,
         status=Activity.Status.PENDING,
         amount_sat=deposit.amount_sat - tip_sat,
@@ -141,10 +142,13 @@ def _note(output: Output, confirmations_required: int) -> bool:
         currency=invoice.currency,
         rate=invoice.rate,
     )
+    event_ids = statement.record_all([activity])
     deposit.activity_id = activity.id
     deposit.save(update_fields=["activity_id"])
     _count_pending(invoice)
-    tell_webhook(invoice, activity, confirmed=False)
+    tell_webhooks(
+        [News(invoice, activity, event_ids[activity.id], invoice.received_sat, confirmed=False)]
+    )
     return True
 
 
@@ -196,10 +200,14 @@ def _credit(deposit: Deposit, transaction: WalletTransaction) -> None:
     if deposit.state not in WAITING:
         return
     ledger.receive_onchain(
-        user_id=invoice.user_id,
-        outpoint=deposit.credit_id(deposit.sequence),
-        amount_msat=deposit.amount_sat * MSAT_PER_SAT,
-        cause=ledger.Cause("deposit", str(deposit.id)),
+        [
+            ledger.Arrived(
+                user_id=invoice.user_id,
+                ref=deposit.credit_id(deposit.sequence),
+                amount_msat=deposit.amount_sat * MSAT_PER_SAT,
+                cause=ledger.Cause("deposit", str(deposit.id)),
+            )
+        ]
     )
     if deposit.sequence:  # the house bore what had been spent while the coins were gone
         ledger.repay_shortfall(
@@ -218,10 +226,11 @@ def _credit(deposit: Deposit, transaction: WalletTransaction) -> None:
     deposit.save()
     add(invoice, deposit.amount_sat)
     if invoice.is_paid:
-        withdraw_requests(invoice)
+        withdraw_requests([invoice])
     _count_pending(invoice)
     activity = statement.change(_line(deposit), status=Activity.Status.SETTLED, reason="")
-    tell_webhook(invoice, activity, confirmed=True)
+    event = Event.objects.filter(activity=activity).latest("id")
+    tell_webhooks([News(invoice, activity, event.id, invoice.received_sat, confirmed=True)])
 
 
 @ledger.atomic

@@ -21,10 +21,11 @@ from invoices.selectors import Found, find
 from invoices.services.receipts import (
     add,
     lock,
-    tell_webhook,
+    tell_webhooks,
     tip_within,
     withdraw_requests,
 )
+from invoices.webhooks import News
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,9 @@ def record_internal_receipt(
         )
     add(invoice, amount_sat + tip_sat)
     if invoice.is_paid:
-        withdraw_requests(invoice)
-    activity = statement.record(
-        user=invoice.user,
+        withdraw_requests([invoice])
+    activity = statement.line(
+        user_id=invoice.user_id,
         type=Activity.Type.INTERNAL,
         status=Activity.Status.SETTLED,
         amount_sat=amount_sat,
@@ -120,7 +121,8 @@ def record_internal_receipt(
         currency=invoice.currency,
         rate=invoice.rate,
     )
-    tell_webhook(invoice, activity, confirmed=True)
+    event_ids = statement.record_all([activity])
+    tell_webhooks([News(invoice, activity, event_ids[activity.id], invoice.received_sat, True)])
     return activity
 
 

@@ -1,38 +1,42 @@
 """Notice Lightning receipts and record each exactly once.
 
 The watcher follows the node's pay index; the sweep reads everything that changed, should the
-watcher have missed something. Both end in `record_lightning_receipt`, and the ledger books a
+watcher have missed something. Both end in `record_lightning_receipts`, and the ledger books a
 payment hash once, so neither needs to be right about what the other did.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError
+from django.db.models import BigIntegerField
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from accounts import ledger, statement
 from accounts.models import Activity
-from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
 from coinos.killswitch import stop_sends
 from coinos.locks import only_one
 from coinos.money import msat_to_sat_floor
 from coinos.nodes import lightning
 from coinos.nodes.base import LightningNode, NodeInvoice, Receipt
+from coinos.rows import update_all
 from invoices.models import Cursor, Invoice, LightningRequest
 from invoices.services.receipts import (
-    add,
-    lock,
-    tell_webhook,
+    COUNTED,
+    count,
+    tell_webhooks,
     tip_within,
     withdraw_requests,
 )
+from invoices.webhooks import News
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,8 @@ RECEIPTS = "lightning"  # the watcher's cursor: a pay index
 CHANGES = "lightning-sweep"  # the sweep's cursor: an updated index
 WATCH_S = 50  # the task is rung again every second
 WAIT_S = 3  # how long the node keeps one question open
+BATCH = 100  # receipts recorded at once, when so many wait
+BATCH_S = 0.1  # how long those that wait are collected
 SWEEP_ROWS = 500
 UNFINISHED_AFTER = timedelta(hours=1)
 
@@ -57,7 +63,8 @@ def watch_lightning(
     """Record receipts as they come, for about `seconds`; returns how many.
 
     One process at a time. 1. Make sure that the node is still the one we know. 2. Wait for the
-    next pay index above the cursor. 3. Record the receipt and the cursor in one transaction.
+    next pay index above the cursor, and take what else has been paid. 3. Record these receipts
+    and the cursor in one transaction.
     """
     with only_one("watch_lightning") as mine:
         if not mine:
@@ -67,38 +74,72 @@ def watch_lightning(
         count = 0
         ends = time.monotonic() + seconds
         while time.monotonic() < ends and not stopped():
-            receipt = node.next_receipt(after_pay_index=cursor, timeout_s=WAIT_S)
+            receipts = _next_receipts(node, cursor)
             failpoint("recv.after_wait")
-            if receipt is None:
+            if not receipts:
                 continue
-            record_lightning_receipt(receipt, moves_cursor=True)
+            _record_each(receipts, moves_cursor=True)
             failpoint("recv.after_commit")
-            cursor = receipt.pay_index
-            count += 1
+            cursor = receipts[-1].pay_index
+            count += len(receipts)
         return count
 
 
+def _next_receipts(node: LightningNode, cursor: int) -> list[Receipt]:
+    """Wait for one, then take those that wait already: a call for each, whatever is still open."""
+    receipts: list[Receipt] = []
+    collect_until = 0.0
+    while len(receipts) < BATCH and (not receipts or time.monotonic() < collect_until):
+        receipt = node.next_receipt(after_pay_index=cursor, timeout_s=0 if receipts else WAIT_S)
+        if receipt is None:
+            break
+        if not receipts:
+            collect_until = time.monotonic() + BATCH_S
+        receipts.append(receipt)
+        cursor = receipt.pay_index
+    return receipts
+
+
+def _record_each(receipts: list[Receipt], *, moves_cursor: bool) -> None:
+    """Record all of them at once, or one by one when that fails: what cannot be recorded holds up
+    nobody else. The cursor stays before the first of those, and its error is raised at the end."""
+    if len(receipts) > 1:
+        try:
+            record_lightning_receipts(receipts, moves_cursor=moves_cursor)
+            return
+        except Exception:
+            logger.exception("%d receipts are recorded one by one", len(receipts))
+    failure: Exception | None = None
+    for receipt in receipts:
+        try:
+            record_lightning_receipts([receipt], moves_cursor=moves_cursor and not failure)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            logger.critical("cannot record the receipt %s", receipt.payment_hash, exc_info=True)
+            failure = failure or error
+    if failure:
+        raise failure
+
+
 @ledger.atomic
-def record_lightning_receipt(receipt: Receipt, *, moves_cursor: bool = False) -> None:
-    """Credit a paid bolt11, and move the watcher's cursor to it in the same transaction (A04).
+def record_lightning_receipts(receipts: Sequence[Receipt], *, moves_cursor: bool = False) -> None:
+    """Credit paid bolt11s, and move the watcher's cursor to the last one, all in one transaction
+    (A04) and with as few statements for many as for one.
 
     Money for a label that is not ours goes to suspense (M21). Recording the same receipt again
     changes nothing. Once the node has the money nothing here refuses it: not an expired invoice,
     not one that was paid already, not another amount (rule 6).
     """
-    request = _request_of(receipt.label)
-    if request:
-        _credit(request, receipt)
-    else:
-        logger.error("a receipt for the unknown label %r goes to suspense", receipt.label[:80])
-        ledger.receive_unmatched(
-            source=ledger.House.LIGHTNING,
-            external_id=f"lightning:{receipt.payment_hash}",
-            amount_msat=receipt.received_msat,
-            cause=ledger.Cause("receipt", receipt.label[:100]),
-        )
+    requests = _locked_requests(receipt.label for receipt in receipts)
+    ours = [(requests[one.label], one) for one in receipts if one.label in requests]
+    if ours:
+        _credit(ours)
+    for receipt in receipts:
+        if receipt.label not in requests:
+            _book_to_suspense(receipt)
     if moves_cursor:
-        _move_cursor(receipt.pay_index)
+        _move_cursor(max(receipt.pay_index for receipt in receipts))
     failpoint("recv.before_commit")
 
 
@@ -106,8 +147,7 @@ def sweep_lightning() -> int:
     """Read what changed at the node since the last sweep and record what is paid; returns how
     many invoices were read. The second line behind the watcher (A03).
 
-    A receipt that cannot be recorded holds up the watcher; here the ones behind it get through.
-    It is read again by every sweep until it can be.
+    A receipt that cannot be recorded is read again by every sweep until it can be.
     """
     with only_one("sweep_lightning") as mine:
         if not mine:
@@ -116,8 +156,8 @@ def sweep_lightning() -> int:
         _checked_cursor(node)
         position, count, all_recorded = _position(CHANGES), 0, True
         while changed := node.invoices_updated_since(updated_index=position + 1, limit=SWEEP_ROWS):
+            all_recorded = _record_paid(changed) and all_recorded
             for invoice in changed:
-                all_recorded = _record_if_paid(invoice) and all_recorded
                 position = max(position + 1, invoice.updated_index or 0)
             if all_recorded:
                 _set_position(CHANGES, position)
@@ -125,45 +165,83 @@ def sweep_lightning() -> int:
         return count
 
 
-def _record_if_paid(invoice: NodeInvoice) -> bool:
-    """False when it was paid and could not be recorded."""
-    if invoice.status != "paid":
-        return True
+def _record_paid(invoices: list[NodeInvoice]) -> bool:
+    """False when one was paid and could not be recorded."""
+    paid = [invoice for invoice in invoices if invoice.status == "paid"]
+    receipts = [receipt for receipt in map(_receipt_of, paid) if receipt]
     try:
-        record_lightning_receipt(_receipt_of(invoice))
+        _record_each(receipts, moves_cursor=False)
     except (OperationalError, InterfaceError):
         raise
     except Exception:
-        logger.critical("cannot record the receipt %s", invoice.payment_hash, exc_info=True)
         return False
-    return True
+    return len(receipts) == len(paid)
 
 
-def _credit(request: LightningRequest, receipt: Receipt) -> None:
-    invoice = lock(request.invoice_id)
-    credited_msat = ledger.receive_lightning(
-        user_id=invoice.user_id,
-        payment_hash=receipt.payment_hash,
-        amount_msat=receipt.received_msat,
-        cause=ledger.Cause("invoice", str(invoice.id)),
+def _locked_requests(labels: Iterable[str]) -> dict[str, LightningRequest]:
+    """Our requests with these labels, by label; labels of other programs on the node are not ours.
+    Their invoices are locked, in the order of their ids, until the transaction ends, and two
+    requests of one invoice share it."""
+    ids = []
+    for label in labels:
+        with contextlib.suppress(ValueError):
+            ids.append(UUID(label))
+    rows = LightningRequest.objects.filter(id__in=ids).select_related("invoice")
+    locking = rows.select_for_update(no_key=True, of=("invoice",)).order_by("invoice_id")
+    invoices: dict[UUID, Invoice] = {}
+    requests = {}
+    for request in locking:
+        request.invoice = invoices.setdefault(request.invoice_id, request.invoice)
+        requests[str(request.id)] = request
+    return requests
+
+
+def _credit(ours: list[tuple[LightningRequest, Receipt]]) -> None:
+    """Book what arrived for these requests, in order; what was booked before is passed over."""
+    credited = ledger.receive_lightning(
+        [
+            ledger.Arrived(
+                user_id=request.invoice.user_id,
+                ref=receipt.payment_hash,
+                amount_msat=receipt.received_msat,
+                cause=ledger.Cause("invoice", str(request.invoice_id)),
+            )
+            for request, receipt in ours
+        ]
     )
-    if credited_msat is None:
-        return  # booked before
-    LightningRequest.objects.filter(id=request.id).update(
-        state=LightningRequest.State.PAID,
-        payment_hash=receipt.payment_hash,
-        received_msat=receipt.received_msat,
+    paid: dict[UUID, LightningRequest] = {}
+    lines: list[tuple[Invoice, Activity, int]] = []
+    for (request, receipt), credited_msat in zip(ours, credited, strict=True):
+        if credited_msat is None:
+            continue  # booked before
+        request.state = LightningRequest.State.PAID
+        request.payment_hash = receipt.payment_hash
+        request.received_msat = receipt.received_msat
+        paid[request.id] = request
+        if whole_sat := msat_to_sat_floor(credited_msat):  # else all of it went to rounding
+            line = _line(request, receipt, whole_sat)
+            lines.append((request.invoice, line, request.invoice.received_sat))
+    update_all(list(paid.values()), ["state", "payment_hash", "received_msat"])
+    withdraw_requests({request.invoice_id: request.invoice for request in paid.values()}.values())
+    invoices = {invoice.id: invoice for invoice, _, _ in lines}
+    update_all(list(invoices.values()), ["preimage", *COUNTED])
+    event_ids = statement.record_all([line for _, line, _ in lines])
+    tell_webhooks(
+        [
+            News(invoice, line, event_ids[line.id], received_sat, confirmed=True)
+            for invoice, line, received_sat in lines
+        ]
     )
-    withdraw_requests(invoice)
-    received_sat = msat_to_sat_floor(credited_msat)
-    if not received_sat:
-        return  # less than a sat: all of it went to rounding
+
+
+def _line(request: LightningRequest, receipt: Receipt, received_sat: int) -> Activity:
+    """Count the money on the invoice, and make its line."""
+    invoice = request.invoice
     invoice.preimage = receipt.preimage
-    invoice.save(update_fields=["preimage"])
-    add(invoice, received_sat)
+    count(invoice, received_sat)
     tip_sat = tip_within(invoice, received_sat)
-    activity = statement.record(
-        user=invoice.user,
+    return statement.line(
+        user_id=invoice.user_id,
         type=Activity.Type.LIGHTNING,
         status=Activity.Status.SETTLED,
         amount_sat=received_sat - tip_sat,
@@ -176,20 +254,23 @@ def _credit(request: LightningRequest, receipt: Receipt) -> None:
         currency=invoice.currency,
         rate=invoice.rate,
     )
-    tell_webhook(invoice, activity, confirmed=True)
 
 
-def _request_of(label: str) -> LightningRequest | None:
-    """Our request with this label; labels of other programs on the node are not ours."""
-    try:
-        return LightningRequest.objects.filter(id=UUID(label)).first()
-    except ValueError:
-        return None
+def _book_to_suspense(receipt: Receipt) -> None:
+    logger.error("a receipt for the unknown label %r goes to suspense", receipt.label[:80])
+    ledger.receive_unmatched(
+        source=ledger.House.LIGHTNING,
+        external_id=f"lightning:{receipt.payment_hash}",
+        amount_msat=receipt.received_msat,
+        cause=ledger.Cause("receipt", receipt.label[:100]),
+    )
 
 
-def _receipt_of(invoice: NodeInvoice) -> Receipt:
+def _receipt_of(invoice: NodeInvoice) -> Receipt | None:
+    """None when the node's record of a paid invoice is incomplete."""
     if invoice.received_msat is None or invoice.preimage is None or invoice.pay_index is None:
-        raise NodeUnavailable("The node's record of a paid invoice is incomplete")
+        logger.critical("the node's record of the receipt %s is incomplete", invoice.payment_hash)
+        return None
     return Receipt(
         label=invoice.label,
         payment_hash=invoice.payment_hash,
@@ -233,10 +314,10 @@ def _refuse_node(reason: str) -> None:
 
 def _move_cursor(pay_index: int) -> None:
     """Move the watcher's cursor, never back; inside the transaction of what was found."""
-    row = Cursor.objects.select_for_update().get(name=RECEIPTS)
-    if int(row.value) < pay_index:
-        row.value = str(pay_index)
-        row.save(update_fields=["value", "updated"])
+    position = Cast("value", BigIntegerField())
+    Cursor.objects.alias(position=position).filter(name=RECEIPTS, position__lt=pay_index).update(
+        value=str(pay_index), updated=timezone.now()
+    )
 
 
 def _position(name: str) -> int:
@@ -291,7 +372,7 @@ def _take_off(node: LightningNode, request: LightningRequest) -> None:
     if not node.delete_unpaid_invoice(label):
         invoice = node.invoice_by_label(label)
         if invoice and invoice.status == "paid":
-            record_lightning_receipt(_receipt_of(invoice))
+            _record_paid([invoice])
             return
         if invoice and invoice.status == "unpaid":
             return  # refused for another reason: next time

@@ -6,12 +6,12 @@ Order of locks, everywhere: the invoice, then the ledger, then the statement.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from uuid import UUID
 
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
-from accounts.models import Activity
 from coinos import bell
 from invoices import webhooks
 from invoices.models import Invoice, LightningRequest
@@ -33,27 +33,44 @@ def tip_within(invoice: Invoice, received_sat: int) -> int:
 
 def add(invoice: Invoice, received_sat: int) -> None:
     """Count settled money on the locked invoice; negative when a reorg takes it back."""
+    count(invoice, received_sat)
+    invoice.save(update_fields=COUNTED)
+
+
+COUNTED = ["received_sat", "settled_at"]
+
+
+def count(invoice: Invoice, received_sat: int) -> None:
+    """`add` for many: the caller saves the fields `COUNTED`."""
     invoice.received_sat += received_sat
     if invoice.is_paid:
         invoice.settled_at = invoice.settled_at or timezone.now()
     else:
         invoice.settled_at = None
-    invoice.save(update_fields=["received_sat", "settled_at"])
 
 
-def withdraw_requests(invoice: Invoice) -> None:
-    """The invoice has been paid: its open bolt11s are to be deleted at the node (M16)."""
-    open_requests = invoice.requests.filter(state=LightningRequest.State.OPEN)
+def withdraw_requests(invoices: Iterable[Invoice]) -> None:
+    """These have been paid: their open bolt11s are to be deleted at the node (M16)."""
+    open_requests = LightningRequest.objects.filter(
+        invoice__in=[invoice.id for invoice in invoices], state=LightningRequest.State.OPEN
+    )
     if open_requests.update(state=LightningRequest.State.WITHDRAWN):
         bell.ring_after_commit("invoices.tasks.withdraw_node_invoices")
 
 
-def tell_webhook(invoice: Invoice, activity: Activity, *, confirmed: bool) -> None:
-    """Queue the call of the invoice's webhook. Never raises: money has arrived (rule 6)."""
+def tell_webhooks(news: Sequence[webhooks.News]) -> None:
+    """Queue the calls of the invoices' webhooks. Never raises: money has arrived (rule 6)."""
+    news = [one for one in news if one.invoice.webhook and not one.invoice.webhook_disabled_at]
+    if not news:
+        return
     try:
         with transaction.atomic():
-            webhooks.queue(invoice, activity, confirmed=confirmed)
+            webhooks.queue(news)
     except OperationalError:
         raise  # the whole transaction is run again
     except Exception:
-        logger.exception("no webhook for invoice %s", invoice.id)
+        if len(news) == 1:
+            logger.exception("no webhook for invoice %s", news[0].invoice.id)
+        else:  # one that cannot be queued costs no other
+            for one in news:
+                tell_webhooks([one])

@@ -82,12 +82,8 @@ def lightning_receipt(user: User, msat: int) -> Invoice:
         invoice=invoice, state="paid", payment_hash=payment_hash, received_msat=msat
     )
     with transaction.atomic():
-        ledger.receive_lightning(
-            user_id=user.id,
-            payment_hash=payment_hash,
-            amount_msat=msat,
-            cause=Cause("invoice", str(invoice.id)),
-        )
+        cause = Cause("invoice", str(invoice.id))
+        ledger.receive_lightning([ledger.Arrived(user.id, payment_hash, msat, cause)])
     return invoice
 
 
@@ -103,12 +99,8 @@ def deposit(user: User, sats: int) -> Deposit:
         confirmations_required=1,
     )
     with transaction.atomic():
-        ledger.receive_onchain(
-            user_id=user.id,
-            outpoint=row.outpoint,
-            amount_msat=sats * 1000,
-            cause=Cause("deposit", str(row.id)),
-        )
+        cause = Cause("deposit", str(row.id))
+        ledger.receive_onchain([ledger.Arrived(user.id, row.outpoint, sats * 1000, cause)])
     return row
 
 

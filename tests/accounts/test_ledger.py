@@ -13,7 +13,7 @@ from django.db.utils import ProgrammingError
 
 from accounts import ledger
 from accounts.errors import HoldExceeded, InsufficientFunds
-from accounts.ledger import Cause, House
+from accounts.ledger import Arrived, Cause, House
 from accounts.models import LedgerAccount, Transfer, User
 from coinos import embedded
 from tests.cast import available_sat, fund
@@ -48,9 +48,7 @@ def test_a_receipt_credits_whole_sats_and_books_the_rest_to_rounding(
     alice: User,
 ) -> None:
     with transaction.atomic():
-        credited = ledger.receive_lightning(
-            user_id=alice.id, payment_hash="aa", amount_msat=1_234_567, cause=TEST
-        )
+        [credited] = ledger.receive_lightning([Arrived(alice.id, "aa", 1_234_567, TEST)])
     assert credited == 1_234_000
     assert available_sat(alice) == 1234
     assert rows("rounding.receive.lightning") == [567]
@@ -62,9 +60,7 @@ def test_a_receipt_below_one_sat_credits_nothing_and_is_booked_once(
     """F06"""
     for expected in (0, None):
         with transaction.atomic():
-            credited = ledger.receive_lightning(
-                user_id=alice.id, payment_hash="aa", amount_msat=999, cause=TEST
-            )
+            [credited] = ledger.receive_lightning([Arrived(alice.id, "aa", 999, TEST)])
         assert credited == expected
     assert available_sat(alice) == 0
     assert rows("rounding.receive.lightning") == [999]
@@ -74,9 +70,7 @@ def test_the_same_payment_hash_is_credited_once(alice: User) -> None:
     """M04, M06"""
     for expected in (5000, None):
         with transaction.atomic():
-            credited = ledger.receive_lightning(
-                user_id=alice.id, payment_hash="aa", amount_msat=5000, cause=TEST
-            )
+            [credited] = ledger.receive_lightning([Arrived(alice.id, "aa", 5000, TEST)])
         assert credited == expected
     assert available_sat(alice) == 5
 
@@ -149,7 +143,7 @@ def test_a_reversal_takes_what_is_there_and_bad_debt_covers_the_rest(
 ) -> None:
     """M26"""
     with transaction.atomic():
-        ledger.receive_onchain(user_id=alice.id, outpoint="t:0", amount_msat=900_000, cause=TEST)
+        ledger.receive_onchain([Arrived(alice.id, "t:0", 900_000, TEST)])
     hold(alice, 600)
     for expected in (600_000, None):
         with transaction.atomic():

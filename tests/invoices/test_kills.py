@@ -68,6 +68,30 @@ def test_a_watcher_that_is_killed_credits_once(
     assert seen(invoice)["received"] == 1000
 
 
+@pytest.mark.parametrize("failpoint", ["recv.before_commit", "recv.after_commit"])
+def test_a_watcher_that_is_killed_credits_all_of_a_batch_or_nothing(
+    alice: User, simnet_nodes: Control, cloned_db: Database, failpoint: str
+) -> None:
+    bob = make_user("bob")
+    start_at_the_end()
+    before = int(Cursor.objects.get(name="lightning").value)
+    for payee in (alice, bob, alice, bob):
+        simnet_nodes.pay(new_invoice(payee, amount=1000)["hash"])
+    run_until_killed(
+        "services.watch_lightning(seconds=10)",
+        failpoint,
+        simnet=simnet_nodes,
+        database=cloned_db,
+    )
+    committed = failpoint == "recv.after_commit"
+    assert available_sat(alice) == available_sat(bob) == (2000 if committed else 0)
+    assert int(Cursor.objects.get(name="lightning").value) == before + 4 * committed
+    services.watch_lightning(seconds=10, stopped=lambda: available_sat(alice) == 2000)
+    receive()
+    assert available_sat(alice) == available_sat(bob) == 2000
+    assert len(credits_of(alice)) == len(statement_of(alice)) == 2
+
+
 @pytest.mark.parametrize("failpoint", ["dep.after_list", "dep.before_credit", "dep.after_credit"])
 def test_a_scan_that_is_killed_credits_once(
     alice: User, simnet_nodes: Control, cloned_db: Database, failpoint: str

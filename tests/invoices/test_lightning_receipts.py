@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import random
 import threading
 import time
 import uuid
@@ -10,14 +13,14 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from accounts import ledger
-from accounts.models import Transfer, User
+from accounts import ledger, statement
+from accounts.models import DailyTotal, Event, Transfer, User
 from coinos.nodes import lightning
 from coinos.nodes.base import Receipt
 from coinos.simnet.control import Control
-from invoices import services
+from invoices import services, webhooks
 from invoices.models import Cursor, Invoice, LightningRequest
-from invoices.services.lightning import CHANGES, NodeChanged, record_lightning_receipt
+from invoices.services.lightning import CHANGES, NodeChanged, record_lightning_receipts
 from tests.cast import Api, api_of, available_sat, make_user
 from tests.invoices.helpers import (
     credits_of,
@@ -27,6 +30,7 @@ from tests.invoices.helpers import (
     seen,
     statement_of,
 )
+from tests.invoices.receiver import receiver
 
 
 def receipt_for(invoice: dict[str, Any], **changes: Any) -> Receipt:
@@ -301,7 +305,7 @@ def test_a04_a_receipt_that_cannot_be_recorded_does_not_move_the_cursor(
     world.pay(invoice["hash"])
     before = Cursor.objects.get(name="lightning").value
     with monkeypatch.context() as broken:
-        broken.setattr("accounts.statement.record", lambda **_: 1 / 0)
+        broken.setattr("accounts.statement.line", lambda **_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             services.watch_lightning(seconds=5)
     assert Cursor.objects.get(name="lightning").value == before
@@ -313,20 +317,18 @@ def test_a04_a_receipt_that_cannot_be_recorded_does_not_move_the_cursor(
 def test_a_receipt_that_cannot_be_recorded_does_not_hold_up_the_others(
     world: Control, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from accounts import statement
-
     receive()
     cursor = Cursor.objects.get(name=CHANGES).value
     odd, plain = new_invoice(alice, amount=1000), new_invoice(bob, amount=2000)
     world.pay(odd["hash"])
     world.pay(plain["hash"])
-    record = statement.record
+    line = statement.line
 
-    def refuse_alice(**line: Any) -> Any:
-        return 1 / 0 if line["user"] == alice else record(**line)
+    def refuse_alice(**fields: Any) -> Any:
+        return 1 / 0 if fields["user_id"] == alice.id else line(**fields)
 
     with monkeypatch.context() as broken:
-        broken.setattr(statement, "record", refuse_alice)
+        broken.setattr(statement, "line", refuse_alice)
         receive()
     assert (available_sat(alice), available_sat(bob)) == (0, 2000)
     assert Cursor.objects.get(name=CHANGES).value == cursor
@@ -334,11 +336,146 @@ def test_a_receipt_that_cannot_be_recorded_does_not_hold_up_the_others(
     assert (available_sat(alice), available_sat(bob)) == (1000, 2000)
 
 
+def test_receipts_that_wait_are_recorded_in_one_transaction(
+    world: Control, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_at_the_end()
+    before = int(Cursor.objects.get(name="lightning").value)
+    for number in range(1, 6):
+        invoice = new_invoice(alice if number % 2 else bob, amount=number)
+        world.pay(invoice["hash"])
+    batches = counting_batches(monkeypatch)
+    services.watch_lightning(seconds=20, stopped=lambda: available_sat(alice) == 9)
+    assert batches == [5]
+    assert (available_sat(alice), available_sat(bob)) == (9, 6)
+    assert [line.amount_sat for line in statement_of(alice)] == [1, 3, 5]
+    assert int(Cursor.objects.get(name="lightning").value) == before + 5
+    [day] = DailyTotal.objects.filter(user=alice)
+    assert (day.count, day.sats) == (3, 9)
+    assert Event.objects.filter(user=alice, kind="payment.settled").count() == 3
+
+
+def test_a_batch_takes_as_many_queries_as_one_receipt(
+    world: Control, alice: User, bob: User, django_assert_num_queries: Any
+) -> None:
+    start_at_the_end()
+    for many in (1, 8):
+        receipts = []
+        for number in range(many):
+            invoice = new_invoice(alice if number % 2 else bob, amount=5)
+            receipts.append(receipt_for(invoice, received_msat=5000))
+        with django_assert_num_queries(9):
+            record_lightning_receipts(receipts, moves_cursor=True)
+    assert available_sat(alice) + available_sat(bob) == 45
+
+
+def test_m04_the_same_receipt_twice_in_a_batch_is_credited_once(
+    world: Control, alice: User
+) -> None:
+    start_at_the_end()
+    receipt = receipt_for(new_invoice(alice, amount=1000))
+    record_lightning_receipts([receipt, receipt])
+    record_lightning_receipts([receipt, receipt])
+    assert available_sat(alice) == 1000
+    assert len(credits_of(alice)) == len(statement_of(alice)) == 1
+    assert Invoice.objects.get().received_sat == 1000
+
+
+def test_m21_unknown_labels_in_a_batch_go_to_suspense_and_the_others_are_credited(
+    world: Control, alice: User
+) -> None:
+    ours = receipt_for(new_invoice(alice, amount=1000), pay_index=8)
+    foreign = [
+        dataclasses.replace(ours, label=label, payment_hash=payment_hash)
+        for label, payment_hash in (("a mint's", "cd" * 32), (str(uuid.uuid4()), "ef" * 32))
+    ]
+    record_lightning_receipts([foreign[0], ours, foreign[1]])
+    record_lightning_receipts([foreign[1], ours, foreign[0]])
+    assert available_sat(alice) == 1000
+    assert ledger.house_balance_msat(ledger.House.SUSPENSE) == 2_000_000
+    kept = Transfer.objects.filter(kind="receive.unmatched")
+    assert {row.external_id[10:] for row in kept} == {"cd" * 32, "ef" * 32}
+
+
+def test_both_bolt11s_of_one_invoice_in_a_batch_are_credited_and_add_up(
+    world: Control, alice: User, anyone: Api
+) -> None:
+    with receiver() as shop:
+        invoice = new_invoice(alice, amount=1000, webhook=shop.url)
+        tipped = anyone.post(f"/invoice/{invoice['id']}", {"invoice": {"tip": 150}}).body
+        first = receipt_for(invoice, preimage="11" * 32)
+        second = receipt_for(tipped, received_msat=1_150_000, preimage="22" * 32)
+        record_lightning_receipts([first, second])
+        webhooks.deliver_due()
+    assert available_sat(alice) == 2150
+    assert [(line.amount_sat, line.tip_sat) for line in statement_of(alice)] == [
+        (1000, None),
+        (1000, 150),
+    ]
+    after = seen(invoice)
+    assert (after["received"], after["preimage"]) == (2150, "22" * 32)
+    assert sorted(call.body["received"] for call in shop.heard) == [1000, 2150]
+    assert set(LightningRequest.objects.values_list("state", flat=True)) == {"paid"}
+
+
+def test_a_batch_with_a_receipt_that_cannot_be_recorded_credits_all_others(
+    world: Control, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_at_the_end()
+    before = int(Cursor.objects.get(name="lightning").value)
+    payees = [bob, alice, bob, bob]
+    for payee in payees:
+        world.pay(new_invoice(payee, amount=1000)["hash"])
+    with monkeypatch.context() as broken:
+        line = statement.line
+        broken.setattr(
+            statement,
+            "line",
+            lambda **fields: 1 / 0 if fields["user_id"] == alice.id else line(**fields),
+        )
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                services.watch_lightning(seconds=5)
+    assert (available_sat(alice), available_sat(bob)) == (0, 3000)
+    assert len(statement_of(bob)) == 3
+    assert int(Cursor.objects.get(name="lightning").value) == before + 1  # A04
+    services.watch_lightning(seconds=20, stopped=lambda: available_sat(alice) == 1000)
+    assert (available_sat(alice), available_sat(bob)) == (1000, 3000)
+    assert int(Cursor.objects.get(name="lightning").value) == before + 4
+
+
+def test_rule_6_a_webhook_that_cannot_be_queued_costs_the_others_of_its_batch_nothing(
+    world: Control, alice: User
+) -> None:
+    with receiver() as shop:
+        odd = new_invoice(alice, amount=1, webhook=shop.url, secret="x")
+        plain = new_invoice(alice, amount=2, webhook=shop.url)
+        Invoice.objects.filter(id=odd["id"]).update(secret="v1.broken")
+        record_lightning_receipts(
+            [receipt_for(odd, received_msat=1000), receipt_for(plain, received_msat=2000)]
+        )
+        webhooks.deliver_due()
+    assert available_sat(alice) == 3
+    assert [call.body["amount"] for call in shop.heard] == [2]
+
+
+def counting_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Becomes the sizes of the batches that are recorded from now on."""
+    sizes: list[int] = []
+
+    def record(receipts: list[Receipt], **how: Any) -> None:
+        sizes.append(len(receipts))
+        record_lightning_receipts(receipts, **how)
+
+    monkeypatch.setattr("invoices.services.lightning.record_lightning_receipts", record)
+    return sizes
+
+
 def test_the_cursor_never_moves_back(world: Control, alice: User) -> None:
     start_at_the_end()
     Cursor.objects.filter(name="lightning").update(value="900")
     invoice = new_invoice(alice, amount=1000)
-    record_lightning_receipt(receipt_for(invoice, pay_index=7), moves_cursor=True)
+    record_lightning_receipts([receipt_for(invoice, pay_index=7)], moves_cursor=True)
     assert available_sat(alice) == 1000
     assert Cursor.objects.get(name="lightning").value == "900"
 
@@ -395,11 +532,32 @@ def test_m04_twenty_handlers_of_one_receipt_credit_it_once(
     alice = make_user("alice")
     invoice = new_invoice(alice, amount=1000)
     receipt = receipt_for(invoice)
-    assert in_threads(20, lambda: record_lightning_receipt(receipt)) == []
+    assert in_threads(20, lambda: record_lightning_receipts([receipt])) == []
     assert available_sat(alice) == 1000
     assert len(credits_of(alice)) == 1
     assert len(statement_of(alice)) == 1
     assert seen(invoice)["received"] == 1000
+
+
+def test_m04_batches_that_overlap_credit_each_receipt_once(
+    simnet_nodes: Control, cloned_db: Any, redis: Any
+) -> None:
+    users = [make_user(name) for name in ("alice", "bob", "charlie")]
+    receipts = [
+        receipt_for(new_invoice(users[n % 3], amount=7), received_msat=7000) for n in range(12)
+    ]
+    shuffled = itertools.count()
+
+    def record() -> None:
+        mine = receipts[:]
+        random.Random(next(shuffled)).shuffle(mine)
+        record_lightning_receipts(mine[:8])
+        record_lightning_receipts(mine[4:])
+
+    assert in_threads(12, record) == []
+    assert [available_sat(user) for user in users] == [28, 28, 28]
+    assert [len(statement_of(user)) for user in users] == [4, 4, 4]
+    assert ledger.differences() == []
 
 
 def test_five_watchers_at_once_are_one_watcher(

@@ -144,7 +144,7 @@ def _replay_everything(stage: Stage) -> list[str]:
 
     from coinos.nodes import lightning
     from invoices.models import Cursor
-    from invoices.services.lightning import record_lightning_receipt
+    from invoices.services.lightning import record_lightning_receipts
 
     before = transfers_digest()
     receipts: list[Any] = []
@@ -157,8 +157,10 @@ def _replay_everything(stage: Stage) -> list[str]:
 
     def replay(number: int) -> None:
         try:
-            for receipt in receipts if number % 2 else reversed(receipts):
-                record_lightning_receipt(receipt, moves_cursor=True)
+            order = receipts if number % 2 else receipts[::-1]
+            size = 1 if number % 3 else 25
+            for start in range(0, len(order), size):
+                record_lightning_receipts(order[start : start + size], moves_cursor=True)
         finally:
             connection.close()
 

@@ -30,7 +30,7 @@ from hypothesis.stateful import (
 
 from accounts import ledger
 from accounts.errors import HoldExceeded, InsufficientFunds
-from accounts.ledger import Cause, House
+from accounts.ledger import Arrived, Cause, House
 from accounts.models import LedgerAccount, User
 from tests.cast import make_user
 from tests.database import Database
@@ -87,12 +87,10 @@ class LedgerMachine(RuleBasedStateMachine):
         operations["deposit"] += 1
         payment_hash = f"{self.run}:{name}"
         with transaction.atomic():
-            credited = ledger.receive_lightning(
-                user_id=self.users[user].id,
-                payment_hash=payment_hash,
-                amount_msat=amount,
-                cause=TEST,
-            )
+            arrived = Arrived(self.users[user].id, payment_hash, amount, TEST)
+            # A second time in one call is a second time.
+            credited, again = ledger.receive_lightning([arrived, arrived])
+        assert again is None
         if ("lightning", name) in self.used:
             assert credited is None
             return
@@ -111,9 +109,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return outpoint
 
     def _credit(self, outpoint: str, user: int, amount_msat: int) -> bool:
-        done = ledger.receive_onchain(
-            user_id=self.users[user].id, outpoint=outpoint, amount_msat=amount_msat, cause=TEST
-        )
+        [done] = ledger.receive_onchain([Arrived(self.users[user].id, outpoint, amount_msat, TEST)])
         if done:
             self.credited[outpoint] = (user, amount_msat)
             self.posted[user] += amount_msat
@@ -369,7 +365,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 cause=TEST,
             ),
             "receive": lambda: ledger.receive_lightning(
-                user_id=user_id, payment_hash=new.hex, amount_msat=min(amount, 0), cause=TEST
+                [Arrived(user_id, new.hex, min(amount, 0), TEST)]
             ),
             "reverse": lambda: ledger.reverse_onchain(
                 user_id=user_id, outpoint=f"{new.hex}:0", amount_msat=1000, cause=TEST

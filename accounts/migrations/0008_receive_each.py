@@ -1,0 +1,20 @@
+"""Many receipts in one call of the ledger."""
+
+from pathlib import Path
+
+from django.conf import settings
+from django.db import migrations
+
+SQL = Path(__file__).resolve().parent.parent / "sql"
+
+
+def create(apps, schema_editor):
+    schema_editor.execute((SQL / "0004_receive_each.sql").read_text(), params=None)
+    role = schema_editor.quote_name(settings.DATABASE_APP_ROLE)
+    schema_editor.execute(f"GRANT EXECUTE ON FUNCTION ledger_receive_each TO {role}", params=None)
+
+
+class Migration(migrations.Migration):
+    dependencies = [("accounts", "0007_email")]
+
+    operations = [migrations.RunPython(create, migrations.RunPython.noop)]
