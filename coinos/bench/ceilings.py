@@ -9,14 +9,17 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 from django.conf import settings
 
 from coinos import embedded
+from coinos.simnet.control import Control
+from coinos.simnet.pace import CORE_LIGHTNING
 
 # --- PostgreSQL ----------------------------------------------------------------------------------
 
@@ -58,6 +61,17 @@ def pgbench() -> str:
 
 
 # --- The Lightning node --------------------------------------------------------------------------
+
+
+@contextmanager
+def paced() -> Iterator[None]:
+    """Simnet is as fast as Core Lightning was measured to be, and no faster, until the end."""
+    world = Control(settings.SIMNET_CONTROL)
+    world.set_pace(CORE_LIGHTNING)
+    try:
+        yield
+    finally:
+        world.set_pace({})
 
 
 class RawNode:

@@ -139,6 +139,11 @@ class Control:
         result: dict[str, int] = self.call("fault_counts")
         return result
 
+    def set_pace(self, rules: dict[str, dict[str, float]]) -> None:
+        """How fast our Lightning node answers from now on: pace.py describes the rules; without
+        any it is as fast as it can."""
+        self.call("set_pace", rules=rules)
+
     def restart(self, down_s: float = 0.2) -> None:
         """The nodes die and come back: connections drop, calls are lost, HTLCs stay."""
         self.call("restart", down_s=down_s)

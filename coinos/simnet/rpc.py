@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coinos.simnet.faults import Faults
+from coinos.simnet.pace import Pace
 
 INVALID_PARAMS = -32602
 METHOD_NOT_FOUND = -32601
@@ -66,12 +67,14 @@ def bind(method: Method, params: Any) -> inspect.BoundArguments:
 
 
 class RpcServer:
-    """Serves `methods` on a unix socket; what goes wrong on the way is up to `faults`."""
+    """Serves `methods` on a unix socket; what goes wrong on the way is up to `faults`, how long
+    it takes to `pace`."""
 
-    def __init__(self, path: Path, methods: dict[str, Method], faults: Faults) -> None:
+    def __init__(self, path: Path, methods: dict[str, Method], faults: Faults, pace: Pace) -> None:
         self.path = path
         self.methods = methods
         self.faults = faults
+        self.pace = pace
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.StreamWriter] = set()
         self._calls: set[asyncio.Task[None]] = set()
@@ -121,7 +124,11 @@ class RpcServer:
 
     async def _answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
         method = str(request.get("method"))
-        answer = await self.faults.answer(method, lambda: self._execute(method, request))
+
+        def execute() -> Awaitable[dict[str, Any]]:
+            return self.pace.keep(method, lambda: self._execute(method, request))
+
+        answer = await self.faults.answer(method, execute)
         if writer.is_closing():
             return
         if answer.body is not None:

@@ -26,6 +26,7 @@ from coinos.simnet.control import ControlMethod, ControlServer
 from coinos.simnet.faults import Faults
 from coinos.simnet.lightning import Lightning
 from coinos.simnet.network import Network, Timing
+from coinos.simnet.pace import Pace
 from coinos.simnet.payments import Payments
 from coinos.simnet.rates import RatesServer
 from coinos.simnet.records import Store
@@ -48,13 +49,14 @@ class Simnet:
         directory.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(directory / "lock")
         self.faults = Faults()
+        self.pace = Pace()
         self.bitcoin = BitcoinServer(directory, bitcoin_port, self.faults)
         self.rates = RatesServer(directory)
         self.store = Store(directory / "lightning.jsonl", capacity_msat=CAPACITY_MSAT)
         self.network = Network(self.store, timing=timing, height=self.height)
         self.payments = Payments(self.network, self.faults)
         lightning = Lightning(self.network, self.payments, str(directory))
-        self.rpc = RpcServer(directory / "lightning-rpc", lightning.methods, self.faults)
+        self.rpc = RpcServer(directory / "lightning-rpc", lightning.methods, self.faults, self.pace)
         self.control = ControlServer(directory / "control", self.control_methods())
         self._expiry: asyncio.Task[None] | None = None
 
@@ -96,6 +98,7 @@ class Simnet:
 
     def control_methods(self) -> dict[str, ControlMethod]:
         network, payments, faults = self.network, self.payments, self.faults
+        pace = self.pace
 
         def truth(_: dict[str, Any]) -> dict[str, Any]:
             return network.truth()
@@ -116,6 +119,7 @@ class Simnet:
                 "set_faults": lambda p: faults.set(p["rules"], p["seed"]),
                 "clear_faults": lambda p: faults.clear(),
                 "fault_counts": lambda p: dict(faults.counts),
+                "set_pace": lambda p: pace.set(p["rules"]),
                 "restart": lambda p: self.restart(p["down_s"]),
             }
         )
