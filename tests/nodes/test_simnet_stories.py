@@ -513,3 +513,20 @@ def test_the_command_prints_just_its_result(tmp_path: Path, own_simnet: SimnetPr
     assert world.payment(made["payment_hash"])["preimage"] == preimage
     assert len(command("mine", "2").split()) == 2
     assert command("address").startswith("bcrt1")
+
+
+def test_at_a_pace_the_node_answers_no_faster_than_it_was_told(simnet: Control) -> None:
+    node = LightningRpc(simnet.lightning_rpc)
+    simnet.set_pace({"getinfo": {"per_second": 100}, "xpay": {"latency_s": 0.3}})
+    try:
+        began = time.monotonic()
+        for _ in range(20):
+            node.getinfo()
+        assert time.monotonic() - began > 0.18
+        invoice = simnet.invoice(1000, node="bob")
+        began = time.monotonic()
+        node.call("xpay", {"invstring": invoice})
+        assert time.monotonic() - began > 0.3
+        assert refusal_of(lambda: simnet.set_pace({"xpay": {"hurry": 1}})) == "bad_request"
+    finally:
+        simnet.set_pace({})
