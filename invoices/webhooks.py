@@ -13,11 +13,13 @@ import logging
 import random
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
+from queue import Empty, SimpleQueue
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -31,6 +33,7 @@ from accounts.models import Activity, Event, User
 from coinos import bell, crypto
 from coinos.failpoints import failpoint
 from coinos.http import FetchFailed, Response, fetch
+from coinos.rows import update_all
 from invoices.models import Invoice, WebhookAttempt, WebhookDelivery
 
 logger = logging.getLogger(__name__)
@@ -49,7 +52,9 @@ RETRY_AFTER = [
 ]
 LONGEST_WAIT = timedelta(hours=24)
 CALL_S = 20
-LEASE = timedelta(seconds=60)  # longer than a call can take: a killed worker's rows come free
+RUN_CALLS = 20  # what one endpoint is told in one run
+RUN_CALLS_S = 20  # no call of a run begins later
+LEASE = timedelta(seconds=60)  # longer than a run can take: a killed worker's rows come free
 THREADS = 32
 LOOK_AGAIN_S = 0.5  # while calls are on their way
 RUN_S = 50
@@ -160,33 +165,67 @@ class Answer:
     duration_ms: int
     is_refused: bool = False  # we do not go to this URL, now or later
 
+    @property
+    def is_good(self) -> bool:
+        return self.response is not None and self.response.ok
+
+
+@dataclass(frozen=True)
+class Made:
+    """A claimed call and its answer; None when it has not been made and waits again. `is_last`
+    of its run."""
+
+    call: Call
+    answer: Answer | None
+    is_last: bool
+
 
 def deliver_due(*, seconds: float = RUN_S, stopped: Callable[[], bool] = lambda: False) -> int:
     """Make the calls that are due until there are none, for about `seconds`; returns how many.
 
-    Any number of processes may do this at once. An endpoint gets one call at a time, so a slow
-    one delays only itself.
+    Any number of processes may do this at once. An endpoint gets one call at a time, in order and
+    on one connection, so a slow one delays only itself.
     """
     ends = time.monotonic() + seconds
-    count = 0
-    running: dict[Future[Answer], Call] = {}
+    count, running, look_at = 0, 0, 0.0
+    made: SimpleQueue[Made] = SimpleQueue()
+
+    def over() -> bool:
+        return time.monotonic() >= ends or stopped()
+
     with ThreadPoolExecutor(THREADS, thread_name_prefix="webhook") as threads:
         while True:
-            if time.monotonic() < ends and not stopped():
-                for call in _claim(THREADS - len(running)):
+            if time.monotonic() >= look_at and not over():
+                for calls in _claim(THREADS - running):
                     failpoint("hook.claimed")
-                    running[threads.submit(_call, call)] = call
+                    threads.submit(_make, calls, made, over)
+                    running += 1
+                look_at = time.monotonic() + LOOK_AGAIN_S
             if not running:
                 return count
-            done, _ = wait(running, timeout=LOOK_AGAIN_S, return_when=FIRST_COMPLETED)
-            for future in done:
-                failpoint("hook.sent")
-                _record(running.pop(future), future.result())
-                count += 1
+            answers = _next(made, wait_s=LOOK_AGAIN_S)
+            if not answers:
+                continue
+            failpoint("hook.sent")
+            _record(answers)
+            count += sum(one.answer is not None for one in answers)
+            if ended := sum(one.is_last for one in answers):
+                running -= ended
+                look_at = 0.0  # their endpoints have none on the way
 
 
-def _claim(at_most: int) -> list[Call]:
-    """Lease due deliveries, at most one per endpoint that has none on the way."""
+def _next(made: SimpleQueue[Made], *, wait_s: float) -> list[Made]:
+    """All that has come of calls: wait for the first, then take what is there."""
+    found = []
+    with contextlib.suppress(Empty):
+        found.append(made.get(timeout=wait_s))
+        while True:
+            found.append(made.get_nowait())
+    return found
+
+
+def _claim(at_most: int) -> list[list[Call]]:
+    """Lease due deliveries of endpoints that have none on the way: a run of calls for each."""
     if at_most <= 0:
         return []
     now = timezone.now()
@@ -197,18 +236,24 @@ def _claim(at_most: int) -> list[Call]:
     with transaction.atomic():
         with connection.cursor() as cursor:  # two claims at once would see the same idle endpoint
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('webhooks.claim'))")
-        first_of_endpoint: dict[str, UUID] = {}
+        ids: defaultdict[str, list[UUID]] = defaultdict(list)
         for id, endpoint in due.values_list("id", "endpoint")[:CLAIM_CANDIDATES]:
-            first_of_endpoint.setdefault(endpoint, id)
+            if len(ids[endpoint]) < RUN_CALLS:
+                ids[endpoint].append(id)
+        chosen = [id for endpoint in list(ids)[:at_most] for id in ids[endpoint]]
         claimed = list(
-            due.filter(id__in=list(first_of_endpoint.values())[:at_most])
+            due.filter(id__in=chosen)
             .select_for_update(skip_locked=True, of=("self",))
             .select_related("invoice__user")
         )
         WebhookDelivery.objects.filter(id__in=[delivery.id for delivery in claimed]).update(
             leased_until=now + LEASE
         )
-    return [call for call in map(_call_of, claimed) if call]
+    runs: defaultdict[str, list[Call]] = defaultdict(list)
+    for delivery in claimed:
+        if call := _call_of(delivery):
+            runs[delivery.endpoint].append(call)
+    return list(runs.values())
 
 
 def _call_of(delivery: WebhookDelivery) -> Call | None:
@@ -219,6 +264,16 @@ def _call_of(delivery: WebhookDelivery) -> Call | None:
         logger.critical("no key opens the webhook delivery %s", delivery.id)
         WebhookDelivery.objects.filter(id=delivery.id).update(state=WebhookDelivery.State.FAILED)
         return None
+
+
+def _make(calls: list[Call], made: SimpleQueue[Made], over: Callable[[], bool]) -> None:
+    """Call one endpoint while it answers well, in a thread of its own; the rest is put back."""
+    ends = time.monotonic() + RUN_CALLS_S
+    goes_on = True
+    for number, call in enumerate(calls, start=1):
+        answer = _call(call) if goes_on else None
+        goes_on = bool(answer and answer.is_good) and time.monotonic() < ends and not over()
+        made.put(Made(call, answer, is_last=number == len(calls)))
 
 
 def _call(call: Call) -> Answer:
@@ -257,34 +312,52 @@ def headers(message_id: str, body: bytes, key: str) -> dict[str, str]:
 
 
 @transaction.atomic
-def _record(call: Call, answer: Answer) -> None:
-    """Write the attempt down and decide: delivered, again later, or given up."""
-    delivery = (
-        WebhookDelivery.objects.select_for_update(of=("self",))
-        .select_related("invoice")
-        .get(id=call.delivery.id)
-    )
+def _record(made: Sequence[Made]) -> None:
+    """Write the attempts down and decide for each: delivered, again later, or given up."""
+    rows = WebhookDelivery.objects.select_for_update(of=("self",)).select_related("invoice")
+    found = rows.filter(id__in=[one.call.delivery.id for one in made]).order_by("id")
+    deliveries = {delivery.id: delivery for delivery in found}
+    attempts, given_up = [], []
+    for one in made:
+        delivery = deliveries[one.call.delivery.id]
+        delivery.leased_until = None
+        if one.answer is None:
+            continue
+        attempts.append(_attempt(delivery, one.answer))
+        _decide(delivery, one.answer)
+        if delivery.state == WebhookDelivery.State.FAILED:
+            given_up.append(delivery.invoice)
+    WebhookAttempt.objects.bulk_create(attempts)
+    fields = ["attempts_count", "leased_until", "state", "next_attempt_at"]
+    update_all(list(deliveries.values()), fields)
+    for invoice in given_up:
+        _disable(invoice)
+    failpoint("task.before_commit")
+
+
+def _attempt(delivery: WebhookDelivery, answer: Answer) -> WebhookAttempt:
     response = answer.response
-    WebhookAttempt.objects.create(
+    return WebhookAttempt(
         delivery=delivery,
         status=response.status if response else None,
         error=answer.error,
         response=_readable(response.body) if response else "",
         duration_ms=answer.duration_ms,
     )
+
+
+def _decide(delivery: WebhookDelivery, answer: Answer) -> None:
+    """What becomes of the delivery after this attempt."""
+    response = answer.response
     delivery.attempts_count += 1
-    delivery.leased_until = None
     gone = answer.is_refused or (response is not None and response.status == 410)
-    if response is not None and response.ok:
+    if answer.is_good:
         delivery.state = WebhookDelivery.State.DELIVERED
     elif gone or delivery.attempts_count > len(RETRY_AFTER):
         delivery.state = WebhookDelivery.State.FAILED
-        _disable(delivery.invoice)
     else:
         wait_for = max(_next_wait(delivery.attempts_count), _asked_wait(response))
         delivery.next_attempt_at = timezone.now() + wait_for
-    delivery.save(update_fields=["attempts_count", "leased_until", "state", "next_attempt_at"])
-    failpoint("task.before_commit")
 
 
 def _disable(invoice: Invoice) -> None:
