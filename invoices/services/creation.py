@@ -19,6 +19,7 @@ from coinos.failpoints import failpoint
 from coinos.http import check_url
 from coinos.money import MAX_SAT, MSAT_PER_SAT, fiat_to_sat
 from coinos.nodes import bitcoin, lightning
+from coinos.rows import insert_together, update_together
 from invoices.errors import (
     AmountBelowMinimum,
     AmountOutOfRange,
@@ -194,9 +195,7 @@ def _with_address(invoice: Invoice, address_type: str) -> Invoice:
     """An address that the node made and that we then lost was never shown to a payer."""
     address = bitcoin().new_address(label=str(invoice.id), address_type=address_type)
     invoice.address_type, invoice.hash = address_type, address
-    with transaction.atomic():
-        invoice.save(force_insert=True)
-        Address.objects.create(address=address, invoice=invoice)
+    insert_together(invoice, Address(address=address, invoice=invoice))
     return invoice
 
 
@@ -208,9 +207,7 @@ def _with_bolt11(invoice: Invoice, lnurl: LnurlTerms | None, address: str | None
         amount_msat=amount_msat or None,
         comment=clean_memo(lnurl.comment) if lnurl else "",
     )
-    with transaction.atomic():
-        invoice.save(force_insert=True)
-        request.save(force_insert=True)
+    insert_together(invoice, request)
     failpoint("invoice.row_written")
     if lnurl:
         _mint(request, lnurl.metadata, invoice.expiry_s, hashed=True)
@@ -218,11 +215,13 @@ def _with_bolt11(invoice: Invoice, lnurl: LnurlTerms | None, address: str | None
         _mint(request, _node_description(invoice), invoice.expiry_s)
     failpoint("invoice.after_node")
     invoice.hash, invoice.payment_hash = request.bolt11 or "", request.payment_hash
+    minted = (request, ["bolt11", "payment_hash", "state"]), (invoice, ["hash", "payment_hash"])
+    if not address:
+        update_together(*minted)
+        return invoice
     with transaction.atomic():
-        request.save(update_fields=["bolt11", "payment_hash", "state"])
-        invoice.save(update_fields=["hash", "payment_hash"])
-        if address:
-            Address.objects.create(address=address, invoice=invoice)
+        update_together(*minted)
+        Address.objects.create(address=address, invoice=invoice)
     return invoice
 
 
