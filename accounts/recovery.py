@@ -62,5 +62,4 @@ def reset(request: HttpRequest, user_id: UUID, token: str) -> HttpResponse:
     status = 422 if form.errors else 200
     response = render(request, "accounts/reset.html", {"form": form}, status=status)
     response["Cache-Control"] = "no-store"
-    response["Referrer-Policy"] = "no-referrer"  # the address is the secret
     return response

