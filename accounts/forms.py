@@ -13,9 +13,7 @@ from accounts.models import ApiKey, User
 from coinos import rates
 from coinos.languages import locale
 
-ADVICE_ON_PASSWORDS = _(
-    "12 characters or more, or a few words. There is no way to recover it for you."
-)
+ADVICE_ON_PASSWORDS = _("12 characters or more, or a few words. Keep it in a password manager.")
 
 
 class SignInForm(forms.Form):
@@ -75,7 +73,7 @@ class NewPasswordForm(forms.Form):
         max_length=4096,
         strip=False,
         label=_("New password"),
-        help_text=_("12 characters or more, or a few words."),
+        help_text=ADVICE_ON_PASSWORDS,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
     api_keys = forms.BooleanField(required=False, label=_("End my API keys too"))
@@ -185,6 +183,11 @@ class PreferencesForm(forms.Form):
         self.fields["currency"].choices = [  # type: ignore[attr-defined]
             (code, f"{code} · {get_currency_name(code, locale=locale())}") for code in codes
         ]
+
+
+class NotificationsForm(forms.Form):
+    toasts = forms.BooleanField(required=False, label=_("Show a message when money arrives"))
+    sound = forms.BooleanField(required=False, label=_("Play a short sound when money arrives"))
 
 
 class TipsForm(forms.Form):

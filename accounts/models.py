@@ -61,6 +61,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     hidepay = models.BooleanField(default=False, help_text="Hide the public pay page")
     notify = models.BooleanField(default=False)
     push = models.BooleanField(default=False)
+    toasts = models.BooleanField(default=True, help_text="Open pages show what arrives")
+    sound = models.BooleanField(default=False, help_text="Open pages sound when money arrives")
 
     autowithdraw = models.BooleanField(default=False)
     threshold_sat = models.BigIntegerField(null=True, blank=True)

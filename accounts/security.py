@@ -55,6 +55,7 @@ def confirm_second_factor(request: HttpRequest) -> HttpResponse:
     if set_up is None:
         return redirect(f"{reverse('settings')}#second-factor")
     form = CodeForm(posted(request))
+    form.fields["token"].help_text = _("The six digits that the app shows now.")
     if form.is_valid():
         try:
             codes = second_factor.confirm(

@@ -141,7 +141,8 @@ def _check_new_password(password: str, field: str = "/password") -> None:
 PROFILE_FIELDS = frozenset(
     """
     display about picture banner email currency currencies fiat language theme prompt tip
-    memo_prompt hidepay notify push autowithdraw threshold_sat reserve_sat destination
+    memo_prompt hidepay notify push toasts sound autowithdraw threshold_sat reserve_sat
+    destination
     """.split()
 )
 

@@ -23,6 +23,7 @@ urlpatterns = [
     path("picture/<uuid:user_id>", views.picture, name="picture"),
     path("settings/preferences", views.save_preferences, name="save_preferences"),
     path("settings/tips", views.save_tips, name="save_tips"),
+    path("settings/notifications", views.save_notifications, name="save_notifications"),
     path("settings/password", views.change_password, name="change_password"),
     path("settings/pin", views.change_pin, name="change_pin"),
     path("settings/lock-timer", security.set_lock_timer, name="set_lock_timer"),

@@ -24,6 +24,7 @@ from accounts.forms import (
     CodeForm,
     EmailForm,
     LockTimerForm,
+    NotificationsForm,
     PasswordForm,
     PictureForm,
     PinForm,
@@ -177,6 +178,15 @@ def save_tips(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
+def save_notifications(request: HttpRequest) -> HttpResponse:
+    form = NotificationsForm(request.POST)
+    form.is_valid()  # two boxes, ticked or not
+    services.update_profile(user_of(request), form.cleaned_data)
+    return saved(request, _("Your preferences are saved"))
+
+
+@require_POST
+@signed_in
 def change_password(request: HttpRequest) -> HttpResponse:
     form = PasswordForm(request.POST)
     if form.is_valid():
@@ -309,6 +319,9 @@ def settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
             }
         ),
         "tips": TipsForm(initial={"prompt": stored.prompt, "tip": stored.tip}),
+        "notifications": NotificationsForm(
+            initial={"toasts": stored.toasts, "sound": stored.sound}
+        ),
         "picture": PictureForm(),
         "close": CloseForm(owner=stored),
         "password": PasswordForm(),

@@ -68,7 +68,9 @@ if (url) {
       if (payment.amount > 0 && payment.status !== 'failed') {
         const { received, detected } = document.body.dataset
         const word = payment.status === 'settled' ? received : detected
-        toast(`${word} ⚡️${(payment.amount + (payment.tip || 0)).toLocaleString(document.documentElement.lang)}`)
+        const amount = (payment.amount + (payment.tip || 0)).toLocaleString(document.documentElement.lang)
+        if (!('quiet' in document.body.dataset)) toast(`${word} ⚡️${amount}`)
+        document.body.dispatchEvent(new CustomEvent('arrived', { detail: payment }))
       }
       refresh()
     })

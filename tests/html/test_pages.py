@@ -33,6 +33,7 @@ NEEDS_POST = [
     "/settings/password",
     "/settings/pin",
     "/settings/lock-timer",
+    "/settings/notifications",
     "/settings/second-factor/new",
     "/settings/second-factor/off",
     "/settings/recovery-codes",

@@ -78,6 +78,20 @@ def test_the_theme_is_kept(alice: Person) -> None:
     assert alice.get("/alice").page.all("html")[0]["data-theme"] == "dark"
 
 
+def test_messages_and_a_sound_on_open_pages_are_her_choice(alice: Person) -> None:
+    def quiet_and_loud() -> tuple[bool, bool]:
+        page = alice.get("/alice").page
+        scripts = [found.get("src", "") for found in page.all("script")]
+        is_loud = any("sound.js" in script for script in scripts)
+        return "data-quiet" in page.all("body")[0], is_loud
+
+    assert quiet_and_loud() == (False, False)
+    alice.post("/settings/notifications", sound="on")
+    assert quiet_and_loud() == (True, True)
+    alice.post("/settings/notifications", toasts="on")
+    assert quiet_and_loud() == (False, False)
+
+
 def test_a_currency_without_a_rate_is_refused(alice: Person) -> None:
     answer = alice.post("/settings/preferences", **(PREFERENCES | {"currency": "XXX"}))
     assert answer.status_code == 422
