@@ -91,6 +91,8 @@ class SendAmountForm(AmountForm):
         self.fields["memo"].label = _("Note")
         self.fields["memo"].help_text = who_reads_the_note(target)
         self.fields["amount"].required = False
+        if owner.fiat and self.rate and not self.initial.get("amount"):
+            self.initial["unit"] = owner.currency
         self.speeds: list[Speed] = []
         self.rates: dict[str, int] = {}
         if target.fees:

@@ -56,8 +56,12 @@ document.querySelectorAll('[data-amount]').forEach((box) => {
       unit.value = isFiat() ? 'sats' : currency
       if (value) field.value = back ?? (isFiat() ? toFiat(value) : String(toSats(value)))
       before = value ? text : null
+      localStorage.setItem('unit', isFiat() ? 'currency' : 'sats')
       show()
     })
+    // The choice of the last time, unless an amount stands there already.
+    const last = localStorage.getItem('unit')
+    if (last && !field.value) unit.value = last === 'sats' ? 'sats' : currency
   }
   show()
 })
