@@ -510,6 +510,16 @@ def test_an_address_elsewhere_is_remembered_and_tried_again_by_its_name(
     assert asked[0] == "https://pay.example/.well-known/lnurlp/carol"
 
 
+def test_the_amount_begins_in_the_unit_that_she_wants_first(alice: Person, bob: Person) -> None:
+    def unit() -> list[str]:
+        options = paste(alice, "bob").page.all("option")
+        return [option["value"] for option in options if "selected" in option]
+
+    assert unit() == []  # sats, the first of the list
+    alice.post("/swap")
+    assert unit() == ["USD"]
+
+
 def test_nobody_yet_is_said(alice: Person) -> None:
     assert "one tap to pay them again" in alice.get("/send").page.text
 
