@@ -23,6 +23,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 
 from accounts.errors import HoldExceeded, InsufficientFunds
 from accounts.models import LedgerAccount, Transfer, User
+from coinos.db import Query, ask_at_once
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -161,8 +162,12 @@ def move_internal(
     amount_msat: int,
     external_id: str,
     cause: Cause,
+    then: Sequence[Query] = (),
 ) -> bool:
-    """Move money between two users: one row, so what one pays is what the other gets."""
+    """Move money between two users: one row, so what one pays is what the other gets.
+
+    `then` goes with it in one round trip, since the accounts stay locked until the COMMIT. It is
+    done even when the id was booked before: on False the caller rolls back."""
     return _post(
         AccountOf(from_user_id),
         AccountOf(to_user_id),
@@ -170,6 +175,7 @@ def move_internal(
         "internal",
         external_id,
         cause,
+        then,
     )
 
 
@@ -406,6 +412,7 @@ def _post(
     kind: str,
     external_id: str,
     cause: Cause,
+    then: Sequence[Query] = (),
 ) -> bool:
     row = _call(
         "ledger_post",
@@ -416,6 +423,7 @@ def _post(
         external_id,
         cause.kind,
         cause.id,
+        then=then,
     )
     return row is not None
 
@@ -437,8 +445,8 @@ def _receive(source: House, kind: str, prefix: str, arrived: Sequence[Arrived]) 
     return [credited_msat for (credited_msat,) in rows]
 
 
-def _call(function: str, *args: Any) -> Any:
-    """Run one SQL function of the ledger inside the caller's transaction."""
+def _call(function: str, *args: Any, then: Sequence[Query] = ()) -> Any:
+    """Run one SQL function of the ledger inside the caller's transaction, and `then` with it."""
     arguments: list[Any] = []
     placeholders: list[str] = []
     for argument in args:
@@ -448,18 +456,16 @@ def _call(function: str, *args: Any) -> Any:
         else:
             arguments.append(int(argument) if isinstance(argument, IntEnum) else argument)
             placeholders.append("%s")
-    [(result,)] = _rows(f"SELECT {function}({', '.join(placeholders)})", arguments)
+    call = f"SELECT {function}({', '.join(placeholders)})"
+    [(result,)] = _rows(call, arguments, then)
     return result
 
 
-def _rows(sql: str, arguments: list[Any]) -> list[tuple[Any, ...]]:
+def _rows(sql: str, arguments: list[Any], then: Sequence[Query] = ()) -> list[tuple[Any, ...]]:
     if not connection.in_atomic_block:
         raise RuntimeError("the ledger moves money only inside a transaction")
     try:
-        with connection.cursor() as cursor:
-            cursor.execute(sql, arguments)
-            rows: list[tuple[Any, ...]] = cursor.fetchall()
-            return rows
+        return ask_at_once(Query(sql, arguments), *then)[0]
     except DatabaseError as error:
         cause = error.__cause__
         code = getattr(cause, "sqlstate", None)

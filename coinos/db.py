@@ -24,7 +24,8 @@ def ask(query: Query) -> list[tuple[Any, ...]]:
 def ask_at_once(*queries: Query) -> list[list[tuple[Any, ...]]]:
     """The rows of each query, all in one round trip.
 
-    Outside a transaction the statements are one, as if between BEGIN and COMMIT. Parameters are
+    Each sees what those before it did and waited for. Outside a transaction they are one, as if
+    between BEGIN and COMMIT; a failing one ends it. Parameters are
     bound by psycopg's client-side cursor, Django's default, which may send several statements.
     """
     with connection.cursor() as cursor:
@@ -32,10 +33,15 @@ def ask_at_once(*queries: Query) -> list[list[tuple[Any, ...]]]:
             ";".join(query.sql for query in queries),
             [value for query in queries for value in query.values],
         )
-        answers = [cursor.fetchall()]
+        answers = [_rows(cursor)]
         while cursor.nextset():
-            answers.append(cursor.fetchall())
+            answers.append(_rows(cursor))
     return answers
+
+
+def _rows(cursor: Any) -> list[tuple[Any, ...]]:
+    """What a statement answers: nothing, when it writes without RETURNING."""
+    return cursor.fetchall() if cursor.description else []
 
 
 def let_go_of_connection() -> None:

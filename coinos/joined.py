@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db.models import Model
+from django.db.models import JSONField, Model
 
 
 class Joined:
     """`Joined(line=Activity, other=User)`: `columns` for the SELECT of tables with these aliases,
-    and `read` to make instances of a row of them. For fields that need no conversion: no JSON."""
+    and `read` to make instances of a row of them. For fields that need no conversion; JSON, which
+    does, is read when it is asked for."""
 
     def __init__(self, **models: type[Model]) -> None:
         self._parts: list[tuple[type[Model], list[str], slice]] = []
         columns: list[str] = []
         for alias, model in models.items():
-            fields = model._meta.concrete_fields
+            fields = [
+                field for field in model._meta.concrete_fields if not isinstance(field, JSONField)
+            ]
             columns += [f'"{alias}"."{field.column}"' for field in fields]
             place = slice(len(columns) - len(fields), len(columns))
             self._parts.append((model, [field.attname for field in fields], place))

@@ -9,9 +9,10 @@ from invoices.services.creation import (
 )
 from invoices.services.deposits import scan_bitcoin
 from invoices.services.internal import (
+    InternalReceipt,
     Payable,
+    internal_receipt,
     lock_for_internal_payment,
-    record_internal_receipt,
 )
 from invoices.services.lightning import (
     clear_unfinished,
@@ -23,13 +24,14 @@ from invoices.services.lightning import (
 from invoices.services.renewal import renew_invoice
 
 __all__ = [
+    "InternalReceipt",
     "InvoiceDraft",
     "Payable",
     "clear_unfinished",
     "create_for_any_wallet",
     "create_invoice",
+    "internal_receipt",
     "lock_for_internal_payment",
-    "record_internal_receipt",
     "record_lightning_receipts",
     "renew_invoice",
     "scan_bitcoin",

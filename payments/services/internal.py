@@ -11,9 +11,9 @@ from accounts.ledger import Cause
 from accounts.models import Activity, User
 from accounts.selectors import user_by_name
 from coinos.rates import rate_or_none
-from invoices.errors import InvoiceAlreadyPaid
-from invoices.selectors import find
-from invoices.services import lock_for_internal_payment, record_internal_receipt
+from invoices.errors import InvoiceAlreadyPaid, InvoiceNotFound
+from invoices.selectors import Found, find
+from invoices.services import internal_receipt, lock_for_internal_payment
 from payments import idempotency
 from payments.errors import AmountDiffers, AmountMissing
 from payments.gate import open_gate, reserve
@@ -44,15 +44,8 @@ def send_to_user(
         payment_id = uuid.uuid4()
         idempotency.claim(payer, named, payment_id, answered=True)
         reserve(credential, debit_sat=amount_sat, external=False)
-        ledger.move_internal(
-            from_user_id=payer.id,
-            to_user_id=recipient.id,
-            amount_msat=amount_sat * 1000,
-            external_id=f"send:{payment_id}",
-            cause=Cause("payment", str(payment_id)),
-        )
-        statement.record(
-            user=recipient,
+        received = statement.line(
+            user_id=recipient.id,
             type=Activity.Type.INTERNAL,
             status=Activity.Status.SETTLED,
             amount_sat=amount_sat,
@@ -63,7 +56,7 @@ def send_to_user(
             currency=recipient.currency,
             rate=rate_or_none(recipient.currency),
         )
-        return _payer_line(
+        sent = _payer_line(
             payer,
             payment_id,
             recipient=recipient,
@@ -71,6 +64,15 @@ def send_to_user(
             hash=payment_id.hex,
             memo=memo,
         )
+        ledger.move_internal(
+            from_user_id=payer.id,
+            to_user_id=recipient.id,
+            amount_msat=amount_sat * 1000,
+            external_id=f"send:{payment_id}",
+            cause=Cause("payment", str(payment_id)),
+            then=[statement.writing([received, sent])],
+        )
+        return sent
 
     return idempotency.once(payer, named, move)
 
@@ -78,14 +80,15 @@ def send_to_user(
 def pay_own_invoice(
     *,
     credential: Credential,
-    ref: str,
+    ref: str | Found,
     amount_sat: int | None,
     memo: str = "",
     pin: object = None,
     named: Named | None = None,
     reuse_address: bool = False,
 ) -> Spent:
-    """Pay an invoice of another user here, named by bolt11, payment hash, address or id.
+    """Pay an invoice of another user here, named by bolt11, payment hash, address or id,
+    or found already.
 
     `amount_sat` is for invoices without an amount; if given for another it must be all that is
     debited, tip included: whoever names a sum pays no other (M17).
@@ -93,7 +96,7 @@ def pay_own_invoice(
     `InvoiceAlreadyPaid`, `InvoiceExpired`, `SelfPayment`, `AmountMissing`, `AmountDiffers`.
     """
     payer = credential.user
-    found = find(ref)
+    found = ref if isinstance(ref, Found) else find(ref)
     if found and found.invoice.user_id == payer.id:
         raise SelfPayment()
     open_gate(credential, pin=pin, external=False)
@@ -102,7 +105,9 @@ def pay_own_invoice(
     def move() -> Activity:
         payment_id = uuid.uuid4()
         idempotency.claim(payer, named, payment_id, answered=True)
-        payable = lock_for_internal_payment(ref, reuse_address=reuse_address)
+        if found is None:
+            raise InvoiceNotFound()
+        payable = lock_for_internal_payment(found, reuse_address=reuse_address)
         fixed = bool(payable.amount_sat) and not reuse_address
         if fixed and amount_sat not in (None, payable.total_sat):
             raise AmountDiffers(payable.total_sat)
@@ -115,23 +120,10 @@ def pay_own_invoice(
         external_id = (
             f"invoice:{payable.payment_hash}" if payable.payment_hash else f"send:{payment_id}"
         )
-        moved = ledger.move_internal(
-            from_user_id=payer.id,
-            to_user_id=payable.user_id,
-            amount_msat=(chosen_sat + tip_sat) * 1000,
-            external_id=external_id,
-            cause=Cause("payment", str(payment_id)),
+        receipt = internal_receipt(
+            payable, payer=payer, amount_sat=chosen_sat, tip_sat=tip_sat, memo=memo
         )
-        if not moved:
-            raise InvoiceAlreadyPaid()
-        record_internal_receipt(
-            payable,
-            payer=payer,
-            amount_sat=chosen_sat,
-            tip_sat=tip_sat,
-            memo=memo,
-        )
-        return _payer_line(
+        sent = _payer_line(
             payer,
             payment_id,
             recipient=payable.user,
@@ -141,6 +133,18 @@ def pay_own_invoice(
             payment_hash=payable.payment_hash,
             memo=memo or payable.memo,
         )
+        moved = ledger.move_internal(
+            from_user_id=payer.id,
+            to_user_id=payable.user_id,
+            amount_msat=(chosen_sat + tip_sat) * 1000,
+            external_id=external_id,
+            cause=Cause("payment", str(payment_id)),
+            then=[*receipt.queries, statement.writing([receipt.line, sent])],
+        )
+        if not moved:
+            raise InvoiceAlreadyPaid()
+        receipt.tell()
+        return sent
 
     return idempotency.once(payer, named, move)
 
@@ -156,9 +160,9 @@ def _payer_line(
     tip_sat: int | None = None,
     payment_hash: str | None = None,
 ) -> Activity:
-    return statement.record(
+    return statement.line(
         id=payment_id,
-        user=payer,
+        user_id=payer.id,
         type=Activity.Type.INTERNAL,
         status=Activity.Status.SETTLED,
         amount_sat=-amount_sat,

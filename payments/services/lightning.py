@@ -41,7 +41,7 @@ from coinos.money import MSAT_PER_SAT, msat_to_sat_ceil
 from coinos.nodes.base import Decoded, LightningInfo, NodeRefused
 from coinos.rates import rate_or_none
 from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired
-from invoices.selectors import find_invoice
+from invoices.selectors import find
 from payments import idempotency
 from payments.destinations import Bolt11, Onchain, recognise
 from payments.errors import (
@@ -88,10 +88,10 @@ def pay_lightning(
     and what the checks raise.
     """
     bolt11 = bolt11_of(payreq)
-    if find_invoice(bolt11):
+    if found := find(bolt11):
         return pay_own_invoice(
             credential=credential,
-            ref=bolt11,
+            ref=found,
             amount_sat=amount_sat,
             memo=memo,
             pin=pin,

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from accounts import ledger
+from accounts import ledger, statement
 from accounts.models import Activity, User
 from coinos.errors import InvalidAmount
 from coinos.simnet.control import Control, ControlError
 from invoices import services
 from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired, InvoiceNotFound
 from invoices.models import Invoice, LightningRequest
+from invoices.selectors import find
 from invoices.services import Payable
 from tests.cast import Api, available_sat, fund, make_user
 from tests.invoices.helpers import new_invoice, receive, seen, statement_of
@@ -23,24 +24,25 @@ from tests.invoices.test_lightning_receipts import in_threads
 
 @ledger.atomic
 def pay(payer: User, ref: str, amount_sat: int | None = None, **options: Any) -> Payable:
-    """What payments does: lock, move, record."""
-    payable = services.lock_for_internal_payment(ref, **options)
+    """What payments does: lock, move and record, tell."""
+    found = find(ref)
+    if found is None:
+        raise InvoiceNotFound()
+    payable = services.lock_for_internal_payment(found, **options)
     amount_sat = amount_sat or payable.amount_sat
     payment_id = uuid.uuid4()
+    receipt = services.internal_receipt(
+        payable, payer=payer, amount_sat=amount_sat, tip_sat=payable.tip_sat, memo="lunch"
+    )
     ledger.move_internal(
         from_user_id=payer.id,
         to_user_id=payable.user_id,
         amount_msat=(amount_sat + payable.tip_sat) * 1000,
         external_id=f"send:{payment_id}",
         cause=ledger.Cause("payment", str(payment_id)),
+        then=[*receipt.queries, statement.writing([receipt.line])],
     )
-    services.record_internal_receipt(
-        payable,
-        payer=payer,
-        amount_sat=amount_sat,
-        tip_sat=payable.tip_sat,
-        memo="lunch",
-    )
+    receipt.tell()
     return payable
 
 
