@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0007_email'),
+        ('accounts', '0008_receive_each'),
     ]
 
     operations = [
