@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import Activity
@@ -289,3 +291,16 @@ def test_a_webhook_that_is_switched_off_says_so(alice: Person, network: Control)
     webhooks._disable(invoice)
     assert "Switched off on" in alice.get(path(invoice)).page.text
     assert Activity.objects.filter(user=alice.user, invoice_id=invoice.id).exists()
+
+
+# --- What a look costs ---------------------------------------------------------------------------
+
+
+def test_an_open_page_that_asks_again_costs_one_query_and_no_code(
+    alice: Person, stranger: Browser, network: Control
+) -> None:
+    invoice = invoice_of(alice, amount_sat=1000, with_address=True)
+    page = stranger.get(path(invoice)).page
+    with CaptureQueriesContext(connection) as queries:
+        assert stranger.get(look_of(page)).status_code == 204
+    assert len(queries) == 1

@@ -42,7 +42,8 @@ IN_ENGLISH = {
     "coinos/schema_docs.html",
 }
 # The same in every language.
-NAMES = {"coinos", "sats", "Sats", "ms", "UTC", "JSON", "CSV", "PIN", "Simnet"}
+NAMES = {"coinos", "sats", "Sats", "ms", "UTC", "JSON", "CSV", "PIN", "Simnet", "PNG", "SVG"}
+NAMES |= {"webhook-id", "webhook-timestamp", "webhook-signature"}  # of headers
 CLASSES = {"middle", "split", "wide"}  # of a page, in a block of their own
 API_ONLY = {
     "2fa required",
