@@ -63,8 +63,14 @@ PUBLIC_PAGES = {
     "/.well-known/lnurlp/<str:username>",
     "/invoice/<uuid:invoice_id>",
     "/invoice/<uuid:invoice_id>/events",
+    "/invoice/<uuid:invoice_id>/qr.svg",
+    "/invoice/<uuid:invoice_id>/qr.png",
+    "/invoice/<uuid:invoice_id>/tip",
     "/simnet",
     "/<str:username>",
+    "/<str:username>/sticker",
+    "/<str:username>/qr.svg",
+    "/<str:username>/qr.png",
     "/admin/login/",
 }
 
