@@ -9,7 +9,6 @@ urlpatterns = [
     path("login", api.LoginView.as_view()),
     path("logout", api.LogoutView.as_view()),
     path("me", api.MeView.as_view()),
-    path("user", api.UserView.as_view()),
     path("users/<str:key>", api.UserProfileView.as_view()),
     path("ro", api.ReadOnlyTokenView.as_view()),
     path("contacts", api.ContactsView.as_view()),

@@ -38,11 +38,19 @@ SCOPES_OF_KEY = {
 
 @dataclass(frozen=True)
 class Credential:
-    """What a request was authenticated with: a session (login, web, ro) or an API key."""
+    """What a request was authenticated with: a session (login, web, ro) or an API key.
+
+    Or nobody asks, and the account spends by a standing order: `keep_sat` is what that must leave.
+    Password and PIN were asked when it was given."""
 
     user: User
     session: Session | None = None
     api_key: ApiKey | None = None
+    keep_sat: int | None = None
+
+    @property
+    def is_standing_order(self) -> bool:
+        return self.keep_sat is not None
 
     @property
     def id(self) -> str:
@@ -56,10 +64,13 @@ class Credential:
     @property
     def asks_pin(self) -> bool:
         """Whether a spend must bring the PIN: always, but in a browser that has given it within
-        the account's lock timer. A key's scope and budget take its place."""
-        if self.session is None or not self.user.has_pin:
+        the account's lock timer. A key's scope and budget take its place; for a standing order
+        it was asked when that was given."""
+        if self.api_key or self.is_standing_order or not self.user.has_pin:
             return False
-        if self.session.kind != Session.Kind.WEB or self.session.pin_at is None:
+        if self.session is None or self.session.kind != Session.Kind.WEB:
+            return True
+        if self.session.pin_at is None:
             return True
         return timezone.now() >= self.session.pin_at + timedelta(seconds=self.user.locktime_s)
 

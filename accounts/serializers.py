@@ -53,6 +53,11 @@ class ProfileChanges(serializers.Serializer[Any]):
     hidepay = FlagField(required=False)
     notify = FlagField(required=False)
     push = FlagField(required=False)
+
+
+class AutoWithdrawChanges(serializers.Serializer[Any]):
+    """When and where to what is too much goes by itself; needs the password, and the PIN if set."""
+
     autowithdraw = FlagField(required=False)
     threshold = SatField(required=False, minimum=0, source="threshold_sat")
     reserve = SatField(required=False, minimum=0, source="reserve_sat")
@@ -83,7 +88,7 @@ class ConnectionChanges(serializers.Serializer[Any]):
     notify = FlagField(required=False)
 
 
-class AccountChanges(ProfileChanges, SecurityChanges):
+class AccountChanges(ProfileChanges, AutoWithdrawChanges, SecurityChanges):
     """The body of POST /user."""
 
 

@@ -141,8 +141,7 @@ def _check_new_password(password: str, field: str = "/password") -> None:
 PROFILE_FIELDS = frozenset(
     """
     display about picture banner email currency currencies fiat language theme prompt tip
-    memo_prompt hidepay notify push toasts sound autowithdraw threshold_sat reserve_sat
-    destination
+    memo_prompt hidepay notify push toasts sound
     """.split()
 )
 
@@ -204,16 +203,19 @@ def change_password(
     """Set a new password and end every other sign-in. API keys live on. Raises `Forbidden` when
     `current` is wrong: to clients, 401 would mean that the token is no good."""
     _check_new_password(new)
-    confirm_password(
-        user,
-        current,
-        refusal=Forbidden(_("The current password is wrong"), field="/current_password"),
-    )
+    require_password(user, current)
     user.password = _hash(new)
     with transaction.atomic():
         user.save(update_fields=["password"])
         revoke_all(user, keep=keep)
         audit(user, "password.changed", address=address)
+
+
+def require_password(user: User, password: str) -> None:
+    """Raise `Forbidden` unless this is the user's password: what changes security asks for it.
+    Wrong ones are counted."""
+    refusal = Forbidden(_("The current password is wrong"), field="/current_password")
+    confirm_password(user, password, refusal=refusal)
 
 
 def reset_password(

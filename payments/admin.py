@@ -5,7 +5,15 @@ from __future__ import annotations
 from django.contrib import admin
 
 from coinos.admin import LookOnlyAdmin
-from payments.models import Gift, IdempotencyKey, Payment, SendBudget, WithdrawalInput
+from payments.models import (
+    AutoWithdraw,
+    AutoWithdrawRun,
+    Gift,
+    IdempotencyKey,
+    Payment,
+    SendBudget,
+    WithdrawalInput,
+)
 
 
 @admin.register(Payment)
@@ -56,4 +64,23 @@ class GiftAdmin(LookOnlyAdmin):
     list_filter = ["state"]
     search_fields = ["giver__username", "taker__username", "id"]
     list_select_related = ["giver", "taker"]
+    ordering = ["-created"]
+
+
+@admin.register(AutoWithdraw)
+class AutoWithdrawAdmin(LookOnlyAdmin):
+    list_display = ["user", "recipient", "next_at", "failures", "reason"]
+    fields = [*list_display, "saved", "seen_transaction"]
+    search_fields = ["user__username"]
+    list_select_related = ["user", "recipient"]
+    ordering = ["-next_at"]
+
+
+@admin.register(AutoWithdrawRun)
+class AutoWithdrawRunAdmin(LookOnlyAdmin):
+    list_display = ["created", "user", "event", "state", "attempt", "activity_id"]
+    fields = ["id", *list_display, "bolt11", "bolt11_sat"]
+    list_filter = ["state"]
+    search_fields = ["user__username", "event", "activity_id"]
+    list_select_related = ["user"]
     ordering = ["-created"]

@@ -8,13 +8,20 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
 from accounts import selectors as accounts
+from accounts.api import UserView
 from accounts.authentication import ApiRequest
-from accounts.serializers import payment_json
+from accounts.serializers import (
+    AccountChanges,
+    AutoWithdrawChanges,
+    SecurityChanges,
+    payment_json,
+    user_json,
+)
 from coinos import answers
 from coinos.api import ApiView, ok, read
 from coinos.errors import InvalidRequest
 from coinos.money import msat_to_sat_ceil
-from coinos.throttling import throttle
+from coinos.throttling import client_address, throttle
 from payments import idempotency, services
 from payments.destinations import LightningAddress, Lnurl, Username, recognise
 from payments.fees import platform_fee_sat
@@ -36,6 +43,25 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="Repeating the request with the same key returns the same payment.",
 )
+
+
+class AccountView(UserView):
+    """POST /user. It is here because auto-withdraw, one of the settings, knows destinations."""
+
+    @extend_schema(request=AccountChanges, responses=answers.Changed)
+    def post(self, request: ApiRequest) -> Response:
+        """Change profile and settings. Password, PIN and auto-withdraw need the current ones."""
+        user = request.user
+        security = read(SecurityChanges, request.data)
+        order = services.check_auto_withdraw(
+            user,
+            read(AutoWithdrawChanges, request.data),
+            password=security.get("current_password", ""),
+            pin=security.get("pin"),
+        )
+        super().post(request)  # nothing has changed yet; from here on nothing of ours is refused
+        services.save_auto_withdraw(user, order, address=client_address(request))
+        return ok({"user": user_json(user)})
 
 
 class SpendView(ApiView):

@@ -5,6 +5,7 @@ from django.urls import path
 from payments import api
 
 urlpatterns = [
+    path("user", api.AccountView.as_view()),
     path("payments", api.PaymentsView.as_view()),
     path("payments/<str:key>", api.PaymentView.as_view()),
     path("send", api.SendView.as_view()),

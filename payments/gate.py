@@ -15,7 +15,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from accounts.credentials import Credential
-from accounts.errors import BudgetExceeded
+from accounts.errors import BudgetExceeded, InsufficientFunds
+from accounts.ledger import balance_of
 from accounts.models import ApiKey, User
 from accounts.services import require_may_spend, require_pin
 from coinos import killswitch
@@ -61,6 +62,16 @@ def reserve(credential: Credential, *, debit_sat: int, external: bool) -> None:
         _spend_limit("site", debit_sat, settings.SEND_LIMIT_SITE_SAT, SITE_WINDOW)
         user_scope = f"user:{credential.user.id}"
         _spend_limit(user_scope, debit_sat, settings.SEND_LIMIT_USER_SAT, USER_WINDOW)
+
+
+def require_left(credential: Credential) -> None:
+    """Raise `InsufficientFunds` when a standing order would take what it has to leave. After the
+    debit or hold, whose lock makes the balance exact."""
+    if credential.keep_sat is None:
+        return
+    available_sat = balance_of(credential.user.id).available_sat
+    if available_sat < credential.keep_sat:
+        raise InsufficientFunds(available_sat, credential.keep_sat)
 
 
 def require_room_in_flight(user: User) -> None:

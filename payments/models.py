@@ -208,3 +208,62 @@ class Gift(models.Model):
     def is_open(self) -> bool:
         """Whether somebody may take it now."""
         return self.state == self.State.OPEN and self.expires > timezone.now()
+
+
+class AutoWithdraw(models.Model):
+    """How a user's auto-withdraw stands; what he wants is on `User`: autowithdraw, threshold_sat,
+    reserve_sat, destination. A bell claims these rows by moving `next_at`."""
+
+    user = models.OneToOneField(
+        User, on_delete=models.CASCADE, primary_key=True, related_name="auto_withdraw"
+    )
+    recipient = models.ForeignKey(
+        User,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="auto_withdraw_from",
+        help_text="A user here",
+    )
+    saved = models.UUIDField(null=True, help_text="Settings that have not had their run yet")
+    seen_transaction = models.BigIntegerField(default=0, help_text="Receipts up to here had theirs")
+    next_at = models.DateTimeField(default=timezone.now)
+    failures = models.PositiveIntegerField(default=0, help_text="In a row")
+    reason = models.TextField(blank=True, help_text="Why the last attempt did not pay")
+
+
+class AutoWithdrawRun(models.Model):
+    """What one event set off: at most one payment, whoever runs it and however often (M29).
+
+    Each attempt has an idempotency key, and the next one begins when the payment under the last
+    has failed for certain. An invoice is stored before it is paid (M23)."""
+
+    class State(models.TextChoices):
+        OPEN = "open", _("Open")
+        PAID = "paid", _("Paid")
+        SKIPPED = "skipped", _("Skipped")
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="auto_withdraw_runs")
+    event = models.CharField(
+        max_length=60, help_text="receipt:<line> or saved:<settings>; where a chain of them began"
+    )
+    state = models.CharField(max_length=7, choices=State, default=State.OPEN)
+    attempt = models.PositiveIntegerField(default=1)
+    bolt11 = models.TextField(blank=True)
+    bolt11_sat = models.BigIntegerField(default=0)
+    activity_id = models.UUIDField(null=True, help_text="The line of the payment")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="one_run_per_event", fields=["user", "event"]),
+            models.UniqueConstraint(
+                name="one_open_run", fields=["user"], condition=Q(state="open")
+            ),
+        ]
+        indexes = [models.Index(name="runs_of_payment", fields=["user", "activity_id"])]
+
+    @property
+    def key(self) -> str:
+        """The idempotency key of this attempt."""
+        return f"auto-withdraw:{self.id}:{self.attempt}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Case, Q, When
 
 from accounts.models import Activity, User
 from coinos.errors import NotFound
 from payments.destinations import Bolt11, Onchain, recognise
 from payments.errors import UnknownDestination
-from payments.models import Payment
+from payments.models import AutoWithdraw, AutoWithdrawRun, Gift, Payment
 
 PAYMENTS_READ = 200
 """For whom was paid lately."""
@@ -75,3 +75,41 @@ def payment_of(activity: Activity) -> Payment | None:
     if activity.is_incoming or activity.type == Activity.Type.INTERNAL:
         return None
     return Payment.objects.filter(id=activity.id).first()
+
+
+# --- Gifts and auto-withdraw ---------------------------------------------------------------------
+
+GIFTS_SHOWN = 100
+
+
+def gifts_of(user: User) -> list[Gift]:
+    """What the user has given: open gifts first, then the newest."""
+    is_over = Case(When(state=Gift.State.OPEN, then=0), default=1)
+    gifts = Gift.objects.filter(giver=user).select_related("taker")
+    return list(gifts.order_by(is_over, "-created")[:GIFTS_SHOWN])
+
+
+def gift_of(line: Activity) -> Gift | None:
+    """The gift that a giver's line set aside; None for other lines."""
+    if line.is_incoming or line.type != Activity.Type.INTERNAL or line.counterparty_id:
+        return None
+    return Gift.objects.select_related("taker").filter(giver=line.user_id, id=line.hash).first()
+
+
+def destination_of(user: User) -> str:
+    """Where auto-withdraw sends, as it reads today: a user here may have another name by now."""
+    recipient = User.objects.filter(auto_withdraw_from__user=user).first()
+    return recipient.username if recipient else user.destination
+
+
+def auto_withdraw_of(user: User) -> AutoWithdraw | None:
+    return AutoWithdraw.objects.filter(user=user).first()
+
+
+def last_auto_withdrawal(user: User) -> Activity | None:
+    """The line of the last payment that auto-withdraw made."""
+    paid = AutoWithdrawRun.objects.filter(user=user, state=AutoWithdrawRun.State.PAID)
+    run = paid.order_by("-created").first()
+    if run is None or run.activity_id is None:
+        return None
+    return Activity.objects.get(id=run.activity_id)

@@ -9,6 +9,7 @@ from celery import shared_task
 from coinos.heartbeat import periodic
 from coinos.locks import only_one
 from payments import reconciliation
+from payments.services.autowithdraw_runs import run_due
 from payments.services.gifts import return_expired
 from payments.services.lightning import dispatch_waiting
 from payments.services.resolution import resolve_due
@@ -35,6 +36,12 @@ def advance_withdrawals() -> None:
     with only_one("advance withdrawals") as mine:
         if mine:
             advance_all()
+
+
+@shared_task
+@periodic("auto-withdraw", silence_max_s=600)
+def auto_withdraw() -> None:
+    run_due()
 
 
 @shared_task

@@ -1,5 +1,6 @@
 """Services of money going out: accept it, send it, find out what became of it."""
 
+from payments.services.autowithdraw import check_auto_withdraw, save_auto_withdraw
 from payments.services.gifts import make_gift, replace_link, take_back, take_gift
 from payments.services.internal import pay_own_invoice, send_to_user
 from payments.services.lightning import decode, pay_lightning, payment_request_of
@@ -10,6 +11,7 @@ from payments.services.withdrawals import advance_withdrawals
 
 __all__ = [
     "advance_withdrawals",
+    "check_auto_withdraw",
     "decode",
     "make_gift",
     "pay_address",
@@ -19,6 +21,7 @@ __all__ = [
     "quote_onchain",
     "replace_link",
     "resolve_due",
+    "save_auto_withdraw",
     "send_onchain",
     "send_to_user",
     "take_back",

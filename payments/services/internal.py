@@ -16,7 +16,7 @@ from invoices.selectors import Found, find
 from invoices.services import internal_receipt, lock_for_internal_payment
 from payments import idempotency
 from payments.errors import AmountDiffers, AmountMissing
-from payments.gate import open_gate, reserve
+from payments.gate import open_gate, require_left, reserve
 from payments.idempotency import Named, Spent
 
 
@@ -72,6 +72,7 @@ def send_to_user(
             cause=Cause("payment", str(payment_id)),
             then=[statement.writing([received, sent])],
         )
+        require_left(credential)
         return sent
 
     return idempotency.once(payer, named, move)
@@ -143,6 +144,7 @@ def pay_own_invoice(
         )
         if not moved:
             raise InvoiceAlreadyPaid()
+        require_left(credential)
         receipt.tell()
         return sent
 

@@ -52,7 +52,7 @@ from payments.errors import (
     UnknownDestination,
 )
 from payments.fees import platform_fee_sat, routing_reserve_sat
-from payments.gate import open_gate, require_room_in_flight, reserve
+from payments.gate import open_gate, require_left, require_room_in_flight, reserve
 from payments.idempotency import Named, Spent
 from payments.models import Payment
 from payments.services.internal import pay_own_invoice
@@ -211,6 +211,7 @@ def _accept(
         amount_msat=held_sat * MSAT_PER_SAT,
         payment_id=payment_id,
     )
+    require_left(credential)
     Payment.objects.create(
         id=payment_id,
         user=user,

@@ -30,7 +30,7 @@ from payments.fees import (
     miner_fee_reserve_sat,
     platform_fee_sat,
 )
-from payments.gate import open_gate, require_room_in_flight, reserve
+from payments.gate import open_gate, require_left, require_room_in_flight, reserve
 from payments.idempotency import Named, Spent
 from payments.models import Payment
 from payments.services.internal import pay_own_invoice
@@ -127,6 +127,14 @@ def _price(
         most_sat = max(0, available_sat - fee_sat - platform_fee_sat(available_sat))
         raise InsufficientFunds(available_sat, quote.total_sat, most_sat)
     return quote
+
+
+def withdrawal_address(user: User, text: str) -> str:
+    """The address to which this user may withdraw, in canonical case. Raises `InvalidAddress` and
+    `SelfPayment`."""
+    address = _address_of(text)
+    _internal_owner(user, address)
+    return address
 
 
 def _address_of(text: str) -> str:
@@ -236,6 +244,7 @@ def _accept(credential: Credential, quote: Quote, memo: str, named: Named | None
         amount_msat=held_sat * MSAT_PER_SAT,
         payment_id=payment_id,
     )
+    require_left(credential)
     Payment.objects.create(
         id=payment_id,
         user=user,

@@ -102,10 +102,6 @@ def test_every_setting_comes_back_as_it_was_sent(alice: User) -> None:
         "hidepay": True,
         "notify": True,
         "push": True,
-        "autowithdraw": True,
-        "threshold": 100_000,
-        "reserve": 0,
-        "destination": "bob@b.example",
         "locktime": 60,
     }
     assert api_of(alice).post("/user", wanted).status_code == 200

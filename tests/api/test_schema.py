@@ -119,7 +119,7 @@ def test_what_is_answered_is_what_is_described(
     check(schema, "post", "/api/register", "200", anyone.post("/register", {"user": user}))
     check(schema, "post", "/api/login", "200", anyone.post("/login", user))
     check(schema, "get", "/api/me", "200", api.get("/me"))
-    settings = {"display": "A", "about": "a", "email": "a@b.example", "tip": 5, "threshold": 9}
+    settings = {"display": "A", "about": "a", "email": "a@b.example", "tip": 5}
     check(schema, "post", "/api/user", "200", api.post("/user", settings))
     check(schema, "get", "/api/users/{key}", "200", anyone.get("/users/alice"))
     sent = api.post("/send", {"username": "bob", "amount": 5, "memo": "hi"})

@@ -11,6 +11,9 @@ from accounts.models import Activity, User
 from coinos.simnet.control import Control
 from payments.models import Payment
 from tests.cast import Api, api_of, available_sat, fund, make_user
+from tests.payments.lnurl_service import service
+
+__all__ = ["Person", "alice", "bob", "charlie", "network", "service"]
 
 
 @dataclass

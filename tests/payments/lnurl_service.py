@@ -1,0 +1,65 @@
+"""A Lightning Address service of somebody else, on loopback: it may say anything."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from bech32 import bech32_encode, convertbits
+
+from coinos.simnet.control import Control
+
+
+@dataclass
+class Service:
+    """An LNURL-pay service on loopback. `invoice` answers the callback, given msat."""
+
+    url: str = ""
+    terms: dict[str, Any] = field(default_factory=dict)
+    invoice: Callable[[int], Any] = lambda amount_msat: None
+    asked: list[int] = field(default_factory=list)
+
+    @property
+    def lnurl(self) -> str:
+        data = convertbits(f"{self.url}/terms".encode(), 8, 5)
+        return str(bech32_encode("lnurl", data))
+
+
+@pytest.fixture
+def service(network: Control) -> Iterator[Service]:
+    found = Service(invoice=lambda amount_msat: {"pr": network.invoice(amount_msat), "routes": []})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            if url.path == "/terms":
+                answer: Any = {
+                    "tag": "payRequest",
+                    "callback": f"{found.url}/pay?for=bob",
+                    "minSendable": 1000,
+                    "maxSendable": 10**9,
+                    "metadata": '[["text/plain","bob"]]',
+                } | found.terms
+            else:
+                amount_msat = int(parse_qs(url.query)["amount"][0])
+                found.asked.append(amount_msat)
+                answer = found.invoice(amount_msat)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    found.url = f"http://127.0.0.1:{server.server_address[1]}"
+    threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
+    yield found
+    server.shutdown()
+    server.server_close()
