@@ -79,6 +79,8 @@ def _who(line: Line) -> str:
         return Truncator(line.memo).chars(MEMO_SHOWN)
     if line.status == Activity.Status.PENDING:
         return _("Arriving") if line.is_incoming else _("On its way")
+    if line.status == Activity.Status.SETTLED and line.reason:
+        return _(line.reason)
     return _("Received") if line.is_incoming else _("Sent")
 
 

@@ -66,11 +66,16 @@ def register(request: HttpRequest) -> HttpResponse:
                 add_error(form, error)
             else:
                 _sign_in(request, user)
-                return redirect("person", user.username)
+                return redirect(next_url(request, f"/{user.username}"))
     else:
         form = RegisterForm(initial={"username": services.suggest_username()})
     newcomer = User(username=form["username"].value() or "")  # for the picture
-    context = {"form": form, "free_name": free_name, "newcomer": newcomer}
+    context = {
+        "form": form,
+        "free_name": free_name,
+        "newcomer": newcomer,
+        "next": next_url(request, ""),
+    }
     status = 422 if form.errors else 200
     return render(request, "accounts/register.html", context, status=status)
 

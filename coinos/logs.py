@@ -11,6 +11,7 @@ HIDDEN_AFTER = (
 PATTERNS = [
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), r"\1 [hidden]"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "[hidden]"),
+    (re.compile(r"(?i)((?:/|%2F)gift(?:/|%2F))[\w-]+"), r"\1[hidden]"),
     (re.compile(r"\bwhsec_[\w+/=-]+"), "[hidden]"),
     (re.compile(r"(://[^\s:/@]*):[^\s/@]+@"), r"\1:[hidden]@"),
     (

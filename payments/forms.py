@@ -205,6 +205,72 @@ class HistoryForm(forms.Form):
         return urlencode({name: value for name, value in given.items() if value})
 
 
+class GiftForm(AmountForm):
+    """What is set aside, for whom it is said, and how long; the key makes it one gift."""
+
+    days = forms.TypedChoiceField(
+        label=_("Comes back after"),
+        coerce=int,
+        initial=30,
+        choices=[(1, _("A day")), (7, _("A week")), (30, _("30 days")), (90, _("90 days"))],
+    )
+    key = forms.CharField(max_length=64, widget=forms.HiddenInput)
+    pin = forms.CharField(required=False, label="PIN", widget=pin_input())
+
+    def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
+        super().__init__(*args, owner=owner, **kwargs)
+        self.fields["memo"].label = _("Note")
+        self.fields["memo"].help_text = _("Whoever opens the link reads it.")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if cleaned.get("fiat") is not None:
+            cleaned["amount_sat"] = fiat_to_sat(cleaned["fiat"], rates.rate(self.owner.currency))
+        if not cleaned.get("amount_sat") and not self.errors:
+            self.add_error("amount", _("How much shall the gift be?"))
+        return cleaned
+
+
+class AutoWithdrawForm(forms.Form):
+    """The names of the fields are those of the API."""
+
+    autowithdraw = forms.BooleanField(required=False, label=_("Switched on"))
+    threshold = forms.IntegerField(
+        min_value=0,
+        max_value=MAX_SAT,
+        required=False,
+        label=_("When more sats are spendable than"),
+        widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
+    )
+    reserve = forms.IntegerField(
+        min_value=0,
+        max_value=MAX_SAT,
+        required=False,
+        label=_("Send all but so many sats"),
+        help_text=_("The fees come out of what is sent, never out of this."),
+        widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
+    )
+    destination = forms.CharField(
+        max_length=500,
+        required=False,
+        label=_("To"),
+        help_text=_("A Lightning Address, a bitcoin address or a username."),
+        widget=forms.TextInput(
+            attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+        ),
+    )
+    pin = forms.CharField(required=False, label="PIN", widget=pin_input())
+
+    def wanted(self) -> dict[str, Any]:
+        """The settings as `User` names them; an empty amount is nothing."""
+        return {
+            "autowithdraw": self.cleaned_data["autowithdraw"],
+            "threshold_sat": self.cleaned_data["threshold"],
+            "reserve_sat": self.cleaned_data["reserve"],
+            "destination": self.cleaned_data["destination"],
+        }
+
+
 class ConfirmForm(forms.Form):
     """What the confirmation page showed, word for word; the key makes it one payment."""
 

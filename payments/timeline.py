@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from accounts.models import Activity
-from payments.models import Payment
+from payments.models import Gift, Payment
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,28 @@ class Step:
     state: str = "done"
 
 
-def timeline(activity: Activity, payment: Payment | None) -> list[Step]:
+def timeline(activity: Activity, payment: Payment | None, gift: Gift | None = None) -> list[Step]:
     """What became of the money of this line, oldest first."""
     if activity.is_incoming:
         return _incoming(activity)
+    if gift:
+        return _gift(gift)
     if payment is None:
         return [Step(_("Settled: the other side has it"), activity.settled_at or activity.created)]
     if payment.type == Payment.Type.LIGHTNING:
         return _lightning(activity, payment)
     return _onchain(activity, payment)
+
+
+def _gift(gift: Gift) -> list[Step]:
+    steps = [Step(_("Set aside as a gift"), gift.created)]
+    if gift.state == Gift.State.OPEN:
+        steps.append(Step(_("Waiting for somebody to take it"), None, "waiting"))
+    elif gift.taker:
+        steps.append(Step(_("Taken by %(name)s") % {"name": gift.taker.username}, gift.resolved_at))
+    else:
+        steps.append(Step(_("Returned: yours to spend again"), gift.resolved_at))
+    return steps
 
 
 def _incoming(activity: Activity) -> list[Step]:

@@ -53,7 +53,7 @@ from payments.forms import (
     SendAmountForm,
     SendForm,
 )
-from payments.selectors import payment_of, recent_addresses
+from payments.selectors import gift_of, payment_of, recent_addresses
 from payments.services.pasted import Bill, Target, everything_sat, look, pay, price
 from payments.timeline import decided_by, fee_returned_sat, progress, timeline
 
@@ -404,7 +404,7 @@ def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
     if user is None or line is None or "public" in request.GET:
         return _receipt(request, payment_id, is_signed_in=user is not None)
     outgoing = payment_of(line)
-    steps = timeline(line, outgoing)
+    steps = timeline(line, outgoing, gift_of(line))
     state = f"{line.status}-{outgoing.state if outgoing else ''}-{len(steps)}"
     if request.GET.get("seen") == state:
         return HttpResponse(status=204)

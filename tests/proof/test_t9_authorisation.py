@@ -27,6 +27,8 @@ from coinos import rates
 from coinos.models import Rate
 from coinos.simnet.control import Control
 from invoices.models import WebhookDelivery
+from payments.models import Gift
+from payments.services import make_gift
 from tests.api.endpoints import ENDPOINTS, routes
 from tests.cast import PASSWORD, Api, fund, make_user, token_of
 from tests.database import Database
@@ -58,6 +60,7 @@ PUBLIC_PAGES = {
     "/offline",
     "/picture/<uuid:user_id>",
     "/payment/<uuid:payment_id>",  # a receipt for whoever has the link; nothing private on it
+    "/gift/<str:token>",  # whoever has the link may see it, and nobody has hers
     "/docs",
     "/docs/errors",
     "/.well-known/lnurlp/<str:username>",
@@ -89,6 +92,7 @@ class Alice:
     key_id: str
     app_pubkey: str
     delivery: WebhookDelivery
+    gift: Gift
     private: list[bytes] = field(default_factory=list)
 
     def path(self, route: str) -> str:
@@ -107,6 +111,7 @@ class Alice:
             "key_id": self.key_id,
             "delivery_id": str(self.delivery.id),
             "payment_id": str(self.payment.id),
+            "gift_id": str(self.gift.id),
             "content_type_id": "1",
         }
         return re.sub(
@@ -142,6 +147,10 @@ def alice(cloned_db: Database, simnet: Control, redis: Any, settings: Any) -> Al
     payment = api.post("/send", sent).body
     key, _ = credentials.create_api_key(user, name="till of alice", scope="spend")
     app = connections.create_default(user)
+    made = make_gift(
+        credential=credentials.Credential(user), amount_sat=9, days=1, memo="gift of alice"
+    )
+    assert made
     return Alice(
         user=user,
         invoice=invoice,
@@ -150,6 +159,7 @@ def alice(cloned_db: Database, simnet: Control, redis: Any, settings: Any) -> Al
         key_id=str(key.id),
         app_pubkey=app.pubkey,
         delivery=WebhookDelivery.objects.get(),
+        gift=made[0],
         private=[
             word.encode()
             for word in (
@@ -158,6 +168,7 @@ def alice(cloned_db: Database, simnet: Control, redis: Any, settings: Any) -> Al
                 "s3cr3t-a",
                 "for the lawyer",
                 "till of alice",
+                "gift of alice",
                 key.hint,
                 str(ledger.balance_of(user.id).available_sat),
                 f"{ledger.balance_of(user.id).available_sat:,}",
@@ -188,6 +199,10 @@ HERS = """
         (SELECT string_agg(t::text, ',' ORDER BY id) FROM invoices_webhookdelivery t
             WHERE invoice_id = ANY(%(invoices)s)),
         (SELECT string_agg(t::text, ',' ORDER BY id) FROM payments_payment t
+            WHERE user_id = %(user)s),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM payments_gift t
+            WHERE giver_id = %(user)s),
+        (SELECT string_agg(t::text, ',') FROM payments_autowithdraw t
             WHERE user_id = %(user)s),
         (SELECT count(*) FROM ledger_transfer)
     ))

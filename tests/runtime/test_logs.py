@@ -26,6 +26,8 @@ def formatted(message: str, *arguments: object) -> str:
         ("pin: 123456, amount: 5", "123456"),
         ("connecting to http://coinos:rpcpass@127.0.0.1:8332", "rpcpass"),
         ("signing with whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
+        ("Not Found: /gift/n8VqyJk2uQ1tLsId", "n8VqyJk2uQ1tLsId"),
+        ("GET /login?next=%2Fgift%2Fn8VqyJk2uQ1tLsId", "n8VqyJk2uQ1tLsId"),
         ("Cookie: sessionid=abcdefgh", "abcdefgh"),
     ],
 )

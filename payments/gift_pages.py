@@ -1,0 +1,110 @@
+"""The pages of gifts: the giver's list, the voucher with its link, and what the taker sees."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
+
+from accounts.authentication import user_of
+from accounts.errors import InvalidPin
+from accounts.models import User
+from coinos.errors import CoinosError
+from coinos.web import add_error, limit_rate, posted, sentence, sign_in_first, signed_in
+from payments import idempotency, services
+from payments.forms import ConfirmForm, GiftForm
+from payments.models import Gift
+from payments.selectors import gifts_of
+from payments.services.gifts import gift_by_token
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+def gifts(request: HttpRequest) -> HttpResponse:
+    """Gifts that were made. POST makes one and shows its link, this once."""
+    user = user_of(request)
+    form = GiftForm(posted(request), owner=user, initial={"key": ConfirmForm.new_key()})
+    if form.is_valid():
+        limit_rate(request, "spend", limit=10, window_s=10)
+        shown = {name: form.cleaned_data[name] for name in ("amount_sat", "days", "memo")}
+        try:
+            made = services.make_gift(
+                credential=request.credential,  # type: ignore[attr-defined]
+                pin=form.cleaned_data["pin"],
+                named=idempotency.name_of(form.cleaned_data["key"], path=request.path, body=shown),
+                **shown,
+            )
+        except CoinosError as error:
+            form = _again(user, form, same=isinstance(error, InvalidPin))
+            add_error(form, error)
+        else:
+            if made:
+                return _voucher(request, *made)
+            messages.info(request, _("This gift is made. Its link was shown once: replace it."))
+            return redirect("gifts")
+    context = {"form": form, "gifts": gifts_of(user), "here": "send"}
+    return render(request, "payments/gifts.html", context, status=422 if form.errors else 200)
+
+
+@require_POST
+@signed_in
+def replace_link(request: HttpRequest, gift_id: UUID) -> HttpResponse:
+    """A new link; the old one ends."""
+    return _voucher(request, *services.replace_link(user_of(request), gift_id))
+
+
+@require_POST
+@signed_in
+def take_back(request: HttpRequest, gift_id: UUID) -> HttpResponse:
+    services.take_back(user_of(request), gift_id)
+    messages.success(request, _("The gift is yours again"))
+    return redirect("gifts")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def gift(request: HttpRequest, token: str) -> HttpResponse:
+    """What whoever has the link sees; POST takes it into the account that is signed in."""
+    limit_rate(request, "gift", limit=60, window_s=60)
+    taker = user_of(request) if getattr(request, "credential", None) else None
+    problem = ""
+    if request.method == "POST":
+        if taker is None:
+            return sign_in_first(request)
+        try:
+            services.take_gift(taker, token)
+        except CoinosError as error:
+            problem = sentence(error)
+        else:
+            messages.success(request, _("The gift is yours"))
+            return redirect("home")
+    found = gift_by_token(token)
+    context = {
+        "gift": found,
+        "problem": problem,
+        "is_own": taker == found.giver,
+        "is_taker": taker is not None and taker == found.taker,
+    }
+    response = render(request, "payments/gift.html", context, status=409 if problem else 200)
+    response["Cache-Control"] = "no-store"
+    response["X-Robots-Tag"] = "noindex"
+    return response
+
+
+def _again(user: User, form: GiftForm, *, same: bool) -> GiftForm:
+    """The form as it was sent; but for a mistyped PIN, sending it again is another gift."""
+    key = form.cleaned_data["key"] if same else ConfirmForm.new_key()
+    again = GiftForm({**form.data, "key": key}, owner=user)
+    again.is_valid()
+    return again
+
+
+def _voucher(request: HttpRequest, gift: Gift, token: str) -> HttpResponse:
+    link = settings.PUBLIC_URL + reverse("gift", args=[token])
+    context = {"gift": gift, "link": link, "path": reverse("gift", args=[token]), "here": "send"}
+    return render(request, "payments/gift_voucher.html", context)
