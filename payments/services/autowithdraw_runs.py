@@ -226,7 +226,9 @@ def _pay(order: AutoWithdraw, run: AutoWithdrawRun) -> None:
             )
         elif isinstance(found, LightningAddress | Lnurl):
             _resolve(run, found, most_sendable_sat(budget_sat))
-            pay_lightning(credential=credential, payreq=run.bolt11, named=named)
+            pay_lightning(
+                credential=credential, payreq=run.bolt11, recipient=str(found), named=named
+            )
         else:
             raise UnknownDestination()
     except InvalidAmount as error:

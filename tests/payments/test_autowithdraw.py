@@ -145,6 +145,7 @@ def test_a_lightning_address_elsewhere_is_paid_and_fees_fit(
     ring()
     payment = Payment.objects.get()
     assert payment.state == Payment.State.SETTLED
+    assert payment.recipient, "the history says who"
     assert payment.held_sat <= 80_000
     assert alice.available_sat == 100_000 - payment.amount_sat - (payment.fee_sat or 0) >= 20_000
     assert payment.amount_sat + payment.max_fee_sat > 79_990, "as much as fits"
