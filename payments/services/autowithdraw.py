@@ -56,6 +56,8 @@ def check_auto_withdraw(
     destination is looked up, which may ask the node or another server. Raises `Forbidden`,
     `InvalidPin`, `InvalidAmount`, `InvalidRequest`, `SelfPayment` and what looking up raises.
     """
+    if not wanted.keys() & set(SETTINGS):
+        return None
     stored = {name: getattr(user, name) for name in SETTINGS}
     stored["destination"] = destination_of(user)
     changes = {
