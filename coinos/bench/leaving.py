@@ -12,7 +12,6 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Min
 
 from accounts import statement
 from accounts.models import Activity
@@ -51,7 +50,8 @@ def webhooks(bench: Bench) -> None:
 
 
 def _deliver(bench: Bench, ports: list[int], dead_port: int, count: int) -> float:
-    """Deliveries a second to those of `ports` that live."""
+    """Deliveries a second to those of `ports` that live, from the moment that their worker may go
+    on: many are written down at the same moment, so their times say nothing."""
     person = bench.histories[min(bench.histories)]
     line = Activity.objects.filter(user=person.user).latest("created")
     waiting = []
@@ -69,15 +69,15 @@ def _deliver(bench: Bench, ports: list[int], dead_port: int, count: int) -> floa
             [delivery] = hooks.queue([hooks.News(invoice, line, event.id, 0, confirmed=True)])
             if port != dead_port:
                 waiting.append(delivery.id)
+    began = time.monotonic()
     done = WebhookDelivery.objects.filter(id__in=waiting, state=WebhookDelivery.State.DELIVERED)
     deadline = time.monotonic() + 60
     while done.count() < len(waiting):
         if time.monotonic() > deadline:
             bench.report.fail(f"{done.count()} of {len(waiting)} webhooks were delivered in 60 s")
             break
-        time.sleep(0.1)
-    span = done.aggregate(first=Min("attempts__created"), last=Max("attempts__created"))
-    return round(done.count() / (span["last"] - span["first"]).total_seconds(), 1)
+        time.sleep(0.01)
+    return round(done.count() / (time.monotonic() - began), 1)
 
 
 @contextmanager
