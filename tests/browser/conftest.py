@@ -1,15 +1,14 @@
 """A real server, a real browser, and people who walk through the wallet with it.
 
-One server (`manage.py up` on simnet) and one Chromium for all of these tests: they are one group
-of xdist's, so one worker runs them. Every page that a `Walk` sees is photographed, checked by axe
-and for its width; whatever the browser complains of fails the test at its end.
+One server (`manage.py up` on simnet) and one Chromium for all of these tests: tests/conftest.py
+gives all of them to one worker of xdist's. Every page that a `Walk` sees is photographed, checked
+by axe and for its width; whatever the browser complains of fails the test at its end.
 
 BROWSER_SCREENSHOTS names the folder for the pictures; else they go to pytest's temporary folder.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import sys
@@ -31,18 +30,12 @@ ARGUMENTS = """
 --headless --no-sandbox --disable-gpu --disable-quic --no-first-run
 --disable-background-networking --disable-component-update --disable-sync
 """.split()
-WINDOWS = {
-    f"{size}-{theme}": Window(size, theme)
-    for size, theme in itertools.product(("phone", "desktop"), ("light", "dark"))
-}
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 # --- The browser ---------------------------------------------------------------------------
@@ -112,9 +105,12 @@ def open_window(
     walks: list[Walk] = []
     test = request.node.originalname.removeprefix("test_")
 
-    def open_it(window: Window, **more: Any) -> Walk:
-        context = new_context(base_url=world.url, **window.options, **more)
-        walk = Walk(context, window, host=world.host, pictures=screenshots / test)
+    def open_it(window: Window, *, scripts: bool = True, **more: Any) -> Walk:
+        context = new_context(
+            base_url=world.url, java_script_enabled=scripts, **window.options, **more
+        )
+        pictures = screenshots / test
+        walk = Walk(context, window, host=world.host, pictures=pictures, has_scripts=scripts)
         walks.append(walk)
         return walk
 
@@ -123,29 +119,30 @@ def open_window(
     assert not faults, "\n".join(faults)
 
 
-@pytest.fixture(params=WINDOWS)
+@pytest.fixture(params=["phone", "desktop"])
 def walk(open_window: Callable[..., Walk], request: pytest.FixtureRequest) -> Walk:
-    """A browser in which nobody is signed in, in each size and each light: for the journeys."""
-    return open_window(WINDOWS[request.param])
+    """A browser in which nobody is signed in, in each size, seen in each light: for journeys."""
+    return open_window(Window(request.param))
 
 
 @pytest.fixture
 def customer(walk: Walk, open_window: Callable[..., Walk]) -> Walk:
     """Somebody else, on a phone."""
-    return open_window(Window("phone", walk.window.theme))
+    return open_window(Window("phone"))
 
 
-@pytest.fixture(params=["phone-dark", "desktop-light"])
+@pytest.fixture(params=[("phone", "dark"), ("desktop", "light")], ids="-".join)
 def glance(open_window: Callable[..., Walk], request: pytest.FixtureRequest) -> Walk:
-    """The same, but each size and each light only once: for what may happen on the way."""
-    return open_window(WINDOWS[request.param])
+    """The same, each size in one light only: for what may happen on the way."""
+    size, theme = request.param
+    return open_window(Window(size, (theme,)))
 
 
 @pytest.fixture
 def phone(open_window: Callable[..., Walk]) -> Walk:
-    return open_window(WINDOWS["phone-dark"])
+    return open_window(Window("phone", ("dark",)))
 
 
 @pytest.fixture
 def desk(open_window: Callable[..., Walk]) -> Walk:
-    return open_window(WINDOWS["desktop-light"])
+    return open_window(Window("desktop", ("light",)))

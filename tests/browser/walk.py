@@ -24,23 +24,28 @@ from tests.browser.world import Person
 PATIENCE_MS = 20_000  # two cores may be busy with the rest of the suite
 WCAG = {
     "resultTypes": ["violations"],
+    "preload": False,  # nothing of ours lies in frames or on other hosts
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
 }
 TELL_OF_VIOLATIONS = """
 document.addEventListener('securitypolicyviolation', (event) =>
   console.error(`Content-Security-Policy: ${event.violatedDirective} ${event.blockedURI}`))
 """
+# An outline, or a ring in the box around it.
+SHOWS_FOCUS = """
+(focused) => getComputedStyle(focused).outlineStyle !== 'none'
+  || getComputedStyle(focused.parentElement).boxShadow.includes('inset')
+"""
 expect.set_options(timeout=PATIENCE_MS)
-axe = Axe()
+AXE = Axe().axe_script
 
 
 @dataclass(frozen=True)
 class Window:
-    size: str
-    theme: str
+    """How large, and in which light: a journey is walked once and examined in each."""
 
-    def __str__(self) -> str:
-        return f"{self.size}-{self.theme}"
+    size: str
+    themes: tuple[str, ...] = ("light", "dark")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -49,7 +54,7 @@ class Window:
             "phone": {"viewport": {"width": 390, "height": 844}} | TOUCH,
             "desktop": {"viewport": {"width": 1280, "height": 800}},
         }
-        return sizes[self.size] | {"color_scheme": self.theme}
+        return sizes[self.size] | {"color_scheme": self.themes[0]}
 
 
 TOUCH = {"is_mobile": True, "has_touch": True}
@@ -61,12 +66,19 @@ class Walk:
     every page that is wider than its window."""
 
     def __init__(
-        self, context: BrowserContext, window: Window, *, host: str, pictures: Path
+        self,
+        context: BrowserContext,
+        window: Window,
+        *,
+        host: str,
+        pictures: Path,
+        has_scripts: bool = True,
     ) -> None:
         context.set_default_timeout(PATIENCE_MS)
         context.add_init_script(TELL_OF_VIOLATIONS)
         self.context = context
         self.window = window
+        self.has_scripts = has_scripts
         self.host = host
         self.pictures = pictures
         self.faults: list[str] = []
@@ -155,10 +167,11 @@ class Walk:
         return row.locator("dd").inner_text()
 
     def sats(self, term: str) -> int:
-        """The sats in that fact; a minus is read."""
-        found = re.search(r"(−?)⚡️([0-9,]+)", self.fact(term))
+        """The last number of sats in that fact; a minus is read."""
+        found = re.findall(r"(−?)⚡️([0-9,]+)", self.fact(term))
         assert found, self.fact(term)
-        return int(found[2].replace(",", "")) * (-1 if found[1] else 1)
+        sign, digits = found[-1]
+        return int(digits.replace(",", "")) * (-1 if sign else 1)
 
     def sees(self, heading: str, *, status: int = 200) -> None:
         """A page, or a state of a page, with this heading; it is photographed and examined."""
@@ -173,25 +186,32 @@ class Walk:
         self.seen += 1
         words = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
         self.pictures.mkdir(parents=True, exist_ok=True)
-        self._photograph(self.pictures / f"{self.seen:02}-{words}-{self.window}.png")
-        for violation in axe.run(self.page, options=WCAG).response["violations"]:
-            targets = ", ".join(str(node["target"]) for node in violation["nodes"])
-            self.fault(f"axe ({violation['impact']}): {violation['help']}: {targets}")
-        width, room = self.page.evaluate(
-            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        size = self.page.viewport_size
+        assert size
+        width, room, height = self.page.evaluate(
+            "(({scrollWidth, clientWidth, scrollHeight}) => [scrollWidth, clientWidth,"
+            " scrollHeight])(document.documentElement)"
         )
         if width > room:
             self.fault(f"{width} px wide in a window of {room} px")
-
-    def _photograph(self, path: Path) -> None:
-        """All of the page. Of a phone a picture longer than its screen has the navigation in the
-        middle, so the screen grows for the moment."""
-        size = self.page.viewport_size
-        assert size
-        height = self.page.evaluate("document.documentElement.scrollHeight")
+        # The screen grows for the moment: the picture of a longer page would have the navigation
+        # of phones in its middle.
         self.page.set_viewport_size({"width": size["width"], "height": height})
-        self.page.screenshot(path=path)
+        for theme in self.window.themes:
+            self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            file = f"{self.seen:02}-{words}-{self.window.size}-{theme}.png"
+            self.page.screenshot(path=self.pictures / file)
+            self._ask_axe(theme)
         self.page.set_viewport_size(size)
+
+    def _ask_axe(self, theme: str) -> None:
+        if not self.has_scripts:
+            return  # it would wait for ever
+        if not self.page.evaluate("'axe' in window"):
+            self.page.evaluate(AXE)
+        for violation in self.page.evaluate("(options) => axe.run(options)", WCAG)["violations"]:
+            targets = ", ".join(str(node["target"]) for node in violation["nodes"])
+            self.fault(f"axe, {theme}, {violation['impact']}: {violation['help']}: {targets}")
 
     # --- Without a mouse ---
 
@@ -202,10 +222,7 @@ class Walk:
             focused = self.page.locator("main :focus")
             if not focused.count():
                 continue
-            outline, skipped = focused.evaluate(
-                "(e) => [getComputedStyle(e).outlineStyle, e.getBoundingClientRect().height]"
-            )
-            if outline == "none" or not skipped:
+            if not focused.evaluate(SHOWS_FOCUS):
                 self.fault(f"no visible focus: {focused.evaluate('(e) => e.outerHTML')[:200]}")
             wanted = self.page.get_by_role("main").get_by_role(role, name=name, exact=True)
             if focused.and_(wanted).count():

@@ -39,13 +39,15 @@ class World:
 
     def person(self, name: str, sats: int = 0) -> Person:
         """Somebody new, of that name and a number, with so much money from outside."""
-        name = f"{name}{next(_numbers)}"
-        made = self.server.post("/api/register", {"user": {"username": name, "password": PASSWORD}})
-        person = Person(name, made["token"])
+        person = self.register(self.free_name(name))
         if sats:
             self.outside.pay(self.invoice(person, amount=sats)["hash"])
             self.until(lambda: self.balance(person) == sats)
         return person
+
+    def register(self, name: str) -> Person:
+        made = self.server.post("/api/register", {"user": {"username": name, "password": PASSWORD}})
+        return Person(name, made["token"])
 
     def free_name(self, name: str) -> str:
         return f"{name}{next(_numbers)}"

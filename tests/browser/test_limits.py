@@ -1,0 +1,135 @@
+"""What holds for every page: without scripts, on the narrowest screen, without a network, and
+with little to load."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Response
+
+from tests.browser.walk import Walk, Window
+from tests.browser.world import World
+
+FIRST_LOAD_BYTES_MAX = 100_000
+
+
+def test_without_scripts_she_registers_receives_sends_and_changes_settings(
+    open_window: Callable[..., Walk], world: World
+) -> None:
+    walk, bob = (
+        open_window(Window("phone", ("light",)), scripts=False),
+        world.person("bob"),
+    )
+    name = world.free_name("alice")
+    walk.open("/register")
+    walk.write("Username", name)
+    walk.write("Password", bob.password)
+    walk.press("Register")
+    walk.sees("Your wallet")
+
+    walk.open("/receive")
+    walk.write("Amount", "3000")
+    walk.press("Create invoice")
+    walk.sees("Invoice")
+    walk.press("Lightning")
+    world.outside.pay(walk.field("Lightning invoice").input_value())
+    walk.page.reload()
+    walk.sees("Received")
+
+    walk.open("/settings")
+    walk.write("New PIN, six digits", "246810")
+    walk.press("Set PIN")
+    walk.reads("The PIN is set")
+    walk.field("Currency").select_option("EUR")
+    walk.choose("Dark")
+    walk.press("Save preferences")
+    walk.reads("Your preferences are saved")
+
+    walk.open("/send")
+    walk.write("To", bob.name)
+    walk.press("Next")
+    walk.sees("How much?")
+    walk.write("Amount", "1000")
+    walk.press("Next")
+    walk.sees("Confirm")
+    walk.write("PIN", "246810")
+    walk.press("Send")
+    walk.sees("Sent")
+    walk.open("/payments")
+    walk.sees("Payments")
+    assert world.balance(bob) == 1_000
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_no_page_scrolls_sideways_at_320_pixels(
+    open_window: Callable[..., Walk], world: World, language: str
+) -> None:
+    alice, bob = world.person("alicelongname", sats=21_000_000), world.person("bob")
+    world.send(alice, "/api/send", amount=1_234_567, username=bob.name)
+    asked = world.invoice(bob, amount=123_456_789, memo="W" * 60)
+    walk = open_window(Window("narrow", ("light",)))
+    walk.sign_in(alice)
+    in_session = walk.context.cookies()
+    walk.context.clear_cookies()
+    walk.context.set_extra_http_headers({"Accept-Language": language})
+    paths = [
+        "/",
+        "/register",
+        "/login",
+        f"/{bob.name}",
+        "/docs",
+        "/offline",
+        f"/invoice/{asked['id']}",
+    ]
+    for path in paths:
+        walk.open(path)
+        walk.examine(f"{language} {path}")
+    walk.context.add_cookies(in_session)
+    for path in ["/", "/receive", "/send", "/payments", "/settings", "/webhooks", "/simnet"]:
+        walk.open(path)
+        walk.examine(f"{language} own {path}")
+    walk.open("/payments")
+    walk.page.get_by_role("main").locator("a.payment").first.click()
+    walk.examine(f"{language} payment")
+
+
+def test_without_a_network_the_wallet_says_so_and_shows_no_old_balance(
+    phone: Walk, world: World
+) -> None:
+    walk = phone
+    walk.sign_in(world.person("alice", sats=4321))
+    walk.reads("4,321")
+    walk.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    walk.context.set_offline(True)
+    walk.page.reload()
+    walk.sees("You are offline")
+    assert "4,321" not in walk.page.content()
+    walk.context.set_offline(False)
+    walk.press("Try again")
+    walk.sees("Your wallet")
+
+
+@pytest.mark.parametrize("page", ["landing", "home"])
+def test_the_first_load_is_light(open_window: Callable[..., Walk], world: World, page: str) -> None:
+    walk = open_window(Window("phone", ("light",)))
+    if page == "home":
+        elsewhere = open_window(Window("phone", ("light",)))
+        elsewhere.sign_in(world.person("alice", sats=1000))
+        walk.context.add_cookies(elsewhere.context.cookies())
+    answers: list[Response] = []
+    walk.page.on("response", lambda answer: answers.append(answer))
+    walk.open("/")
+    walk.page.wait_for_timeout(1000)  # what scripts ask for afterwards
+    sizes = {a.url: packed_size(a) for a in answers if a.request.resource_type != "eventsource"}
+    assert len(sizes) > 5
+    assert sum(sizes.values()) < FIRST_LOAD_BYTES_MAX, sizes
+
+
+def packed_size(answer: Response) -> int:
+    """As the proxy of docker-compose.yml packs it: all that lies in /static, and no pages."""
+    if 300 <= answer.status < 400:
+        return 0
+    body = answer.body()
+    return len(gzip.compress(body) if "/static/" in answer.url else body)
