@@ -30,7 +30,10 @@ def test_a_newcomer_opens_a_wallet_with_the_gift_that_alice_made(
     newcomer.press("Register")
     newcomer.press("Take it")
     newcomer.sees("Your wallet")
+    newcomer.reads("The gift is yours")
     newcomer.reads("21,000")
+    newcomer.page.goto(link)
+    newcomer.sees("You have taken it")
 
     walk.open("/gifts")
     walk.reads(f"taken by {name}")

@@ -35,7 +35,7 @@ def test_without_scripts_she_registers_receives_sends_and_changes_settings(
     walk.sees("Invoice")
     walk.press("Lightning")
     world.outside.pay(walk.field("Lightning invoice").input_value())
-    walk.page.reload()
+    world.until(lambda: reloaded(walk) == "✓ Received · coinos")
     walk.sees("Received")
 
     walk.open("/settings")
@@ -60,6 +60,11 @@ def test_without_scripts_she_registers_receives_sends_and_changes_settings(
     walk.open("/payments")
     walk.sees("Payments")
     assert world.balance(bob) == 1_000
+
+
+def reloaded(walk: Walk) -> str:
+    walk.page.reload()
+    return walk.page.title()
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
