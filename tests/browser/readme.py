@@ -1,11 +1,12 @@
 """Take the picture of the README anew: `.venv/bin/python -m tests.browser.readme`.
 
 Three phones side by side: a wallet and a payment to confirm in the light, an invoice in the dark.
-It looks best where the font Inter is installed."""
+Where the font Inter is installed it stands for the system's, which looks much alike on phones."""
 
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -26,13 +27,31 @@ FRAME = """
 """
 
 
+FONTS = """<fontconfig>
+  <include>/etc/fonts/fonts.conf</include>
+  <match>
+    <test name="family" qual="any"><string>system-ui</string></test>
+    <edit name="family" mode="prepend" binding="strong"><string>Inter</string></edit>
+  </match>
+  <match>
+    <test name="family" qual="any"><string>sans-serif</string></test>
+    <edit name="family" mode="prepend" binding="strong"><string>Inter</string></edit>
+  </match>
+</fontconfig>"""
+
+
 def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="coinos-readme-"))
     server = QuickServer(folder / "data", RATE_LIMITS="off")
     try:
         server.start()
+        (folder / "fonts.conf").write_text(FONTS)
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM,
+                args=ARGUMENTS,
+                env=dict(os.environ) | {"FONTCONFIG_FILE": str(folder / "fonts.conf")},
+            )
             pictures = photograph(browser, World(server))
             images = "".join(
                 f'<img src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
@@ -63,7 +82,11 @@ def photograph(browser: Browser, world: World) -> list[bytes]:
 
     def phone(theme: str) -> Page:
         context = browser.new_context(
-            base_url=world.url, viewport=PHONE, color_scheme=theme, device_scale_factor=2
+            base_url=world.url,
+            viewport=PHONE,
+            color_scheme=theme,
+            reduced_motion="reduce",
+            device_scale_factor=2,
         )
         page = context.new_page()
         page.goto("/login")
