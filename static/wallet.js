@@ -30,8 +30,18 @@ function reveal(root) {
   if (!navigator.clipboard) return
   root.querySelectorAll('[data-copy][hidden], [data-paste][hidden]').forEach((button) => { button.hidden = false })
 }
-document.addEventListener('DOMContentLoaded', () => reveal(document))
-document.addEventListener('htmx:afterSwap', () => reveal(document))
+
+// Of a row of tabs that is wider than the screen, the chosen one is in sight.
+function showChosen(root) {
+  root.querySelectorAll('.tabs [aria-current]').forEach((tab) => {
+    const row = tab.closest('.tabs').getBoundingClientRect()
+    const { left, width } = tab.getBoundingClientRect()
+    tab.closest('.tabs').scrollLeft += left + width / 2 - row.left - row.width / 2
+  })
+}
+for (const drawn of ['DOMContentLoaded', 'htmx:afterSwap']) {
+  document.addEventListener(drawn, () => { reveal(document); showChosen(document) })
+}
 
 // Whoever is signed out meanwhile is asked to sign in, instead of seeing parts of the page vanish.
 document.addEventListener('htmx:beforeSwap', (event) => {

@@ -38,6 +38,7 @@ def test_she_narrows_her_history_and_takes_all_of_it_along(
     for kind, count in {"Received": 4, "Sent": 3, "Failed": 1, "Pending": 0, "All": 7}.items():
         walk.press(kind)
         expect(lines).to_have_count(count)
+        expect(walk.page.get_by_role("link", name=kind, exact=True)).to_be_in_viewport(ratio=1)
         walk.examine(kind)
 
     walk.press("CSV", saves=tmp_path / "all.csv")

@@ -31,6 +31,11 @@ TELL_OF_VIOLATIONS = """
 document.addEventListener('securitypolicyviolation', (event) =>
   console.error(`Content-Security-Policy: ${event.violatedDirective} ${event.blockedURI}`))
 """
+TOO_NARROW_FOR_THEIR_LABEL = """
+[...document.querySelectorAll('.button, button, nav a')].filter((e) =>
+  e.checkVisibility() && !e.closest('.hidden-text') && e.scrollWidth > e.clientWidth + 1)
+  .map((e) => e.textContent.trim())
+"""
 # An outline, or a ring in the box around it.
 SHOWS_FOCUS = """
 (focused) => getComputedStyle(focused).outlineStyle !== 'none'
@@ -194,6 +199,8 @@ class Walk:
         )
         if width > room:
             self.fault(f"{width} px wide in a window of {room} px")
+        for label in self.page.evaluate(TOO_NARROW_FOR_THEIR_LABEL):
+            self.fault(f"the button is too narrow for {label!r}")
         # The screen grows for the moment: the picture of a longer page would have the navigation
         # of phones in its middle.
         self.page.set_viewport_size({"width": size["width"], "height": height})
