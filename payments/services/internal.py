@@ -64,7 +64,7 @@ def send_to_user(
             hash=payment_id.hex,
             memo=memo,
         )
-        ledger.move_internal(
+        moved = ledger.move_internal(
             from_user_id=payer.id,
             to_user_id=recipient.id,
             amount_msat=amount_sat * 1000,
@@ -72,6 +72,7 @@ def send_to_user(
             cause=Cause("payment", str(payment_id)),
             then=[statement.writing([received, sent])],
         )
+        assert moved, "the id of a payment is new"
         require_left(credential)
         return sent
 
