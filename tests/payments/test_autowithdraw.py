@@ -5,15 +5,19 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
+from django.db import connection
+from django.db.models import Max
 from django.utils import timezone
 
 from accounts import services
 from accounts.books import check_books
-from accounts.models import Activity, AuditEvent, Transfer, User
+from accounts.models import Activity, AuditEvent, Event, Transfer, User
 from coinos.simnet.control import Control
 from payments.models import AutoWithdraw, AutoWithdrawRun, Payment
 from payments.services.autowithdraw_runs import run_due
@@ -55,8 +59,22 @@ def switch_on(
 
 def ring() -> int:
     """The bell, as if all pauses were over."""
+    let_older_transactions_end()
     AutoWithdraw.objects.update(next_at=timezone.now())
     return run_due()
+
+
+def let_older_transactions_end() -> None:
+    """An event counts once no older transaction runs, and other tests share the server."""
+    deadline = time.monotonic() + 60
+    while True:
+        newest = Event.objects.aggregate(newest=Max("transaction_id"))["newest"] or 0
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+            if cursor.fetchone()[0] > newest:
+                return
+        assert time.monotonic() < deadline, "some transaction has run for a minute"
+        time.sleep(0.02)
 
 
 def pay(payer: Person, payee: Person, amount: int) -> None:
@@ -174,6 +192,21 @@ def test_too_little_waits_for_more(alice: Person, charlie: Person, service: Serv
     pay(charlie, alice, 50_000)
     ring()
     assert Payment.objects.get().state == Payment.State.SETTLED
+
+
+def test_a_receipt_beside_an_older_transaction_waits_for_its_end_and_is_not_lost(
+    alice: Person, bob: Person, charlie: Person, cloned_db: Database
+) -> None:
+    switch_on(alice, "bob")
+    ring()
+    with psycopg.connect(cloned_db.url) as older:
+        older.execute("SELECT pg_current_xact_id()")
+        pay(charlie, alice, 50_000)
+        AutoWithdraw.objects.update(next_at=timezone.now())
+        run_due()
+        assert alice.available_sat == 70_000
+    ring()
+    assert (alice.available_sat, bob.available_sat) == (20_000, 130_000)
 
 
 def test_dust_is_not_sent(alice: Person, network: Control) -> None:
