@@ -14,11 +14,12 @@ from psycopg import sql
 
 from accounts import ledger
 from accounts.models import Transfer
+from coinos.celery import app
 from coinos.locks import only_one
 from coinos.simnet.control import Control
 from payments import tasks
 from payments.models import Payment
-from payments.services import resolve_due
+from payments.services import resolution, resolve_due
 from payments.services.lightning import dispatch_waiting
 from tests.database import administrator
 from tests.payments.conftest import Person
@@ -263,6 +264,29 @@ def test_after_a_pause_of_the_resolver_nothing_counts_as_not_sent_at_once(
     resolve_due()
     assert alice.payment().state == "sending"
     assert until_resolved(alice).state == "failed"
+
+
+def test_looks_that_each_come_a_ring_late_still_end_a_payment(
+    alice: Person, network: Control
+) -> None:
+    """I11: a late bell is no pause, or a busy worker would start the deadline again for ever."""
+    network.set_faults([{"method": "xpay", "kind": "drop_before"}])
+    assert pay(alice, network.invoice(1_000_000)).body["status"] == "pending"
+    Payment.objects.update(
+        deadline=timezone.now() - resolution.MARGIN,
+        next_look_at=timezone.now() - resolution.MARGIN - timedelta(seconds=5),
+    )
+    resolve_due()
+    assert alice.payment().state == "failed"
+
+
+def test_every_ring_of_the_bell_finds_a_payment_due(alice: Person, network: Control) -> None:
+    """I11: rings are never exactly one period apart; one that is early would be for nothing."""
+    network.set_faults([{"method": "xpay", "kind": "drop_before"}])
+    assert pay(alice, network.invoice(1_000_000)).body["status"] == "pending"
+    let_the_resolver_look()
+    ring = timedelta(seconds=app.conf.beat_schedule["resolve payments"]["schedule"])
+    assert alice.payment().next_look_at < timezone.now() + ring - timedelta(milliseconds=500)
 
 
 def test_a_round_of_the_resolver_is_left_to_the_one_that_is_running(
