@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -33,6 +34,13 @@ class Service:
 
 @pytest.fixture
 def service(network: Control) -> Iterator[Service]:
+    with serving(network) as found:
+        yield found
+
+
+@contextmanager
+def serving(network: Control) -> Iterator[Service]:
+    """A service whose invoices are of `network`, until the block ends."""
     found = Service(invoice=lambda amount_msat: {"pr": network.invoice(amount_msat), "routes": []})
 
     class Handler(BaseHTTPRequestHandler):

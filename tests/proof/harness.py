@@ -390,9 +390,10 @@ def let_leases_run_out() -> None:
     from django.utils import timezone
 
     from invoices.models import WebhookDelivery
-    from payments.models import Payment
+    from payments.models import AutoWithdraw, Payment
 
     now = timezone.now()
+    AutoWithdraw.objects.filter(next_at__gt=now).update(next_at=now)
     pending = WebhookDelivery.objects.filter(state=WebhookDelivery.State.PENDING)
     pending.filter(leased_until__gt=now).update(leased_until=now)
     pending.filter(next_attempt_at__gt=now).update(next_attempt_at=now)
@@ -407,7 +408,7 @@ def still_moving(control: Any) -> list[str]:
     from django.db.models import Q
 
     from invoices.models import Address, Deposit, LightningRequest, WebhookDelivery
-    from payments.models import Payment
+    from payments.models import AutoWithdrawRun, Payment
 
     truth, chain = control.truth(), control.chain_truth()
     moving = [f"HTLCs of {len(truth['pending'])} payments are pending"] if truth["pending"] else []
@@ -417,6 +418,9 @@ def still_moving(control: Any) -> list[str]:
         | Q(type=Payment.Type.LIGHTNING, state=state.SETTLED, fee_final=False)
     )
     moving += [f"payment {p.id} ({p.type}) is {p.state}" for p in undecided]
+    open_runs = AutoWithdrawRun.objects.filter(state=AutoWithdrawRun.State.OPEN).count()
+    if open_runs:
+        moving.append(f"{open_runs} runs of auto-withdraw are open")
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT external_id FROM ledger_transfer WHERE external_id LIKE 'lightning:%'"

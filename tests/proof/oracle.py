@@ -39,6 +39,7 @@ def check(control: Control, *, alone: bool = True) -> list[str]:
         *_books_add_up(),
         *_history_only_grew(),
         *_holds_resolve_once(),
+        *_auto_withdraw_paid_once(),
         *_payments_ended_as_at_the_node(control, truth, alone=alone),
         *_receipts_are_credited_once(truth),
         *_deposits_are_credited_once(chain),
@@ -107,6 +108,23 @@ def _holds_resolve_once() -> Iterator[str]:
         " WHERE row.amount_msat > hold.amount_msat"
     ):
         yield f"I4: hold {hold} of {held} msat was resolved by {resolved} msat"
+
+
+def _auto_withdraw_paid_once() -> Iterator[str]:
+    """I6: each payment that auto-withdraw has made is that of one run, which knows it."""
+    for user, made, paid in _rows(
+        """
+        SELECT used.user_id, count(*), (
+            SELECT count(*) FROM payments_autowithdrawrun AS run
+            WHERE run.user_id = used.user_id AND run.state = 'paid')
+        FROM payments_idempotencykey AS used
+        JOIN accounts_activity AS line ON line.id = used.activity_id
+        WHERE used.key LIKE 'auto-withdraw:%' AND line.status <> 'failed'
+        GROUP BY used.user_id
+        """
+    ):
+        if made != paid:
+            yield f"I6: auto-withdraw made {made} payments of {user} in {paid} runs"
 
 
 # --- Lightning -----------------------------------------------------------------------------------

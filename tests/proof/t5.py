@@ -9,6 +9,7 @@ random moments while people use them.
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import Any
 
 from tests.proof import oracle, table
 from tests.proof.harness import (
+    ROOT,
     Client,
     Lost,
     Stage,
@@ -39,19 +41,21 @@ from tests.proof.scale import FULL, SEED, random_for, size
 RANDOM_KILLS = size(6, 62)
 CELLS_IN_QUICK = 8
 BALANCE_SAT = 5_000_000
+MATRIX_SAT = 2_000_000  # two people a cell: simnet's nodes must hold what all are owed
 DIES_WITHIN_S = 12
 
 BELLS = [
     "payments.tasks.dispatch",
     "payments.tasks.resolve",
     "payments.tasks.advance_withdrawals",
+    "payments.tasks.auto_withdraw",
     "invoices.tasks.watch_lightning",
     "invoices.tasks.sweep_lightning",
     "invoices.tasks.scan_bitcoin",
     "invoices.tasks.withdraw_node_invoices",
     "invoices.tasks.deliver_webhooks",
 ]
-DISPATCH, RESOLVE, ADVANCE, WATCH, SWEEP, SCAN, WITHDRAW, DELIVER = BELLS
+DISPATCH, RESOLVE, ADVANCE, AUTO, WATCH, SWEEP, SCAN, WITHDRAW, DELIVER = BELLS
 
 # Which process can pass which failpoint, and what makes it pass. `web` serves HTTP, `worker` runs
 # every task but the resolver's, `resolver` that one.
@@ -72,18 +76,19 @@ WORKER = {
     "reorg": ["dep.before_reversal"],
     "advance": WITHDRAWING,
     "tell": ["hook.claimed", "hook.sent", "task.before_commit"],
+    "auto_withdraw": ["auto.begun", "auto.resolved", "ln.accepted", "ln.held", "auto.paid"],
+    "auto_withdraw_onchain": ["btc.held"],
 }
 RESOLVER = {
     "resolve": SETTLING,
     "late_fee": SETTLING,
 }
-FAILPOINTS = (
-    "ln.accepted ln.held ln.claimed ln.before_call ln.after_call ln.before_settle ln.settled"
-    " ln.before_late_fee recv.after_wait recv.before_commit recv.after_commit invoice.row_written"
-    " invoice.after_node dep.after_list dep.before_credit dep.after_credit dep.before_reversal"
-    " btc.held btc.prepared btc.signed btc.attempted btc.broadcast hook.claimed hook.sent"
-    " task.before_commit"
-).split()
+FAILPOINTS = {
+    name
+    for app in ("accounts", "coinos", "invoices", "payments")
+    for source in (ROOT / app).rglob("*.py")
+    for name in re.findall(r'failpoint\("([a-z_.]+)"\)', source.read_text())
+}
 
 
 @dataclass(frozen=True)
@@ -109,15 +114,16 @@ def all_cells() -> list[Cell]:
 
 def run(stage: Stage) -> None:
     from tests.invoices.receiver import receiver
+    from tests.payments.lnurl_service import serving
 
-    with receiver() as shop:
-        matrix = Matrix(stage, shop.url)
+    with receiver() as shop, serving(stage.control) as till:
+        matrix = Matrix(stage, shop.url, till.lnurl)
         matrix.visit(_cells_of_this_run())
         at_random = KilledAtRandom(stage, shop.url)
         at_random.run()
         broken = oracle.check(stage.control) + _webhooks_heard(shop.url, shop.heard)
     missed = f"; NOT REACHED: {', '.join(map(str, matrix.not_reached))}" * bool(matrix.not_reached)
-    never = set(FAILPOINTS) - {cell.failpoint for cell in matrix.reached}
+    never = FAILPOINTS - {cell.failpoint for cell in matrix.reached}
     if FULL and never:
         broken.append(f"no process ever passed {', '.join(sorted(never))}")
     table.record(
@@ -154,6 +160,7 @@ def _cells_of_this_run() -> list[Cell]:
 class Matrix:
     stage: Stage
     shop_url: str
+    lnurl: str
     reached: list[Cell] = field(default_factory=list)
     not_reached: list[Cell] = field(default_factory=list)
     kills: int = 0
@@ -180,7 +187,7 @@ class Matrix:
 
     def _die(self, cell: Cell) -> None:
         """Lead a process to the failpoint and see it die there."""
-        self.alice, self.bob = people("matrix", 2, BALANCE_SAT)
+        self.alice, self.bob = people("matrix", 2, MATRIX_SAT)
         died = getattr(self, f"_{cell.action}")(cell)
         (self.reached if died else self.not_reached).append(cell)
 
@@ -284,6 +291,30 @@ class Matrix:
         self._withdraw(Cell("btc.held", "web", "withdraw"))
         self._age(Payment.objects.filter(user_id=self.alice.id), "created", seconds=10)
         return self._rung(cell.failpoint, ADVANCE)
+
+    def _auto_withdraw(self, cell: Cell) -> bool:
+        self._switch_on(self.lnurl)
+        return self._rung(cell.failpoint, AUTO)
+
+    def _auto_withdraw_onchain(self, cell: Cell) -> bool:
+        self.stage.control.mine()
+        self._switch_on(self.stage.control.address())
+        return self._rung(cell.failpoint, AUTO)
+
+    def _switch_on(self, destination: str) -> None:
+        """Alice wants what is above a reserve to leave by itself; there is more than that."""
+        from accounts.models import User
+        from payments.services.autowithdraw import check_auto_withdraw, save_auto_withdraw
+
+        alice = User.objects.get(id=self.alice.id)
+        above_sat = self.rng.randint(20_000, 900_000)
+        wanted = {
+            "autowithdraw": True,
+            "threshold_sat": MATRIX_SAT - above_sat,
+            "reserve_sat": MATRIX_SAT - above_sat,
+            "destination": destination,
+        }
+        save_auto_withdraw(alice, check_auto_withdraw(alice, wanted, password=None, pin=None))
 
     # --- Resolver ----------------------------------------------------------------------------
 
