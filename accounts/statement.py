@@ -18,7 +18,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts import emails, live
-from accounts.models import Activity, Event, User
+from accounts.models import Activity, User
 from coinos.db import Query, ask
 from coinos.money import sat_to_fiat
 
@@ -96,7 +96,7 @@ def writing(lines: Sequence[Activity]) -> Query:
             for field in _LINE_FIELDS
         ],
     )
-    if days := _days((one, 1) for one in lines):
+    if days := _days(_counted(one, 1) for one in lines):
         parts.append(f"day AS ({_ADD_TO_DAYS})")
         values += _columns(days)
     paid = {(one.user_id, one.counterparty_id): one.created for one in lines if one.counterparty_id}
@@ -114,9 +114,10 @@ def writing(lines: Sequence[Activity]) -> Query:
 def change(activity: Activity, *, status: str, **fields: Any) -> Activity:
     """Move a line to another status, with what became known: fee, ref, hash, reason.
 
-    The caller holds the lock of the payment or deposit that the line belongs to.
+    The caller holds the lock of the payment or deposit that the line belongs to. One round trip,
+    as for new lines.
     """
-    _add_to_day(activity, sign=-1)
+    counted = [_counted(activity, -1)]
     activity.status = status
     for name, value in fields.items():
         setattr(activity, name, value)
@@ -124,23 +125,22 @@ def change(activity: Activity, *, status: str, **fields: Any) -> Activity:
         activity.settled_at = activity.settled_at or timezone.now()
     else:
         activity.settled_at = None
-    activity.save(update_fields=["status", "settled_at", *fields])
-    _add_to_day(activity, sign=1)
+    counted.append(_counted(activity, 1))
+    changed = [field for field in _LINE_FIELDS if field.name in {"status", "settled_at", *fields}]
+    update = ", ".join(f"{field.column} = %s" for field in changed)
+    parts = [f"line AS (UPDATE accounts_activity SET {update} WHERE id = %s)"]  # noqa: S608
+    values = [
+        field.get_db_prep_save(getattr(activity, field.attname), connection) for field in changed
+    ]
+    values.append(activity.id)
+    if days := _days(counted):
+        parts.append(f"day AS ({_ADD_TO_DAYS})")
+        values += _columns(days)
+    values += _columns([[activity.user_id, _kind(activity), activity.id, activity.invoice_id]])
+    ask(Query(f"WITH {', '.join(parts)} {_INSERT_EVENTS}", values))
     emails.queue_receipts([activity])
-    announce(activity)
-    return activity
-
-
-def announce(activity: Activity) -> Event:
-    """Note in the statement's transaction that this line is new or has changed."""
-    event = Event.objects.create(
-        user_id=activity.user_id,
-        kind=_kind(activity),
-        activity=activity,
-        invoice_id=activity.invoice_id,
-    )
     live.ring_after_commit([(activity.user_id, activity.invoice_id)])
-    return event
+    return activity
 
 
 def _kind(activity: Activity) -> str:
@@ -154,32 +154,29 @@ def clean_memo(memo: str) -> str:
     return text[:MEMO_MAX_CHARACTERS]
 
 
-def _add_to_day(activity: Activity, *, sign: int) -> None:
-    """Count the line on its day, or take it off again."""
-    if days := _days([(activity, sign)]):
-        with connection.cursor() as cursor:
-            cursor.execute(_ADD_TO_DAYS, _columns(days))
+def _counted(activity: Activity, sign: int) -> tuple[tuple[Any, ...], list[Any]] | None:
+    """The day that a line counts on, and what it adds to (1) or takes off (-1) that day; None for
+    a failed line, which is not counted."""
+    if activity.status == Activity.Status.FAILED:
+        return None
+    tip_sat = activity.tip_sat or 0
+    fees_sat = (activity.fee_sat or 0) + (activity.platform_fee_sat or 0)
+    fiat = fiat_tips = Decimal(0)
+    if activity.rate:
+        fiat = sat_to_fiat(activity.amount_sat, activity.rate)
+        fiat_tips = sat_to_fiat(tip_sat, activity.rate)
+    day = activity.created.astimezone(UTC).date()
+    sums: tuple[Any, ...] = (1, activity.amount_sat, tip_sat, fees_sat, fiat, fiat_tips)
+    key = (activity.user_id, day, activity.is_incoming, activity.currency)
+    return key, [sign * one for one in sums]
 
 
-def _days(signed_lines: Iterable[tuple[Activity, int]]) -> list[list[Any]]:
-    """What lines add to (1) or take off (-1) their days, a row for each day of a user, in the
-    order in which rows are locked. Failed lines are not counted."""
+def _days(counted: Iterable[tuple[tuple[Any, ...], list[Any]] | None]) -> list[list[Any]]:
+    """A row for each day of a user on which something changes, in the order of locking."""
     days: dict[tuple[Any, ...], list[Any]] = {}
-    for activity, sign in signed_lines:
-        if activity.status == Activity.Status.FAILED:
-            continue
-        tip_sat = activity.tip_sat or 0
-        fees_sat = (activity.fee_sat or 0) + (activity.platform_fee_sat or 0)
-        fiat = fiat_tips = Decimal(0)
-        if activity.rate:
-            fiat = sat_to_fiat(activity.amount_sat, activity.rate)
-            fiat_tips = sat_to_fiat(tip_sat, activity.rate)
-        day = activity.created.astimezone(UTC).date()
-        key = (activity.user_id, day, activity.is_incoming, activity.currency)
-        counted: tuple[Any, ...] = (1, activity.amount_sat, tip_sat, fees_sat, fiat, fiat_tips)
-        added = [sign * one for one in counted]
-        days[key] = list(map(add, days[key], added)) if key in days else added
-    return [[*key, *sums] for key, sums in sorted(days.items())]
+    for key, sums in filter(None, counted):
+        days[key] = list(map(add, days[key], sums)) if key in days else sums
+    return [[*key, *sums] for key, sums in sorted(days.items()) if any(sums)]
 
 
 def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:

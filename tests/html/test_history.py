@@ -9,6 +9,7 @@ from decimal import Decimal
 from uuid import uuid4
 
 import pytest
+import time_machine
 from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -182,12 +183,8 @@ def test_the_amount_is_worth_what_it_was_worth_then(alice: Person) -> None:
 
 def on_day(person: Person, day: int, **fields: object) -> Activity:
     """A payment of that day of March."""
-    (line,) = record(person, 1, **fields)
-    created = datetime(2026, 3, day, 12, tzinfo=UTC)
-    statement._add_to_day(line, sign=-1)
-    line.created = created
-    line.save(update_fields=["created"])
-    statement._add_to_day(line, sign=1)
+    with time_machine.travel(datetime(2026, 3, day, 12, tzinfo=UTC)):
+        (line,) = record(person, 1, **fields)
     return line
 
 
