@@ -125,7 +125,7 @@ def pay_lightning(
     if spent.replayed:
         return spent
     failpoint("ln.held")
-    done = send_soon(spent.activity.id)
+    done = send_soon(spent.activity.id, node_id=info.id)
     if done:
         _wait(done)
     return idempotency.answer(credential.user, named, spent)
@@ -259,15 +259,15 @@ def _another_payment(error: IntegrityError, decoded: Decoded) -> Exception:
 # --- Sending -------------------------------------------------------------------------------------
 
 
-def send_soon(payment_id: uuid.UUID) -> Future[None] | None:
-    """Send on a thread of the bounded pool. None when the pool is full: the payment stays
+def send_soon(payment_id: uuid.UUID, *, node_id: str | None = None) -> Future[None] | None:
+    """`send` on a thread of the bounded pool. None when the pool is full: the payment stays
     `created`, and `dispatch_waiting` sends it when there is room."""
     if not _room.acquire(blocking=False):
         return None
 
     def run() -> None:
         try:
-            send(payment_id)
+            send(payment_id, node_id=node_id)
         except Exception:
             # Nothing is lost: the payment is `created` or `sending`, and both are picked up.
             logger.exception("payment %s: sending was interrupted", payment_id)
@@ -278,15 +278,17 @@ def send_soon(payment_id: uuid.UUID) -> Future[None] | None:
     return _pool.submit(run)
 
 
-def send(payment_id: uuid.UUID) -> None:
+def send(payment_id: uuid.UUID, *, node_id: str | None = None) -> None:
     """Claim a `created` payment, call the node once, and resolve it by the node's record.
 
+    `node_id` is who the node was a moment ago, asked anew when None. Were it another by now, that
+    it has no record of the payment would prove nothing, and the payment stay undecided.
     Holds no database connection while the node works."""
     node = nodes.lightning()
     if killswitch.is_stopped():
         return  # still `created`: dispatched when the operator lifts the switch
     try:
-        node_id = node.info().id
+        node_id = node_id or node.info().id
     except NodeUnavailable:
         return  # still `created`: dispatched again later
     payment = _claim(payment_id, node_id)

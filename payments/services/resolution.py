@@ -17,8 +17,10 @@ from django.utils.translation import gettext_noop as _
 from accounts import ledger, statement
 from accounts.models import Activity
 from coinos import killswitch, nodes
+from coinos.db import Query, ask
 from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
+from coinos.joined import Joined
 from coinos.money import MSAT_PER_SAT
 from coinos.nodes.base import Failed, Outcome, Settled, Unknown
 from coinos.nodes.release import outcome
@@ -132,7 +134,8 @@ def _apply(payment: Payment, found: Outcome) -> bool:
 def _settle(payment_id: UUID, found: Settled, *, call_returned: bool = False) -> None:
     """The payee has the money. With the fee final the hold is resolved; until then it stays and
     the user already sees the payment as settled. Doing it twice changes nothing."""
-    payment = Payment.objects.select_for_update().get(id=payment_id)
+    [row] = ask(Query(_LOCK_WITH_LINE, [payment_id]))
+    payment, line = _PAYMENT_AND_LINE.read(row)
     first_time = payment.state == Payment.State.SENDING
     if payment.state != Payment.State.SETTLED and not first_time:
         logger.critical("payment %s is %s but settled at the node", payment.id, payment.state)
@@ -154,12 +157,20 @@ def _settle(payment_id: UUID, found: Settled, *, call_returned: bool = False) ->
         return
     payment.save(update_fields=fields)
     statement.change(
-        Activity.objects.get(id=payment.id),
+        line,
         status=Activity.Status.SETTLED,
         ref=found.preimage,
         **({"fee_sat": payment.fee_sat} if payment.fee_final else {}),
     )
     failpoint("ln.settled")
+
+
+_PAYMENT_AND_LINE = Joined(payment=Payment, line=Activity)
+_LOCK_WITH_LINE = f"""
+    SELECT {_PAYMENT_AND_LINE.columns} FROM payments_payment AS payment
+    JOIN accounts_activity AS line ON line.id = payment.id
+    WHERE payment.id = %s FOR UPDATE OF payment
+"""  # noqa: S608 – our own names
 
 
 def _book(payment: Payment, found: Settled) -> int:
