@@ -37,6 +37,11 @@ class Receiver:
     most_at_once: int = 0
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """Callers are killed while they call: that is no news."""
+
+
 @contextmanager
 def receiver() -> Iterator[Receiver]:
     shop = Receiver()
@@ -66,7 +71,7 @@ def receiver() -> Iterator[Receiver]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Handler)
     shop.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
     thread.start()
