@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from coinos.nodes.base import CreatedInvoice, PayReply
@@ -36,3 +38,11 @@ def create(lightning: CoreLightning, **changes: Any) -> CreatedInvoice:
         "expiry_s": 3600,
     }
     return lightning.create_invoice(**arguments | changes)
+
+
+def eventually(look: Callable[[], Any], seconds: float = 10) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+    return found
