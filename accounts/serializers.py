@@ -190,7 +190,7 @@ def payment_json(
     }
     if not private:
         return body
-    body |= {"uid": str(activity.user_id), "aid": str(activity.user_id)}
+    body["uid"] = body["aid"] = str(activity.user_id)
     if not activity.is_incoming:
         body |= {"fee": activity.fee_sat or 0, "ourfee": activity.platform_fee_sat or 0}
     body |= _unless_empty(

@@ -41,7 +41,8 @@ def ask_at_once(*queries: Query) -> list[list[tuple[Any, ...]]]:
 
 def _rows(cursor: Any) -> list[tuple[Any, ...]]:
     """What a statement answers: nothing, when it writes without RETURNING."""
-    return cursor.fetchall() if cursor.description else []
+    # `description` would say the same, and describe every column to do so.
+    return cursor.fetchall() if cursor.pgresult.nfields else []
 
 
 def let_go_of_connection() -> None:
