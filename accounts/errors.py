@@ -20,11 +20,11 @@ class UsernameTaken(CoinosError):
     status = 409
     code = "username_taken"
     title = _("Username taken")
+    message = "Username %(username)s taken"
+    page_message = _("This name is already taken. Choose another one")
 
     def __init__(self, username: str) -> None:
-        super().__init__(
-            _("Username %(username)s taken"), field="/username", values={"username": username}
-        )
+        super().__init__(field="/username", values={"username": username})
 
 
 class KeyInUse(CoinosError):
@@ -76,7 +76,12 @@ class ReadOnlyToken(Unauthorized):
 class InvalidPin(Forbidden):
     code = "invalid_pin"
     title = _("Invalid pin")
-    message = _("Invalid pin")
+    message = "Invalid pin"
+    page_message = _("Enter your PIN")
+    WRONG = _(
+        "That PIN is not right. After %(attempts)s wrong attempts, you have to wait up to"
+        " %(minutes)s minutes"
+    )
 
 
 class AccountFrozen(Forbidden):
@@ -99,10 +104,15 @@ class InsufficientFunds(CoinosError):
     code = "insufficient_funds"
     title = _("Insufficient funds")
 
-    message = _("Insufficient funds ⚡️%(available)s / %(needed)s")
-    WITH_FEES = _(
-        "Insufficient funds ⚡️%(available)s / %(needed)s"
-        " (fees included; at most %(most)s can be sent)"
+    message = "Insufficient funds ⚡️%(available)s / %(needed)s"
+    page_message = _(
+        "You can spend %(available)s sats, but this needs %(needed)s. Choose a smaller amount or"
+        " receive some sats first"
+    )
+    WITH_FEES = message + " (fees included; at most %(most)s can be sent)"
+    WITH_FEES_ON_PAGES = _(
+        "You can spend %(available)s sats, but this needs %(needed)s including fees. The most you"
+        " can send is %(most)s"
     )
 
     def __init__(self, available_sat: int, needed_sat: int, most_sat: int | None = None) -> None:
@@ -110,6 +120,7 @@ class InsufficientFunds(CoinosError):
         self.needed_sat = needed_sat
         super().__init__(
             None if most_sat is None else self.WITH_FEES,
+            page_message=self.WITH_FEES_ON_PAGES if most_sat else self.page_message,
             values={"available": available_sat, "needed": needed_sat, "most": most_sat},
         )
 
@@ -121,7 +132,8 @@ class InsufficientFunds(CoinosError):
 class SelfPayment(CoinosError):
     code = "self_payment"
     title = _("Cannot send to self")
-    message = _("Cannot send to self")
+    message = "Cannot send to self"
+    page_message = _("This is your own wallet. You cannot send to yourself")
 
 
 class HoldExceeded(AssertionError):

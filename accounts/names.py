@@ -40,5 +40,9 @@ def check_new(username: str) -> str:
             )
         raise InvalidUsername(field="/username")
     if name in RESERVED or "undefined" in name:
-        raise InvalidUsername(_("Invalid username"), field="/username")
+        raise InvalidUsername(
+            "Invalid username",
+            page_message=_("This name is reserved. Choose another one"),
+            field="/username",
+        )
     return name

@@ -130,7 +130,8 @@ def _hash(password: str) -> str:
 def _check_new_password(password: str, field: str = "/password") -> None:
     if not PASSWORD_MIN_BYTES <= len(password.encode()) <= PASSWORD_MAX_BYTES:
         raise InvalidRequest(
-            _("password must have %(least)s to %(most)s characters"),
+            "password must have %(least)s to %(most)s characters",
+            page_message=_("The password must have %(least)s to %(most)s characters"),
             field=field,
             values={"least": PASSWORD_MIN_BYTES, "most": PASSWORD_MAX_BYTES},
         )
@@ -256,7 +257,11 @@ def set_pin(user: User, *, new: str, current: str | None, address: str | None = 
     elif re.fullmatch(r"[0-9]{6}", new, re.ASCII):
         user.pin_hash = _hash(new)
     else:
-        raise InvalidRequest(_("newpin must be six digits"), field="/newpin")
+        raise InvalidRequest(
+            "newpin must be six digits",
+            page_message=_("The new PIN must be six digits"),
+            field="/newpin",
+        )
     with transaction.atomic():
         user.save(update_fields=["pin_hash"])
         Session.objects.filter(user=user).update(pin_at=None)
@@ -284,7 +289,11 @@ def require_pin(user: User, pin: object) -> None:
     with _turn_to_hash():
         right = check_password(pin, user.pin_hash)
     if not right:
-        raise InvalidPin(field="/pin")
+        raise InvalidPin(
+            field="/pin",
+            page_message=InvalidPin.WRONG,
+            values={"attempts": PIN_FAILURES, "minutes": PIN_WINDOW_S // 60},
+        )
     forgive(key)
 
 

@@ -17,7 +17,8 @@ from django.utils.translation import gettext_noop as _
 class CoinosError(Exception):
     """Something the caller can understand and act on.
 
-    `message` is English; `values` fill its placeholders ("The invoice is for %(sats)s sats").
+    `message` is English, and a promise to clients of the API; `values` fill its placeholders ("The
+    invoice is for %(sats)s sats"). `page_message` says the same to people, where that is too terse.
     `field` is a JSON pointer into the request body ("/invoice/amount"), when one field is at fault.
     """
 
@@ -25,21 +26,29 @@ class CoinosError(Exception):
     code = "invalid_request"
     title = _("Invalid request")
     message = _("The request cannot be understood")
+    page_message: str | None = None
 
     def __init__(
         self,
         message: str | None = None,
         *,
+        page_message: str | None = None,
         field: str | None = None,
         retry_after_s: int | None = None,
         values: Mapping[str, object] | None = None,
     ) -> None:
-        self.template = message or self.message
+        said = message or self.message
+        self.page_template = page_message or message or self.page_message or said
         self.values = values
-        self.message = self.template % values if values else self.template
+        self.message = said % values if values else said
         self.field = field
         self.retry_after_s = retry_after_s
         super().__init__(self.message)
+
+    @property
+    def reason(self) -> str:
+        """What pages say, still in English: to be stored, and translated when it is shown."""
+        return self.page_template % self.values if self.values else self.page_template
 
 
 class InvalidJSON(CoinosError):

@@ -1,7 +1,7 @@
 """The edge kit of the pages: errors as messages, and what every template may use.
 
-Nothing here knows about money. A `CoinosError` says the same sentence on a page as in the API, in
-the reader's language: beside the field at fault when a form is shown, else on a page of its own.
+Nothing here knows about money. A `CoinosError` says what happened in the reader's language: beside
+the field at fault when a form is shown, else on a page of its own.
 """
 
 from __future__ import annotations
@@ -144,15 +144,19 @@ def add_error(form: BaseForm, error: CoinosError) -> None:
 
 
 def sentence(error: CoinosError) -> str:
-    """What the error says, in the language of the page. The one place where errors are translated;
-    where they are raised they are only marked. A value called `reason` is a sentence of ours too.
+    """What the error says, in the language of the page, numbers too. The one place where errors are
+    translated; where they are raised they are only marked. A value called `reason` is a sentence of
+    ours too.
     """
-    translated = _(error.template)
+    translated = _(error.page_template)
     if error.values is None:
         return translated
     values = dict(error.values)
     if values.get("reason"):
         values["reason"] = _(str(values["reason"]))
+    for name, value in values.items():
+        if isinstance(value, int):
+            values[name] = amounts.number(value, languages.locale())
     return translated % values
 
 

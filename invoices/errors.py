@@ -9,7 +9,8 @@ from coinos.errors import CoinosError, Forbidden, InvalidAmount, NotFound
 
 
 class InvoiceNotFound(NotFound):
-    message = _("invoice not found")
+    message = "invoice not found"
+    page_message = _("There is no such invoice. Check that you copied all of the link")
 
 
 class InvalidType(CoinosError):
@@ -38,19 +39,22 @@ class AmountBelowMinimum(CoinosError):
 
 
 class AmountOutOfRange(InvalidAmount):
-    message = _("amount out of range")
+    message = "amount out of range"
+    page_message = _("This amount is too large. Choose a smaller one")
 
 
 class MemoTooLong(CoinosError):
     code = "memo_too_long"
     title = _("Memo too long")
-    message = _("memo too long")
+    message = "memo too long"
+    page_message = _("This note is too long. Shorten it")
 
 
 class InvalidTip(CoinosError):
     code = "invalid_tip"
     title = _("Invalid tip")
-    message = _("invalid tip")
+    message = "invalid tip"
+    page_message = _("This tip is not possible. Choose another one")
 
 
 class InvoiceExpired(CoinosError):

@@ -16,7 +16,10 @@ class InvalidPaymentRequest(CoinosError):
 class InvalidAddress(CoinosError):
     code = "invalid_address"
     title = _("Invalid address")
-    message = _("unrecognized address")
+    message = "unrecognized address"
+    page_message = _(
+        "This is not a bitcoin address of this network. Check that you copied all of it"
+    )
 
 
 class UnknownDestination(CoinosError):
@@ -46,7 +49,8 @@ class AmountDiffers(InvalidAmount):
 class FeeRateTooLow(CoinosError):
     code = "fee_rate_too_low"
     title = _("Fee rate too low")
-    message = _("fee rate too low")
+    message = "fee rate too low"
+    page_message = _("The fee rate is too low")
 
 
 class PaymentInProgress(CoinosError):
@@ -69,7 +73,10 @@ class PaymentFailed(CoinosError):
 class WithdrawalsPaused(Forbidden):
     code = "withdrawals_paused"
     title = _("Withdrawals paused")
-    message = _("External withdrawals temporarily disabled")
+    message = "External withdrawals temporarily disabled"
+    page_message = _(
+        "Sending to other wallets is paused for now. Your sats are safe; try again later"
+    )
 
 
 class LimitExceeded(Forbidden):

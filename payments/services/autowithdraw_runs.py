@@ -125,7 +125,7 @@ def _turn(order: AutoWithdraw) -> None:
     except PaymentFailed:
         pass  # its line says so
     except CoinosError as error:  # refused before anything was held: the same key again, later
-        _back_off(order, error.message)
+        _back_off(order, error.reason)
         return
     line = _line_of(run)
     assert line, "what was paid, or failed, has its key"
@@ -232,7 +232,7 @@ def _pay(order: AutoWithdraw, run: AutoWithdrawRun) -> None:
         else:
             raise UnknownDestination()
     except InvalidAmount as error:
-        raise NothingToDo(error.message) from error
+        raise NothingToDo(error.reason) from error
     except (InvoiceExpired, InvoiceAlreadyPaid, InvalidPaymentRequest):
         _keep_invoice(run, "", 0)  # nothing was paid with it; the next look fetches another
         raise
@@ -245,7 +245,7 @@ def _resolve(run: AutoWithdrawRun, found: LightningAddress | Lnurl, most_sat: in
     service = look_up(found)
     amount_sat = min(most_sat, service.max_msat // MSAT_PER_SAT)
     if amount_sat < 1:
-        raise InvalidAmount(_("amount out of range"))
+        raise InvalidAmount(_("Too little would be left to send after the fees"))
     bolt11 = fetch_invoice(service, amount_sat=amount_sat)
     _keep_invoice(run, bolt11, amount_sat)
     failpoint("auto.resolved")

@@ -109,7 +109,11 @@ def fetch_invoice(service: PayService, *, amount_sat: int, comment: str = "") ->
     """An invoice for exactly `amount_sat`; anything else is refused unpaid (F18)."""
     amount_msat = amount_sat * MSAT_PER_SAT
     if not service.min_msat <= amount_msat <= service.max_msat:
-        raise InvalidAmount(_("amount out of range"), field="/amount")
+        raise InvalidAmount(
+            "amount out of range",
+            page_message=_("This amount is too small or too large for the recipient"),
+            field="/amount",
+        )
     query: dict[str, Any] = {"amount": amount_msat}
     if comment and len(comment) <= service.comment_max:
         query["comment"] = comment

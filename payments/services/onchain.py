@@ -95,13 +95,15 @@ def _price(
     rate = fee_rate_sat_vb or fees.half_hour
     if rate < fees.minimum:
         raise FeeRateTooLow(
-            _("fee rate too low: at least %(rate)s sat/vB"),
+            "fee rate too low: at least %(rate)s sat/vB",
+            page_message=_("The fee rate must be at least %(rate)s sat/vB"),
             field="/feeRate",
             values={"rate": fees.minimum},
         )
     if rate > FEE_RATE_MAX_SAT_VB:
         raise InvalidAmount(
-            _("feeRate may be at most %(rate)s"),
+            "feeRate may be at most %(rate)s",
+            page_message=_("The fee rate may be at most %(rate)s sat/vB"),
             field="/feeRate",
             values={"rate": FEE_RATE_MAX_SAT_VB},
         )

@@ -175,9 +175,7 @@ def _look_at_address(user: User, found: Onchain) -> Target:
     if ours:
         return _ours(user, found, ours, suggested_sat=found.amount_sat)
     if not nodes.bitcoin().address_is_valid(found.address):
-        raise InvalidAddress(
-            _("This is no bitcoin address of this network. Check that you copied all of it")
-        )
+        raise InvalidAddress()
     return Target(
         found,
         found.address,

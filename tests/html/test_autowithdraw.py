@@ -44,7 +44,7 @@ def test_it_needs_the_password_of_the_last_minutes_and_the_pin(alice: Person, bo
     services.set_pin(alice.user, new="123456", current=None)
     refused = alice.post(PAGE, **WISH, pin="000000")
     assert refused.status_code == 422
-    assert "Invalid pin" in refused.page.text
+    assert "That PIN is not right" in refused.page.text
     forget_the_password(alice)
     assert alice.post(PAGE, **WISH, pin="123456").status_code == 422
     assert not User.objects.get(id=alice.user.id).autowithdraw
@@ -53,7 +53,7 @@ def test_it_needs_the_password_of_the_last_minutes_and_the_pin(alice: Person, bo
 
 def test_what_cannot_be_meant_is_said_at_its_field(alice: Person, bob: Person) -> None:
     for changes, sentence in [
-        ({"destination": "alice"}, "send to self"),
+        ({"destination": "alice"}, "You cannot send to yourself"),
         ({"destination": "nobody"}, "not found"),
         ({"destination": ""}, "Say where"),
         ({"threshold": ""}, "Say above how many"),

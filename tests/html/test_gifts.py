@@ -152,7 +152,7 @@ def test_an_expired_gift_is_gone_and_comes_back(alice: Person, bob: Person) -> N
         ({"amount": "0"}, "whole number of sats"),
         ({"amount": "-5"}, "whole number of sats"),
         ({"amount": "1.5"}, "whole number of sats"),
-        ({"amount": "100001"}, "Insufficient funds"),
+        ({"amount": "100001"}, "You can spend 100,000 sats, but this needs 100,001"),
         ({"days": "0"}, "Select a valid choice"),
         ({"days": "36500"}, "Select a valid choice"),
     ],

@@ -20,10 +20,13 @@ from django.forms import BaseForm
 from django.template import engines
 from django.template.base import Lexer, TokenType
 from django.templatetags.i18n import BlockTranslateNode, TranslateNode
+from django.utils.translation import override
 
-from accounts import statement
+from accounts import services, statement
+from accounts.errors import InsufficientFunds
 from coinos.errors import CoinosError
 from coinos.simnet.control import Control
+from coinos.web import sentence
 from invoices.services import InvoiceDraft, create_invoice
 from tests.cast import api_of
 from tests.html.conftest import Browser, Person
@@ -138,7 +141,7 @@ def test_translations_keep_their_placeholders_and_links(language: str) -> None:
 def test_forms_and_errors_say_nothing_unmarked() -> None:
     known = {english for _, english in messages()} | NAMES | API_ONLY | {""}
     said = {error.title for error in derived(CoinosError)}
-    said |= {error.message for error in derived(CoinosError)}
+    said |= {error.page_message or error.message for error in derived(CoinosError)}
     for form in derived(BaseForm):
         if form.__module__.startswith(("accounts.forms", "invoices.forms", "payments.forms")):
             fields = form.base_fields.values()  # type: ignore[attr-defined]
@@ -328,7 +331,7 @@ def test_an_error_is_explained_in_the_language_of_the_page(alice: Person) -> Non
     stranger = Browser()
     fields = {"username": "alice", "password": "correct horse battery"}
     answer = stranger.client.post("/register", fields, **german)  # type: ignore[arg-type]
-    assert "Der Benutzername alice ist vergeben" in answer.content.decode()
+    assert "Dieser Name ist schon vergeben. Wähle einen anderen" in answer.content.decode()
     empty = stranger.client.post("/register", {"username": "", "password": ""}, **german)  # type: ignore[arg-type]
     assert "Dieses Feld ist zwingend erforderlich." in empty.content.decode()
 
@@ -359,3 +362,34 @@ def test_the_api_speaks_english_whatever_is_asked(alice: Person) -> None:
     assert "Content-Language" not in answer.headers
     missing = alice.client.get("/api/nothing", headers={"Accept-Language": "ja"})
     assert missing.json()["message"] == "Not found"
+
+
+def test_the_api_keeps_its_words_where_the_page_says_what_to_do(alice: Person, bob: Person) -> None:
+    services.set_pin(bob.user, new="123456", current=None)
+    answer = api_of(bob.user).post("/send", {"username": "alice", "amount": 10, "pin": "1"})
+    assert answer.body["message"] == answer.body["detail"] == "Invalid pin"
+    answer = api_of(alice.user).post("/send", {"username": "bob", "amount": 100_001})
+    assert answer.body["message"] == "Insufficient funds ⚡️100000 / 100001"
+
+
+@pytest.mark.parametrize(
+    ("language", "numbers"),
+    [
+        ("en", ("100,000", "100,001")),
+        ("de", ("100.000", "100.001")),
+        ("fr", ("100 000", "100 001")),
+    ],
+)
+def test_numbers_in_an_error_follow_the_language(
+    alice: Person, bob: Person, language: str, numbers: tuple[str, str]
+) -> None:
+    for error in (InsufficientFunds(100_000, 100_001), InsufficientFunds(100_000, 100_001, 99_000)):
+        with override(language):
+            said = re.sub(r"\s", " ", sentence(error))
+        assert all(number in said for number in numbers)
+        assert "⚡️" not in said
+
+
+def test_a_reader_who_can_send_nothing_is_not_told_to_send_at_most_nothing() -> None:
+    assert "most you can send" in sentence(InsufficientFunds(1000, 1200, 800))
+    assert "most" not in sentence(InsufficientFunds(100, 1200, 0))

@@ -185,7 +185,7 @@ def test_an_invoice_tells_a_stranger_no_secret(
 def test_an_unknown_invoice_is_not_found(stranger: Browser) -> None:
     answer = stranger.get("/invoice/00000000-0000-4000-8000-000000000000")
     assert answer.status_code == 404
-    assert "invoice not found" in answer.page.text
+    assert "There is no such invoice" in answer.page.text
 
 
 # --- One code for every wallet -------------------------------------------------------------------

@@ -50,7 +50,7 @@ def test_alice_changes_her_profile_and_others_see_it(alice: Person, stranger: Br
 def test_a_taken_name_is_refused_and_nothing_is_changed(alice: Person, bob: Person) -> None:
     answer = alice.post("/settings/profile", **(PROFILE | {"username": "bob", "display": "X"}))
     assert answer.status_code == 422
-    assert "Username bob taken" in answer.page.text
+    assert "This name is already taken. Choose another one" in answer.page.text
     assert "Signed in as alice" in answer.page.text
     assert (fresh(alice).username, fresh(alice).display) == ("alice", "")
 

@@ -36,9 +36,9 @@ def test_registering_opens_a_wallet_and_signs_in_at_once(stranger: Browser) -> N
 @pytest.mark.parametrize(
     ("username", "sentence"),
     [
-        ("alice", "Username alice taken"),
-        ("Alice", "Username alice taken"),
-        ("settings", "Invalid username"),
+        ("alice", "This name is already taken. Choose another one"),
+        ("Alice", "This name is already taken. Choose another one"),
+        ("settings", "This name is reserved. Choose another one"),
         ("x", "Usernames have 2 to 24 letters and numbers"),
         ("аlice", "Usernames can only have letters and numbers"),  # a Cyrillic а
         ("<script>", "Usernames can only have letters and numbers"),

@@ -188,7 +188,7 @@ def test_too_little_waits_for_more(alice: Person, charlie: Person, service: Serv
     switch_on(alice, service.lnurl)
     ring()
     assert service.asked == []
-    assert order_of(alice).reason == "amount out of range"
+    assert "too small or too large" in order_of(alice).reason
     pay(charlie, alice, 50_000)
     ring()
     assert Payment.objects.get().state == Payment.State.SETTLED
@@ -355,7 +355,7 @@ def test_the_kill_switch_and_the_limits_hold_it_back(
     settings.STOP_FILE.write_text("test")
     switch_on(alice, service.lnurl)
     ring()
-    assert "disabled" in order_of(alice).reason
+    assert "paused" in order_of(alice).reason
     settings.STOP_FILE.unlink()
     settings.SEND_LIMIT_USER_SAT = 1000
     ring()
