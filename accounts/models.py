@@ -343,11 +343,15 @@ class StatementLine:
         return bool(self.amount_sat > 0)
 
     @property
+    def with_tip_sat(self: Any) -> int:
+        """What the recipient gets: amount with tip."""
+        tip_sat = self.tip_sat or 0
+        return int(self.amount_sat + (tip_sat if self.amount_sat > 0 else -tip_sat))
+
+    @property
     def total_sat(self: Any) -> int:
         """What the payment does to the balance: amount with tip, less all fees."""
-        tip_sat = self.tip_sat or 0
-        fees_sat = (self.fee_sat or 0) + (self.platform_fee_sat or 0)
-        return int(self.amount_sat + (tip_sat if self.amount_sat > 0 else -tip_sat) - fees_sat)
+        return self.with_tip_sat - (self.fee_sat or 0) - (self.platform_fee_sat or 0)
 
     @property
     def type_name(self: Any) -> str:

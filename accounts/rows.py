@@ -37,7 +37,7 @@ class Row:
     amount: SafeString
     amount_otherwise: SafeString
     when: SafeString
-    kind: str  # how a settled one was paid
+    kind: str  # how a settled one was paid, and the tip in it
 
 
 def rows(lines: Iterable[Line], units: Units) -> list[Row]:
@@ -64,7 +64,7 @@ def _row(line: Line, units: Units) -> Row:
         amount=amount,
         amount_otherwise=amount_otherwise,
         when=ago(line.created),
-        kind=line.type_name,
+        kind=_kind(line, units),
     )
 
 
@@ -82,6 +82,13 @@ def _who(line: Line) -> str:
     if line.status == Activity.Status.SETTLED and line.reason:
         return _(line.reason)
     return _("Received") if line.is_incoming else _("Sent")
+
+
+def _kind(line: Line, units: Units) -> str:
+    if not line.tip_sat:
+        return line.type_name
+    tip = _("with a tip of %(tip)s") % {"tip": f"{units.number(line.tip_sat)} sats"}
+    return f"{line.type_name} · {tip}"
 
 
 @functools.cache

@@ -436,7 +436,7 @@ def _receipt(request: HttpRequest, payment_id: UUID, *, is_signed_in: bool) -> H
     is_onchain = line.type == Activity.Type.BITCOIN
     context = {
         "payment": line,
-        "amount_sat": abs(line.amount_sat) + (line.tip_sat or 0),
+        "amount_sat": abs(line.with_tip_sat),
         "owner": "" if line.user.hidepay else line.user.display or line.user.username,
         "txid": ((line.ref or "").partition(":")[0] if line.is_incoming else line.hash)
         if is_onchain

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from accounts import statement
 from accounts.models import Activity
 from coinos.simnet.control import Control
 from invoices import services
@@ -154,3 +155,38 @@ def test_the_owners_own_suggestion_stands_among_the_usual_ones(
     assert buttons(page) == ["0", "10", "12", "15", "20"]
     assert alice.get("/settings").page.value("tip") == "12"
     assert alice.post("/settings/tips", prompt="on", tip="0").status_code == 422
+
+
+def test_a_payment_with_a_tip_is_shown_as_what_arrived_and_names_the_tip(
+    alice: Person, stranger: Browser, network: Control
+) -> None:
+    """The API's `amount` is without the tip; the reader of a page counts what came in."""
+    invoice = invoice_of(alice)
+    stranger.post(f"{path(invoice)}/tip", percent="15")
+    invoice.refresh_from_db()
+    network.pay(invoice.hash)
+    services.sweep_lightning()
+
+    listed = alice.get("/payments").page.text
+    assert "+ ⚡️1,150" in listed
+    assert "Lightning · with a tip of 150 sats" in listed
+    detail = alice.get(f"/payment/{alice.line().id}").page.text
+    assert "+ ⚡️1,150 sats with a tip of ⚡️150 sats +$1.15" in detail
+    assert "Amount + ⚡️1,000 sats Tip ⚡️150 sats Worth then +$1.15" in detail
+    assert "Added to your balance + ⚡️1,150" in detail
+
+
+def test_who_pays_a_tip_sees_it_in_what_was_sent(alice: Person, bob: Person) -> None:
+    statement.record(
+        user=alice.user,
+        type="internal",
+        status="settled",
+        amount_sat=-1000,
+        tip_sat=150,
+        hash="lnbc",
+        currency="USD",
+        rate=None,
+        counterparty=bob.user,
+    )
+    assert "Internal · with a tip of 150 sats" in alice.get("/payments").page.text
+    assert "−⚡️1,150 sats with a tip of ⚡️150" in alice.get(f"/payment/{alice.line().id}").page.text
