@@ -303,7 +303,7 @@ def require_pin(user: User, pin: object) -> None:
 def pin_contact(user: User, username: str, *, pinned: bool) -> None:
     """Keep a contact on top of the list, or no longer. Raises `NotFound` for who is none."""
     if not Contact.objects.filter(user=user, contact__username=username).update(pinned=pinned):
-        raise NotFound(_("This is none of your contacts"))
+        raise NotFound(_("This is not one of your contacts"))
 
 
 # --- Sanctions and closing -----------------------------------------------------------------------

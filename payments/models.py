@@ -12,7 +12,7 @@ import uuid
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from accounts.models import ApiKey, User
 
@@ -170,9 +170,9 @@ class Gift(models.Model):
     refuses a second one (M20)."""
 
     class State(models.TextChoices):
-        OPEN = "open", _("Open")
-        TAKEN = "taken", _("Taken")
-        RETURNED = "returned", _("Returned")
+        OPEN = "open", pgettext_lazy("a gift", "Open")
+        TAKEN = "taken", pgettext_lazy("a gift", "Taken")
+        RETURNED = "returned", pgettext_lazy("a gift", "Returned")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     giver = models.ForeignKey(User, on_delete=models.PROTECT, related_name="gifts")
@@ -238,9 +238,9 @@ class AutoWithdrawRun(models.Model):
     has failed for certain. An invoice is stored before it is paid (M23)."""
 
     class State(models.TextChoices):
-        OPEN = "open", _("Open")
-        PAID = "paid", _("Paid")
-        SKIPPED = "skipped", _("Skipped")
+        OPEN = "open", "Open"
+        PAID = "paid", "Paid"
+        SKIPPED = "skipped", "Skipped"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="auto_withdraw_runs")

@@ -271,7 +271,7 @@ def test_the_owner_sees_on_the_invoice_whether_his_shop_was_told(
     WebhookDelivery.objects.update(attempts_count=1)
     page = alice.get(path(invoice)).page
     assert "answered 503 · 1,234 ms" in page.text
-    assert "Tried again on" in page.text
+    assert "Next attempt on" in page.text
     assert "&lt;b&gt;busy&lt;/b&gt;" in page.html
     assert HOOK not in stranger.get(path(invoice)).page.html
 
