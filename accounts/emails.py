@@ -129,20 +129,21 @@ def _words(email: Email, users: list[User]) -> tuple[str, str]:
     if email.kind == Email.Kind.VERIFY:
         return _("Confirm your e-mail address"), _(
             "Hello %(name)s,\n\nopen this link within an hour to confirm this address for your"
-            " wallet at %(site)s:\n\n%(link)s\n\nIf you did not ask for it, you need do nothing.\n"
+            " wallet at %(site)s:\n\n%(link)s\n\nIf you did not ask for this, you can ignore this"
+            " message.\n"
         ) % {"name": users[0].username, "site": site, "link": links.verify_url(users[0])}
     if email.kind == Email.Kind.RESET:
         listed = "\n".join(f"{user.username}: {links.reset_url(user)}" for user in users)
         return _("Choose a new password"), _(
-            "Somebody, probably you, forgot the password of a wallet at %(site)s. A new one can be"
-            " chosen here, within an hour and once:\n\n%(links)s\n\nIf it was not you, you need do"
-            " nothing: your password still works.\n"
+            "Somebody, probably you, has forgotten the password of a wallet at %(site)s. Choose a"
+            " new one here within an hour; the link works once:\n\n%(links)s\n\nIf it was not you,"
+            " you can ignore this message: your password still works.\n"
         ) % {"site": site, "links": listed}
     assert email.activity is not None
     amount = format_decimal(email.activity.total_sat, locale=languages.locale())
     return _("You received %(amount)s sats") % {"amount": amount}, _(
         "Hello %(name)s,\n\n%(amount)s sats have arrived in your wallet:\n\n%(link)s\n\n"
-        "You chose to be told; that can be changed in the settings: %(settings)s\n"
+        "You asked to be told about payments. You can change this in the settings: %(settings)s\n"
     ) % {
         "name": users[0].username,
         "amount": amount,

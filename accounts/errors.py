@@ -64,7 +64,7 @@ class LinkEnded(CoinosError):
     status = 410
     code = "link_ended"
     title = _("This link no longer works")
-    message = _("Links work once and for an hour. Ask for a new one")
+    message = _("A link works only once, and only for an hour. Ask for a new one")
 
 
 class ReadOnlyToken(Unauthorized):

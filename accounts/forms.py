@@ -76,7 +76,7 @@ class NewPasswordForm(forms.Form):
         help_text=ADVICE_ON_PASSWORDS,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
     )
-    api_keys = forms.BooleanField(required=False, label=_("End my API keys too"))
+    api_keys = forms.BooleanField(required=False, label=_("Revoke my API keys too"))
 
 
 class EmailForm(forms.Form):
@@ -86,14 +86,14 @@ class EmailForm(forms.Form):
         label=_("E-mail address"),
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
     )
-    notify = forms.BooleanField(required=False, label=_("Tell me when a payment has arrived"))
+    notify = forms.BooleanField(required=False, label=_("Tell me when a payment arrives"))
 
 
 class RegisterForm(forms.Form):
     username = forms.CharField(
         max_length=100,
         label=_("Username"),
-        help_text=_("Small letters and digits. It is also your Lightning Address."),
+        help_text=_("Lowercase letters and digits. This is also your Lightning Address."),
         widget=forms.TextInput(
             attrs={
                 "autocomplete": "username",
@@ -196,8 +196,8 @@ class TipsForm(forms.Form):
         required=False,
         min_value=1,
         max_value=1000,
-        label=_("Your own suggestion, percent"),
-        help_text=_("Offered beside 10, 15 and 20 percent."),
+        label=_("Your own suggestion, in percent"),
+        help_text=_("Offered next to 10, 15 and 20 percent."),
         widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
     )
 
@@ -240,15 +240,15 @@ class LockTimerForm(forms.Form):
     CHOICES = [
         (0, _("Before every payment")),
         (60, _("Once a minute")),
-        (300, _("Once in 5 minutes")),
-        (900, _("Once in 15 minutes")),
+        (300, _("Once every 5 minutes")),
+        (900, _("Once every 15 minutes")),
         (3600, _("Once an hour")),
     ]
 
     locktime_s = forms.TypedChoiceField(
         label=_("Ask for the PIN"),
         coerce=int,
-        help_text=_("In this wallet. Programs send it with every payment."),
+        help_text=_("For payments on these pages. Programs send the PIN with every payment."),
     )
     pin = forms.CharField(label="PIN", widget=pin_input())
 
@@ -256,14 +256,14 @@ class LockTimerForm(forms.Form):
         super().__init__(data, initial={"locktime_s": owner.locktime_s})
         choices: dict[int, Any] = dict(self.CHOICES)
         now_s = owner.locktime_s  # programs may set any other
-        choices.setdefault(now_s, _("Once in %(seconds)s seconds") % {"seconds": now_s})
+        choices.setdefault(now_s, _("Once every %(seconds)s seconds") % {"seconds": now_s})
         self.fields["locktime_s"].choices = sorted(choices.items())  # type: ignore[attr-defined]
 
 
 class ApiKeyForm(forms.Form):
     name = forms.CharField(max_length=60, label=_("Name"), help_text=_("What will use this key?"))
     scope = forms.ChoiceField(
-        label=_("It may"),
+        label=_("This key may"),
         initial=ApiKey.Scope.RECEIVE,
         widget=forms.RadioSelect,
         choices=[
@@ -276,7 +276,7 @@ class ApiKeyForm(forms.Form):
         required=False,
         min_value=1,
         max_value=2_100_000_000_000_000,
-        label=_("Most sats a day"),
-        help_text=_("Only for keys that spend. Empty: no limit but your balance."),
+        label=_("Daily limit in sats"),
+        help_text=_("Only for keys that can spend. Leave empty for no limit but your balance."),
         widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
     )

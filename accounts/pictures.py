@@ -20,7 +20,7 @@ def set_picture(user: User, content: bytes) -> None:
     """Make this the user's picture, at an address that changes with it. Raises `InvalidRequest`
     above `MOST_BYTES` and for anything that does not begin like a JPEG, PNG or WebP."""
     if len(content) > MOST_BYTES:
-        raise InvalidRequest(_("The picture may have at most 200 kB"), field="/picture")
+        raise InvalidRequest(_("The picture may be at most 200 kB"), field="/picture")
     type = _type_of(content)
     if type is None:
         raise InvalidRequest(_("The picture must be a JPEG, PNG or WebP"), field="/picture")

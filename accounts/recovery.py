@@ -57,7 +57,9 @@ def reset(request: HttpRequest, user_id: UUID, token: str) -> HttpResponse:
         except CoinosError as error:
             add_error(form, error)
         else:
-            messages.success(request, _("Your password is changed; all sign-ins have ended"))
+            messages.success(
+                request, _("Your password has been changed, and you are signed out everywhere")
+            )
             return redirect("login")
     status = 422 if form.errors else 200
     response = render(request, "accounts/reset.html", {"form": form}, status=status)

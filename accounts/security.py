@@ -30,7 +30,7 @@ def set_lock_timer(request: HttpRequest) -> HttpResponse:
         except CoinosError as error:
             add_error(form, error)
         else:
-            return saved(request, _("The lock timer is set"))
+            return saved(request, _("The PIN setting is saved"))
     return settings_page(request, lock_timer=form)
 
 
@@ -55,7 +55,7 @@ def confirm_second_factor(request: HttpRequest) -> HttpResponse:
     if set_up is None:
         return redirect(f"{reverse('settings')}#second-factor")
     form = CodeForm(posted(request))
-    form.fields["token"].help_text = _("The six digits that the app shows now.")
+    form.fields["token"].help_text = _("The six digits that your app shows now.")
     if form.is_valid():
         try:
             codes = second_factor.confirm(
@@ -88,7 +88,9 @@ def turn_off_second_factor(request: HttpRequest) -> HttpResponse:
         except CoinosError as error:
             add_error(form, error)
         else:
-            return saved(request, _("The second factor is off; all other sign-ins have ended"))
+            return saved(
+                request, _("The second factor is off, and you are signed out everywhere else")
+            )
     return settings_page(request, second_factor=form)
 
 

@@ -347,11 +347,11 @@ class BalanceLeft(CoinosError):
     status = 409
     code = "balance_left"
     title = _("Balance left")
-    message = _("Send all sats away before closing the account")
+    message = _("Send all your sats elsewhere before you close the account")
 
 
 class GiftsOpen(BalanceLeft):
-    message = _("Take back the gifts that nobody has taken before closing the account")
+    message = _("Before you close the account, take back the gifts that nobody has taken")
 
 
 def close_account(user: User, *, password: str) -> None:

@@ -121,7 +121,7 @@ def save_picture(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     if "remove" in request.POST:
         pictures.remove_picture(user)
-        return saved(request, _("Your picture is removed"))
+        return saved(request, _("Your picture has been removed"))
     limit_rate(request, "picture", limit=10, window_s=60)
     form = PictureForm(request.POST, request.FILES)
     if form.is_valid():
@@ -204,7 +204,9 @@ def change_password(request: HttpRequest) -> HttpResponse:
         else:
             update_session_auth_hash(request, user)
             note_confirmed(request)
-            return saved(request, _("Your password is changed; all other sign-ins have ended"))
+            return saved(
+                request, _("Your password has been changed, and you are signed out everywhere else")
+            )
     return settings_page(request, password=form)
 
 
@@ -225,7 +227,7 @@ def change_pin(request: HttpRequest) -> HttpResponse:
             add_error(form, error)
         else:
             return saved(
-                request, _("The PIN is removed") if new == "delete" else _("The PIN is set")
+                request, _("The PIN has been removed") if new == "delete" else _("The PIN is set")
             )
     return settings_page(request, pin=form)
 
@@ -246,7 +248,7 @@ def revoke_all(request: HttpRequest) -> HttpResponse:
         keep=session_of(request),
         api_keys="api_keys" in request.POST,
     )
-    return saved(request, _("All other sign-ins have ended"))
+    return saved(request, _("You are signed out everywhere else"))
 
 
 @require_POST

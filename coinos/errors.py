@@ -135,9 +135,13 @@ class DatabaseUnavailable(CoinosError):
     status = 503
     code = "database_unavailable"
     title = _("Temporarily unavailable")
-    message = _(
+    message = (
         "The server cannot answer right now. If you were sending, look at your payments before"
         " you try again, or repeat the request with the same Idempotency-Key"
+    )
+    page_message = _(
+        "The server cannot answer right now. If you were sending, look at your payments before"
+        " you try again"
     )
 
     def __init__(self) -> None:

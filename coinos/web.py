@@ -203,8 +203,8 @@ class InternalError(CoinosError):
     code = "internal_error"
     title = gettext_noop("Something broke on our side")
     message = gettext_noop(
-        "Your sats are safe: no payment is half done. If you were sending, look at your payments"
-        " before you try again."
+        "Your sats are safe: no payment is left half done. If you were sending, look at your"
+        " payments before you try again."
     )
 
 
@@ -233,7 +233,7 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     message = gettext_noop(
-        "There is nothing at this address. It may be mistyped, or it has been removed"
+        "There is nothing at this address. It may be mistyped or no longer exist"
     )
     return error_page(request, NotFound(message))
 

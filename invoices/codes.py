@@ -57,7 +57,7 @@ def _onchain(invoice: Invoice, address: str) -> Code:
     link = uri if uri.startswith("bitcoin:") else f"bitcoin:{uri}"
     qr = uri.replace(f"bitcoin:{address}", f"BITCOIN:{_capitals(address)}", 1)
     qr = _capitals(address) if uri == address else qr
-    parts = [(str(_("Address alone")), address)] if uri != address else []
+    parts = [(str(_("Only the address")), address)] if uri != address else []
     if invoice.missing_sat:
         parts.append((str(_("Amount in bitcoin")), sat_to_btc(invoice.missing_sat)))
     return Code("bitcoin", str(_("Bitcoin address")), uri, qr, link, tuple(parts))

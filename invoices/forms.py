@@ -65,9 +65,9 @@ class AmountForm(forms.Form):
             whole = cleaned.get("unit") in ("", SATS)
             self.add_error(
                 "amount",
-                _("Write a whole number of sats, in digits only")
+                _("Enter a whole number of sats, in digits only")
                 if whole
-                else _("Write an amount such as 12.50"),
+                else _("Enter an amount such as 12.50"),
             )
         return cleaned
 
@@ -91,7 +91,7 @@ class ReceiveForm(AmountForm):
     """An invoice of one's own; without an amount the payer chooses."""
 
     type = forms.ChoiceField(
-        label=_("How"),
+        label=_("Payment method"),
         choices=[
             (ANY, _("Any wallet")),
             (Invoice.Type.LIGHTNING, _("Lightning only")),
@@ -107,7 +107,7 @@ class ReceiveForm(AmountForm):
         super().__init__(*args, **kwargs)
         self.fields["prompt"].initial = self.owner.prompt
         self.fields["amount"].required = False
-        self.fields["amount"].help_text = _("Leave empty and the payer chooses.")
+        self.fields["amount"].help_text = _("Leave empty to let the payer choose.")
 
 
 class TipForm(forms.Form):
@@ -136,7 +136,7 @@ class TipForm(forms.Form):
         try:
             cleaned["tip_sat"] = parse_sat(cleaned.get("tip", "").replace(" ", ""), minimum=0)
         except ValueError:
-            self.add_error("tip", _("Write a whole number of sats, in digits only"))
+            self.add_error("tip", _("Enter a whole number of sats, in digits only"))
         return cleaned
 
     def suggestions(self) -> list[tuple[int, int]]:

@@ -72,7 +72,7 @@ def _act(request: HttpRequest) -> dict[str, Any]:
             case "address":
                 return _result(_("A bitcoin address outside"), control.address())
             case _:
-                raise InvalidRequest(gettext_noop("Choose what the outside world shall do"))
+                raise InvalidRequest(gettext_noop("Choose what the outside world should do"))
     except ControlError as error:
         raise OutsideRefused(error.message) from error
     except OSError as error:
@@ -101,7 +101,7 @@ def _pay(control: Control, text: str, amount_sat: int | None) -> None:
             control.pay(bare.lower())
     else:
         if not amount_sat:
-            raise InvalidRequest(gettext_noop("How many sats shall be sent to the address?"))
+            raise InvalidRequest(gettext_noop("How many sats should be sent to the address?"))
         control.deposit(bare[:ADDRESS_CHARACTERS], amount_sat)
 
 
@@ -112,7 +112,7 @@ def _amount(text: str) -> int | None:
         return parse_sat(text.strip())
     except ValueError as error:
         raise InvalidRequest(
-            gettext_noop("Write a whole number of sats, in digits only")
+            gettext_noop("Enter a whole number of sats, in digits only")
         ) from error
 
 

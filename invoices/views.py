@@ -108,11 +108,13 @@ def _say_what_is_left_out(request: HttpRequest, invoice: Invoice) -> None:
     """A node was away, and the invoice that was to have both ways has one."""
     if invoice.type == Invoice.Type.BITCOIN:
         messages.warning(
-            request, _("The Lightning node cannot be reached right now: this one is on-chain only")
+            request,
+            _("The Lightning node cannot be reached right now, so this invoice is on-chain only"),
         )
     elif not invoice.addresses.exists():
         messages.warning(
-            request, _("The bitcoin node cannot be reached right now: this one is Lightning only")
+            request,
+            _("The bitcoin node cannot be reached right now, so this invoice is Lightning only"),
         )
 
 

@@ -45,7 +45,7 @@ def redeliver(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
     if delivery is None:
         raise NotFound()
     webhooks.redeliver(delivery)
-    messages.success(request, _("The call is made again within a few seconds"))
+    messages.success(request, _("The call will be made again within a few seconds"))
     return redirect(next_url(request, reverse("webhooks")))
 
 

@@ -82,11 +82,18 @@ class WithdrawalsPaused(Forbidden):
 class LimitExceeded(Forbidden):
     code = "limit_exceeded"
     title = _("Limit exceeded")
-    message = _("This would exceed the limit for payments out; try a smaller amount or later")
+    message = "This would exceed the limit for payments out; try a smaller amount or later"
+    page_message = _(
+        "This would exceed the limit for outgoing payments. Try a smaller amount, or try again"
+        " later"
+    )
 
 
 class TooManyInFlight(LimitExceeded):
-    message = _("Too many of your payments are still on their way; wait until some are decided")
+    message = "Too many of your payments are still on their way; wait until some are decided"
+    page_message = _(
+        "Too many of your payments are still on their way. Wait until some of them are done"
+    )
 
 
 class GiftNotFound(NotFound):
@@ -106,14 +113,20 @@ class IdempotencyKeyReused(CoinosError):
     status = 422
     code = "idempotency_key_reused"
     title = _("Idempotency key reused")
-    message = _("This Idempotency-Key was used for another request")
+    message = "This Idempotency-Key was used for another request"
+    page_message = _(
+        "This page was already used for something else. Check what it shows and send it again"
+    )
 
 
 class IdempotencyInProgress(CoinosError):
     status = 409
     code = "idempotency_in_progress"
     title = _("Still in progress")
-    message = _("The first request with this Idempotency-Key is still being answered")
+    message = "The first request with this Idempotency-Key is still being answered"
+    page_message = _(
+        "This was sent a moment ago and is still being worked on. Do not send it again"
+    )
 
     def __init__(self) -> None:
         super().__init__(retry_after_s=2)

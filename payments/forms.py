@@ -76,7 +76,7 @@ class SendAmountForm(AmountForm):
     text = forms.CharField(max_length=PASTED_MAX_CHARACTERS, widget=forms.HiddenInput)
     speed = forms.ChoiceField(label=_("Speed"), required=False, widget=forms.RadioSelect)
     fee_rate = forms.IntegerField(
-        label=_("Own fee rate, sat/vB"),
+        label=_("Your own fee rate, sat/vB"),
         required=False,
         min_value=1,
         max_value=FEE_RATE_MAX_SAT_VB,
@@ -128,20 +128,20 @@ class SendAmountForm(AmountForm):
             rate = rates.rate(self.owner.currency)
             cleaned["amount_sat"] = fiat_to_sat(cleaned["fiat"], rate)
         if not cleaned.get("amount_sat") and not cleaned.get("all") and not self.errors:
-            self.add_error("amount", _("How much shall arrive?"))
+            self.add_error("amount", _("How much should arrive?"))
         speed = cleaned.get("speed")
         if speed in self.rates:
             cleaned["fee_rate"] = self.rates[speed]
         elif speed and not cleaned.get("fee_rate") and "fee_rate" not in self.errors:
-            self.add_error("fee_rate", _("Write a whole number of sats per virtual byte"))
+            self.add_error("fee_rate", _("Enter a whole number of sats per virtual byte"))
         return cleaned
 
 
 def who_reads_the_note(target: Target) -> Any:
     if target.is_internal:
-        return _("The other side reads it too.")
+        return _("The recipient sees it too.")
     if isinstance(target.destination, LightningAddress | Lnurl):
-        return _("The other side may read it too.")
+        return _("The recipient may see it too.")
     return _("Only you see it.")
 
 
@@ -220,14 +220,14 @@ class GiftForm(AmountForm):
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
         super().__init__(*args, owner=owner, **kwargs)
         self.fields["memo"].label = _("Note")
-        self.fields["memo"].help_text = _("Whoever opens the link reads it.")
+        self.fields["memo"].help_text = _("Whoever opens the link can read it.")
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         if cleaned.get("fiat") is not None:
             cleaned["amount_sat"] = fiat_to_sat(cleaned["fiat"], rates.rate(self.owner.currency))
         if not cleaned.get("amount_sat") and not self.errors:
-            self.add_error("amount", _("How much shall the gift be?"))
+            self.add_error("amount", _("How much should the gift be?"))
         return cleaned
 
 
@@ -239,14 +239,14 @@ class AutoWithdrawForm(forms.Form):
         min_value=0,
         max_value=MAX_SAT,
         required=False,
-        label=_("When more sats are spendable than"),
+        label=_("When more than this many sats are spendable"),
         widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
     )
     reserve = forms.IntegerField(
         min_value=0,
         max_value=MAX_SAT,
         required=False,
-        label=_("Send all but so many sats"),
+        label=_("Keep this many sats"),
         help_text=_("The fees come out of what is sent, never out of this."),
         widget=forms.NumberInput(attrs={"inputmode": "numeric"}),
     )

@@ -46,7 +46,13 @@ def gifts(request: HttpRequest) -> HttpResponse:
         else:
             if made:
                 return _voucher(request, *made)
-            messages.info(request, _("This gift is made. Its link was shown once: replace it."))
+            messages.info(
+                request,
+                _(
+                    "This gift has already been made. Its link was shown once; choose “New link” to"
+                    " get another one."
+                ),
+            )
             return redirect("gifts")
     context = {"form": form, "gifts": gifts_of(user), "here": "send"}
     return render(request, "payments/gifts.html", context, status=422 if form.errors else 200)

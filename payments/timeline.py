@@ -29,7 +29,7 @@ def timeline(activity: Activity, payment: Payment | None, gift: Gift | None = No
     if gift:
         return _gift(gift)
     if payment is None:
-        return [Step(_("Settled: the other side has it"), activity.settled_at or activity.created)]
+        return [Step(_("Settled: the recipient has it"), activity.settled_at or activity.created)]
     if payment.type == Payment.Type.LIGHTNING:
         return _lightning(activity, payment)
     return _onchain(activity, payment)

@@ -72,11 +72,19 @@ def check_auto_withdraw(
     require_pin(user, pin)
     is_on, threshold_sat, reserve_sat, destination = ((stored | changes)[name] for name in SETTINGS)
     if is_on and threshold_sat is None:
-        raise InvalidAmount(_("Say above how many sats it shall begin"), field="/threshold")
+        raise InvalidAmount(
+            "Say above how many sats it shall begin",
+            page_message=_("Enter the amount at which it should begin"),
+            field="/threshold",
+        )
     if (threshold_sat or 0) < (reserve_sat or 0):
         raise InvalidAmount(_("The reserve may not be more than the threshold"), field="/reserve")
     if is_on and not destination:
-        raise InvalidRequest(_("Say where the sats shall go"), field="/destination")
+        raise InvalidRequest(
+            "Say where the sats shall go",
+            page_message=_("Enter where the sats should go"),
+            field="/destination",
+        )
     recipient = None
     if destination:
         try:
@@ -122,7 +130,11 @@ def _look_up(user: User, text: str) -> tuple[str, User | None]:
             return withdrawal_address(user, address), None
         case Bolt11() | Bolt12Offer() | NostrKey():
             raise InvalidRequest(
-                _("Name a Lightning Address, a bitcoin address or a user here: it is paid again")
+                "Name a Lightning Address, a bitcoin address or a user here: it is paid again",
+                page_message=_(
+                    "Enter a Lightning Address, a bitcoin address or a username: they can be paid"
+                    " again and again"
+                ),
             )
     look_up(found)
     return (str(found) if isinstance(found, LightningAddress) else text.strip()), None

@@ -89,7 +89,7 @@ def take_gift(taker: User, token: str) -> Gift:
     """
     gift = gift_by_token(token)
     if gift.giver_id == taker.id:
-        raise SelfPayment(_("This gift is your own. Take it back on your page of gifts"))
+        raise SelfPayment(_("This is your own gift. You can take it back on your gifts page"))
 
     @ledger.atomic
     def take() -> None:

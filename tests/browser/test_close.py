@@ -19,7 +19,7 @@ def test_she_closes_her_account_once_all_sats_are_away(glance: Walk, world: Worl
 
     close.get_by_text("Close my account").click()
     close_for_good()
-    walk.reads("Send all sats away before closing the account")
+    walk.reads("Send all your sats elsewhere before you close the account")
     walk.sees("Settings", status=422)
     world.send(alice, "/api/send", amount=1_000, username=bob.name)
     close_for_good()

@@ -16,7 +16,7 @@ def test_a_newcomer_opens_a_wallet_with_the_gift_that_alice_made(
     walk.write("Amount", "21000")
     walk.press("Make the gift")
     walk.sees("Your gift is ready")
-    link = walk.field("Link of the gift").input_value()
+    link = walk.field("Gift link").input_value()
     assert world.balance(alice) == 9_000
 
     newcomer.open(link)

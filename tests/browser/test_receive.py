@@ -60,7 +60,7 @@ def test_a_part_is_named_with_what_is_missing(glance: Walk, world: World) -> Non
     walk.open(f"/invoice/{asked['id']}")
     world.outside.deposit(asked["hash"], 20_000)
     world.outside.mine()
-    walk.reads("30,000 sats are missing")
+    walk.reads("30,000 sats still missing")
     walk.examine("partly paid")
 
 
@@ -81,6 +81,6 @@ def test_an_expired_invoice_says_so_and_offers_a_new_one(glance: Walk, world: Wo
     world.until(lambda: world.has_expired(asked))
     walk.open(f"/invoice/{asked['id']}")
     walk.sees("Expired")
-    walk.press("New invoice for the same")
+    walk.press("New invoice like this one")
     walk.sees(f"Pay {alice.name}")
     walk.reads("1,000")

@@ -34,7 +34,7 @@ def test_it_says_why_it_did_not_pay_and_when_it_tries_again(alice: Person, bob: 
     services.evict(bob.user, actor="operator", reason="test")
     run_due()
     words = alice.get(PAGE).page.text
-    assert "The last attempt did not pay: User not found" in words
+    assert "The last attempt failed: User not found" in words
     assert alice.available_sat == 100_000
     assert AutoWithdraw.objects.get().next_at > timezone.now()
 
@@ -55,8 +55,8 @@ def test_what_cannot_be_meant_is_said_at_its_field(alice: Person, bob: Person) -
     for changes, sentence in [
         ({"destination": "alice"}, "You cannot send to yourself"),
         ({"destination": "nobody"}, "not found"),
-        ({"destination": ""}, "Say where"),
-        ({"threshold": ""}, "Say above how many"),
+        ({"destination": ""}, "Enter where"),
+        ({"threshold": ""}, "Enter the amount"),
         ({"reserve": "50001"}, "may not be more than"),
     ]:
         refused = alice.post(PAGE, **(WISH | changes))

@@ -412,7 +412,7 @@ def test_a_server_without_e_mail_says_so(dora: Person, stranger: Browser) -> Non
     assert not [found for found in page.all("input") if found.get("name") == "account"]
     Browser().post("/forgot", account="dora")
     assert not Email.objects.exists()
-    assert "no e-mail to send" in Browser().get("/").page.text
+    assert "cannot e-mail you" in Browser().get("/").page.text
     assert Session.objects.filter(user=dora.user, revoked_at=None).exists()
 
 

@@ -100,7 +100,7 @@ def test_a_crowd_that_is_pending_leaves_room_for_the_rest(
     record(alice, 3, status="pending")
     page = alice.get("/payments?q=").page
     assert len(listed(page.html)) == 2
-    assert "See all that are pending" in page.text
+    assert "See all pending payments" in page.text
     assert len(listed(alice.get("/payments?show=pending").page.html)) == 3
 
 

@@ -130,7 +130,7 @@ def test_too_little_on_its_way_leaves_the_rest_to_pay(
     network.deposit(address, 3000)
     services.scan_bitcoin()
     page = stranger.get(path(invoice)).page
-    assert "⚡️3,000 sats of ⚡️5,000 sats are on their way; ⚡️2,000 sats are missing" in page.text
+    assert "⚡️3,000 sats of ⚡️5,000 sats are on their way; ⚡️2,000 sats still missing" in page.text
     assert f"bitcoin:{address}?amount=0.00002000" in page.html.replace("&amp;", "&")
     assert invoice.hash not in [
         found.get("value") for found in page.all("input") if "readonly" in found
@@ -185,7 +185,7 @@ def test_who_was_paid_too_much_is_told_how_to_give_it_back(alice: Person, networ
     services.scan_bitcoin()
     page = alice.get(path(invoice)).page
     assert "⚡️300 sats more than asked" in page.text
-    assert "To give ⚡️300 sats back" in page.text
+    assert "To return ⚡️300 sats" in page.text
 
 
 # --- Late ----------------------------------------------------------------------------------------

@@ -194,7 +194,7 @@ def test_a_bug_of_ours_says_what_is_safe_to_do_next() -> None:
 
     answer = server_error(RequestFactory().get("/"))
     assert answer.status_code == 500
-    assert "no payment is half done" in answer.content.decode()
+    assert "no payment is left half done" in answer.content.decode()
 
 
 def test_monitors_may_ask_for_the_head_of_a_page(stranger: Browser) -> None:

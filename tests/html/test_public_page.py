@@ -110,7 +110,7 @@ def test_without_the_bitcoin_node_an_invoice_is_lightning_only_and_says_so(
     invoice = Invoice.objects.exclude(hash="").get()
     assert answer.headers["Location"] == f"/invoice/{invoice.id}"
     assert (invoice.type, invoice.addresses.count()) == ("lightning", 0)
-    assert "this one is Lightning only" in bob.get(answer.headers["Location"]).page.text
+    assert "this invoice is Lightning only" in bob.get(answer.headers["Location"]).page.text
 
 
 def test_without_the_lightning_node_it_is_onchain_only(
@@ -120,7 +120,7 @@ def test_without_the_lightning_node_it_is_onchain_only(
     answer = ask(bob)
     invoice = Invoice.objects.exclude(hash="").get()
     assert (invoice.type, invoice.amount_sat) == ("bitcoin", 1000)
-    assert "this one is on-chain only" in bob.get(answer.headers["Location"]).page.text
+    assert "this invoice is on-chain only" in bob.get(answer.headers["Location"]).page.text
 
 
 def test_an_ordinary_small_invoice_says_nothing_of_nodes(bob: Person, network: Control) -> None:
@@ -138,6 +138,6 @@ def test_with_both_away_the_page_says_what_still_works(
         assert answer.status_code == 422
         assert "no invoice was made" in answer.page.text
         assert "What still works" in answer.page.text
-        assert "can send to bob at once" in answer.page.text
+        assert "can send to bob right away" in answer.page.text
         assert answer.page.value("amount") == "1000"
     assert not Invoice.objects.exclude(hash="").exists()

@@ -381,7 +381,7 @@ def test_an_empty_account_is_closed_for_good(bob: Person, stranger: Browser) -> 
     [
         ("alice", "wrong", "The password is wrong"),
         ("bob", "correct horse", "not the name of this account"),
-        ("alice", "correct horse", "Send all sats away"),
+        ("alice", "correct horse", "Send all your sats elsewhere"),
     ],
 )
 def test_closing_needs_the_name_the_password_and_no_sats(
