@@ -138,6 +138,12 @@ def test_translations_keep_their_placeholders_and_links(language: str) -> None:
             assert sorted(re.findall(pattern, english)) == sorted(re.findall(pattern, translated))
 
 
+def test_french_keeps_its_punctuation_on_the_line_of_its_word() -> None:
+    breakable = re.compile("[ ][:;!?»]|«[ ]")
+    broken = [said for said in translations("fr").values() if breakable.search(said)]
+    assert not broken, "a no-break space (U+00A0, U+202F) stands before : ; ! ? and inside « »"
+
+
 def test_forms_and_errors_say_nothing_unmarked() -> None:
     known = {english for _, english in messages()} | NAMES | API_ONLY | {""}
     said = {error.title for error in derived(CoinosError)}
