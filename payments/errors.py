@@ -27,8 +27,12 @@ class UnknownDestination(CoinosError):
 
     code = "invalid_payment_request"
     title = _("Cannot pay that")
-    message = _(
+    message = (
         "This is not an invoice, a bitcoin address, a user name, a Lightning Address or an LNURL."
+        " Check that you copied all of it"
+    )
+    page_message = _(
+        "This is not an invoice, a bitcoin address, a username, a Lightning Address or an LNURL."
         " Check that you copied all of it"
     )
 

@@ -155,7 +155,7 @@ def test_send_all_sends_all(alice: Person, bob: Person) -> None:
         ("nobodyhere", "Nobody here has the name nobodyhere"),
         (
             "what is this?",
-            "a user name, a Lightning Address or an LNURL. Check that you copied all",
+            "a username, a Lightning Address or an LNURL. Check that you copied all",
         ),
         ("https://shop.example/pay?id=1", "This is a link to a web page"),
         ("nsec1" + "q" * 58, "This is a secret key: show it to nobody"),

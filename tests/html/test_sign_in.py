@@ -57,7 +57,7 @@ def test_a_name_that_cannot_be_had_is_explained(
 def test_a_taken_name_comes_with_a_free_one_that_is_like_it(
     alice: Person, stranger: Browser
 ) -> None:
-    free = re.search(r"(\S+) is still free", register(stranger, "Alice").page.text)
+    free = re.search(r"(\S+) is still available", register(stranger, "Alice").page.text)
     assert free
     assert re.fullmatch(r"alice[0-9]+", free[1])
     assert register(stranger, free[1]).headers["Location"] == f"/{free[1]}"
