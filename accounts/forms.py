@@ -123,13 +123,26 @@ class ProfileForm(forms.Form):
     hidepay = forms.BooleanField(required=False, label=_("Hide my public page"))
 
 
+def picture_input(size: str) -> forms.FileInput:
+    """For a picture that the browser makes that size, in pixels, before it is sent."""
+    return forms.FileInput(
+        attrs={"accept": "image/jpeg,image/png,image/webp", "data-picture": size}
+    )
+
+
 class PictureForm(forms.Form):
     picture = forms.FileField(
         label=_("Picture"),
         help_text=_("JPEG, PNG or WebP, at most 200 kB."),
-        widget=forms.FileInput(
-            attrs={"accept": "image/jpeg,image/png,image/webp", "data-picture": True}
-        ),
+        widget=picture_input("256x256"),
+    )
+
+
+class BannerForm(forms.Form):
+    banner = forms.FileField(
+        label=_("Banner"),
+        help_text=_("Shown above your name, three times as wide as high. At most 200 kB."),
+        widget=picture_input("960x320"),
     )
 
 

@@ -137,13 +137,23 @@ class RecoveryCode(models.Model):
 
 
 class Picture(models.Model):
-    """The profile picture that a user uploaded, byte for byte: checked and never decoded."""
+    """A picture of a profile that its user uploaded, byte for byte: checked and never decoded.
+    The user's field of the same name as the kind has its address."""
 
-    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="+")
+    class Kind(models.TextChoices):
+        PICTURE = "picture"
+        BANNER = "banner"
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    kind = models.CharField(max_length=7, choices=Kind, default=Kind.PICTURE)
     type = models.CharField(max_length=10)
     version = models.CharField(max_length=12)
     content = models.BinaryField()
     changed = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="one_of_each_kind", fields=["user", "kind"])]
 
 
 class Session(models.Model):

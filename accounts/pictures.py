@@ -1,4 +1,5 @@
-"""Profile pictures: resized by the browser, told by their first bytes, never decoded here."""
+"""The picture and the banner of a profile: resized by the browser, told by their first bytes, never
+decoded here."""
 
 from __future__ import annotations
 
@@ -16,33 +17,36 @@ from coinos.errors import InvalidRequest
 MOST_BYTES = 200_000
 
 
-def set_picture(user: User, content: bytes) -> None:
-    """Make this the user's picture, at an address that changes with it. Raises `InvalidRequest`
-    above `MOST_BYTES` and for anything that does not begin like a JPEG, PNG or WebP."""
+def set_picture(user: User, kind: str, content: bytes) -> None:
+    """Make this the user's picture of that kind, at an address that changes with it. Raises
+    `InvalidRequest` above `MOST_BYTES` and for anything that does not begin like a JPEG, PNG or
+    WebP."""
     if len(content) > MOST_BYTES:
-        raise InvalidRequest(_("The picture may be at most 200 kB"), field="/picture")
+        raise InvalidRequest(_("The picture may be at most 200 kB"), field=f"/{kind}")
     type = _type_of(content)
     if type is None:
-        raise InvalidRequest(_("The picture must be a JPEG, PNG or WebP"), field="/picture")
+        raise InvalidRequest(_("The picture must be a JPEG, PNG or WebP"), field=f"/{kind}")
     version = sha256(content).hexdigest()[:12]
-    path = reverse("picture", args=[user.id])
-    user.picture = f"{settings.PUBLIC_URL}{path}?v={version}"
+    path = reverse(kind, args=[user.id])
+    setattr(user, kind, f"{settings.PUBLIC_URL}{path}?v={version}")
     with transaction.atomic():
         Picture.objects.update_or_create(
-            user=user, defaults={"type": type, "content": content, "version": version}
+            user=user,
+            kind=kind,
+            defaults={"type": type, "content": content, "version": version},
         )
-        user.save(update_fields=["picture"])
+        user.save(update_fields=[kind])
 
 
-def remove_picture(user: User) -> None:
-    user.picture = ""
+def remove_picture(user: User, kind: str) -> None:
+    setattr(user, kind, "")
     with transaction.atomic():
-        Picture.objects.filter(user=user).delete()
-        user.save(update_fields=["picture"])
+        Picture.objects.filter(user=user, kind=kind).delete()
+        user.save(update_fields=[kind])
 
 
-def picture_of(user_id: UUID) -> Picture | None:
-    return Picture.objects.filter(user_id=user_id, user__is_active=True).first()
+def picture_of(user_id: UUID, kind: str) -> Picture | None:
+    return Picture.objects.filter(user_id=user_id, kind=kind, user__is_active=True).first()
 
 
 def _type_of(content: bytes) -> str | None:

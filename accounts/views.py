@@ -20,6 +20,7 @@ from accounts import credentials, ledger, pictures, second_factor, selectors, se
 from accounts.authentication import session_of, user_of
 from accounts.forms import (
     ApiKeyForm,
+    BannerForm,
     CloseForm,
     CodeForm,
     EmailForm,
@@ -32,7 +33,7 @@ from accounts.forms import (
     ProfileForm,
     TipsForm,
 )
-from accounts.models import User
+from accounts.models import Picture, User
 from accounts.rows import rows
 from accounts.step_up import note_confirmed, password_is_confirmed, with_password
 from coinos import languages
@@ -116,28 +117,35 @@ def save_profile(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
-def save_picture(request: HttpRequest) -> HttpResponse:
-    """Set the picture that was sent, or take it away."""
+def save_picture(request: HttpRequest, kind: str) -> HttpResponse:
+    """Set the picture or banner that was sent, or take it away."""
     user = user_of(request)
+    is_banner = kind == Picture.Kind.BANNER
     if "remove" in request.POST:
-        pictures.remove_picture(user)
-        return saved(request, _("Your picture has been removed"))
+        pictures.remove_picture(user, kind)
+        return saved(
+            request,
+            _("Your banner has been removed") if is_banner else _("Your picture has been removed"),
+        )
     limit_rate(request, "picture", limit=10, window_s=60)
-    form = PictureForm(request.POST, request.FILES)
+    form = (BannerForm if is_banner else PictureForm)(request.POST, request.FILES)
     if form.is_valid():
         try:
-            pictures.set_picture(user, form.cleaned_data["picture"].read(pictures.MOST_BYTES + 1))
+            sent = form.cleaned_data[kind].read(pictures.MOST_BYTES + 1)
+            pictures.set_picture(user, kind, sent)
         except CoinosError as error:
             add_error(form, error)
         else:
-            return saved(request, _("Your picture is saved"))
-    return settings_page(request, picture=form)
+            return saved(
+                request, _("Your banner is saved") if is_banner else _("Your picture is saved")
+            )
+    return settings_page(request, **{kind: form})
 
 
 @require_safe
-def picture(request: HttpRequest, user_id: UUID) -> HttpResponse:
+def picture(request: HttpRequest, user_id: UUID, kind: str) -> HttpResponse:
     """The bytes that somebody uploaded, as an image and nothing else."""
-    found = pictures.picture_of(user_id)
+    found = pictures.picture_of(user_id, kind)
     if found is None:
         raise NotFound()
     response = HttpResponse(found.content, content_type=found.type)
@@ -325,6 +333,7 @@ def settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
             initial={"toasts": stored.toasts, "sound": stored.sound}
         ),
         "picture": PictureForm(),
+        "banner": BannerForm(),
         "close": CloseForm(owner=stored),
         "password": PasswordForm(),
         "pin": PinForm(),

@@ -81,7 +81,7 @@ def avatar(person: Any, *, large: bool = False) -> SafeString:
 @register.simple_tag
 def banner(person: Any) -> SafeString:
     """The wide picture above the name when it is kept here; see `avatar`."""
-    if not person.banner.startswith(f"{settings.PUBLIC_URL}/picture/{person.id}"):
+    if not person.banner.startswith(f"{settings.PUBLIC_URL}/picture/{person.id}/banner?"):
         return mark_safe("")
     path = person.banner.removeprefix(settings.PUBLIC_URL)
     return format_html('<img class="banner" src="{}" alt="">', path)

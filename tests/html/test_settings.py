@@ -294,33 +294,36 @@ def test_every_error_code_is_explained(stranger: Browser) -> None:
     assert {"insufficient_funds", "payment_failed", "username_taken", "node_unavailable"} <= ids
 
 
-# --- The picture ---------------------------------------------------------------------------------
+# --- The picture and the banner ------------------------------------------------------------------
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
 WEBP = b"RIFF\x64\x00\x00\x00WEBPVP8 " + bytes(80)
 
 
-def upload(person: Person, content: bytes, name: str = "me.png") -> Any:
-    return person.post("/settings/picture", picture=SimpleUploadedFile(name, content))
+def upload(person: Person, content: bytes, name: str = "me.png", *, kind: str = "picture") -> Any:
+    return person.post(f"/settings/{kind}", **{kind: SimpleUploadedFile(name, content)})
 
 
+@pytest.mark.parametrize("kind", ["picture", "banner"])
 @pytest.mark.parametrize(
     ("content", "type"), [(PNG, "image/png"), (JPEG, "image/jpeg"), (WEBP, "image/webp")]
 )
 def test_a_picture_is_served_as_it_was_sent_and_as_nothing_but_an_image(
-    alice: Person, stranger: Browser, content: bytes, type: str
+    alice: Person, stranger: Browser, content: bytes, type: str, kind: str
 ) -> None:
-    assert upload(alice, content, "me.html").status_code == 302
-    shown = next(found for found in stranger.get("/alice").page.all("img"))
+    assert upload(alice, content, "me.html", kind=kind).status_code == 302
+    (shown,) = stranger.get("/alice").page.all("img")
+    assert ("banner" in shown["class"]) == (kind == "banner")
     answer = stranger.get(shown["src"])
     assert answer.content == content
     assert answer.headers["Content-Type"] == type
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert answer.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
-    assert fresh(alice).picture.endswith(shown["src"])
+    assert getattr(fresh(alice), kind).endswith(shown["src"])
 
 
+@pytest.mark.parametrize("kind", ["picture", "banner"])
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -330,12 +333,14 @@ def test_a_picture_is_served_as_it_was_sent_and_as_nothing_but_an_image(
         (b"", "empty"),
     ],
 )
-def test_what_is_no_small_picture_is_refused(alice: Person, content: bytes, sentence: str) -> None:
+def test_what_is_no_small_picture_is_refused(
+    alice: Person, content: bytes, sentence: str, kind: str
+) -> None:
     """P13"""
-    answer = upload(alice, content)
+    answer = upload(alice, content, kind=kind)
     assert answer.status_code == 422
     assert sentence in answer.page.text
-    assert fresh(alice).picture == ""
+    assert getattr(fresh(alice), kind) == ""
     assert not Picture.objects.exists()
 
 
@@ -349,6 +354,32 @@ def test_a_new_picture_has_a_new_address_and_can_be_removed(
     alice.post("/settings/picture", remove="1")
     assert fresh(alice).picture == ""
     assert stranger.get(f"/picture/{alice.user.id}").status_code == 404
+
+
+def test_the_banner_and_the_picture_are_kept_apart(alice: Person, stranger: Browser) -> None:
+    upload(alice, PNG)
+    upload(alice, WEBP, kind="banner")
+    upload(alice, JPEG, kind="banner")
+    banner, picture = stranger.get("/alice").page.all("img")
+    assert stranger.get(banner["src"]).content == JPEG
+    assert stranger.get(picture["src"]).content == PNG
+    alice.post("/settings/banner", remove="1")
+    assert [found["src"] for found in stranger.get("/alice").page.all("img")] == [picture["src"]]
+    assert stranger.get(banner["src"]).status_code == 404
+    assert (fresh(alice).banner, Picture.objects.count()) == ("", 1)
+
+
+def test_a_banner_of_somebody_else_cannot_be_changed(alice: Person, charlie: Person) -> None:
+    upload(alice, PNG, kind="banner")
+    charlie.post("/settings/banner", remove="1")
+    assert fresh(alice).banner
+    assert fresh(charlie).banner == ""
+
+
+def test_the_browser_makes_each_picture_the_size_that_its_field_names(alice: Person) -> None:
+    page = alice.get("/settings").page
+    sizes = {found["name"]: found.get("data-picture") for found in page.all("input")}
+    assert (sizes["picture"], sizes["banner"]) == ("256x256", "960x320")
 
 
 def test_a_picture_elsewhere_is_not_loaded(alice: Person, stranger: Browser) -> None:

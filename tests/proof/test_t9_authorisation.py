@@ -59,6 +59,7 @@ PUBLIC_PAGES = {
     "/service-worker.js",
     "/offline",
     "/picture/<uuid:user_id>",
+    "/picture/<uuid:user_id>/banner",
     "/payment/<uuid:payment_id>",  # a receipt for whoever has the link; nothing private on it
     "/gift/<str:token>",  # whoever has the link may see it, and nobody has hers
     "/docs",
