@@ -220,6 +220,33 @@ EMAIL_TIMEOUT = 15
 SUPPORT_CONTACT = text("SUPPORT_CONTACT")
 """An e-mail address, a web address or a sentence; shown on the support page as it is."""
 
+
+def explorer(url: str) -> str:
+    """The URL when it can be filled with a txid and leads there unseen by others."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        host = ""
+    is_safe = host and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
+    if url and not (is_safe and "{txid}" in url and "{" not in parts.netloc):
+        raise refuse(
+            f"EXPLORER_URL is {url!r}: write it as https://explorer.example.com/tx/{{txid}};"
+            " http is for an explorer on this machine."
+        )
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+EXPLORER_URL = explorer(text("EXPLORER_URL"))
+"""Where pages link transactions to; without it they name no other host."""
+
 # --- Secrets -------------------------------------------------------------------------------
 
 

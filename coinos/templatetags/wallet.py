@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from datetime import date, datetime
 from typing import Any
 
@@ -19,6 +20,8 @@ from coinos import qr as codes
 from coinos.web import Units
 
 register = template.Library()
+
+TXID = re.compile(r"[0-9a-f]{64}")
 
 # --- Amounts -------------------------------------------------------------------------------------
 
@@ -91,6 +94,23 @@ def banner(person: Any) -> SafeString:
 def qr(payload: str) -> SafeString:
     """A QR code as inline SVG, black on nothing: the page puts it on white, in dark mode too."""
     return mark_safe(codes.inline(payload))  # noqa: S308 - modules only, never the text
+
+
+@register.simple_tag
+def explorer(transaction: str) -> str:
+    """Where the operator's block explorer shows this transaction, named by its txid or by one of
+    its outputs; empty when there is no explorer, or the text names none."""
+    txid = transaction.partition(":")[0]
+    return settings.EXPLORER_URL.replace("{txid}", txid) if TXID.fullmatch(txid) else ""
+
+
+@register.simple_tag
+def transaction(text: str) -> SafeString:
+    """A txid, or an output of it, as a link to the block explorer when there is one."""
+    url = explorer(text)
+    if not url:
+        return format_html("{}", text)
+    return format_html('<a href="{}" rel="noopener noreferrer">{}</a>', url, text)
 
 
 @register.filter

@@ -84,6 +84,12 @@ def test_a_real_server_is_strict(read):
         ({"EMAIL_URL": "smtp://mail:x", "EMAIL_FROM": "a@b.example"}, "must look like smtp://"),
         ({"EMAIL_URL": "smtp://u@mail", "EMAIL_FROM": "a@b.example"}, "must look like smtp://"),
         ({"EMAIL_URL": "smtps://mail", "EMAIL_FROM": "wallet"}, "EMAIL_FROM must be an address"),
+        ({"EXPLORER_URL": "https://explorer.example/tx/"}, "EXPLORER_URL is"),
+        ({"EXPLORER_URL": "explorer.example/tx/{txid}"}, "EXPLORER_URL is"),
+        ({"EXPLORER_URL": "javascript:alert('{txid}')"}, "EXPLORER_URL is"),
+        ({"EXPLORER_URL": "http://explorer.example/{txid}"}, "http is for an explorer on this"),
+        ({"EXPLORER_URL": "https://{txid}.example/"}, "EXPLORER_URL is"),
+        ({"EXPLORER_URL": "https://[::1/{txid}"}, "EXPLORER_URL is"),
         ({"ALLOW_PRIVATE_URLS": "10.0.0.1/8"}, "Write networks such as"),
         ({**MAINNET, "RATE_LIMITS": "off"}, "RATE_LIMITS=off is refused on mainnet"),
         ({**MAINNET, "SEND_RETRY_FOR": "2"}, "may not be shorter"),
@@ -96,6 +102,20 @@ def test_a_wrong_setting_is_refused_with_a_sentence(read, environment, sentence)
     with pytest.raises(ImproperlyConfigured) as refusal:
         read(**environment)
     assert sentence in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "https://explorer.example:8443/testnet4/#/tx/{txid}",
+        "http://127.0.0.1:1080/tx/{txid}",
+        "http://[::1]/tx?id={txid}",
+        "http://localhost/{txid}",
+    ],
+)
+def test_a_block_explorer_is_elsewhere_by_https_or_on_this_machine(read, url):
+    assert read(EXPLORER_URL=url)["EXPLORER_URL"] == url
 
 
 @pytest.mark.parametrize(
