@@ -83,6 +83,7 @@ class UserAdmin(LookOnlyAdmin):
         *["currency", "currencies", "language", "has_pin", "second_factor_at"],
         *["balance_sat", "held_sat"],
         *["autowithdraw", "threshold_sat", "reserve_sat", "destination"],
+        *["webhook", "webhook_disabled_at"],
         *["frozen_at", "is_active", "is_staff", "is_superuser"],
     ]
     readonly_fields = ["has_pin", "balance_sat", "held_sat"]

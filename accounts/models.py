@@ -20,6 +20,8 @@ from django.db.models.functions import Now, Upper
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from coinos import crypto
+
 
 class UserManager(BaseUserManager["User"]):
     def create_user(self, username: str, password: str | None = None, **fields: Any) -> User:
@@ -80,6 +82,15 @@ class User(AbstractBaseUser, PermissionsMixin):
     totp_last_step = models.BigIntegerField(default=0, help_text="A code works once")
     pubkey = models.CharField(max_length=64, unique=True, null=True, blank=True)
     webhook_signing_secret = models.TextField(blank=True, help_text="Encrypted")
+    webhook = models.URLField(
+        max_length=2000, blank=True, help_text="For invoices that have none of their own"
+    )
+    webhook_disabled_at = models.DateTimeField(
+        null=True, blank=True, help_text="It answered 410 or never"
+    )
+    webhook_sealed_secret = models.TextField(
+        blank=True, help_text="Sealed; sent back in the webhook's body"
+    )
 
     is_active = models.BooleanField(default=True, help_text="False: evicted, no token works")
     is_staff = models.BooleanField(default=False)
@@ -120,6 +131,22 @@ class User(AbstractBaseUser, PermissionsMixin):
     @property
     def has_second_factor(self) -> bool:
         return self.second_factor_at is not None
+
+    @property
+    def webhook_secret(self) -> str:
+        """The correlation value that goes with the account's webhook; "" when there is none."""
+        sealed = self.webhook_sealed_secret
+        return crypto.unseal(sealed, place=self._webhook_secret_place) if sealed else ""
+
+    @webhook_secret.setter
+    def webhook_secret(self, secret: str) -> None:
+        self.webhook_sealed_secret = (
+            crypto.seal(secret, place=self._webhook_secret_place) if secret else ""
+        )
+
+    @property
+    def _webhook_secret_place(self) -> str:
+        return f"webhook-secret:{self.id}"
 
 
 class RecoveryCode(models.Model):

@@ -153,6 +153,30 @@ def tip_of(amount_sat: int, percent: int) -> int:
     return (amount_sat * percent + 50) // 100
 
 
+class AccountWebhookForm(forms.Form):
+    prefix = "account"  # the page has other forms
+
+    url = forms.CharField(
+        max_length=2000,
+        required=False,
+        label=_("URL to call"),
+        help_text=_("Leave it empty to switch this webhook off."),
+        widget=forms.URLInput(attrs={"placeholder": "https://", "autocomplete": "off"}),
+    )
+    secret = forms.CharField(
+        max_length=2000,
+        required=False,
+        label=_("Secret in the body of every call"),
+        help_text=_("Optional. It is not shown here again. What proves a call is its signature."),
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+    )
+
+    def __init__(self, data: Any = None, *, owner: User) -> None:
+        super().__init__(data, initial={"url": owner.webhook})
+        if owner.webhook_sealed_secret:
+            self.fields["secret"].help_text = _("One is set. Leave this empty to keep it.")
+
+
 class TryWebhookForm(forms.Form):
     prefix = "try"  # the page has other forms
 

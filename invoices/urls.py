@@ -14,6 +14,7 @@ urlpatterns = [
     path("invoice/<uuid:invoice_id>/tip", views.tip, name="tip"),
     path("invoice/<uuid:invoice_id>/renew", views.renew, name="renew"),
     path("webhooks", webhook_pages.webhook_settings, name="webhooks"),
+    path("webhooks/account", webhook_pages.save_account_webhook, name="save_account_webhook"),
     path("webhooks/try", webhook_pages.try_webhook, name="try_webhook"),
     path("webhooks/check", webhook_pages.check_signature, name="check_signature"),
     path("webhooks/<uuid:delivery_id>", webhook_pages.redeliver, name="redeliver"),

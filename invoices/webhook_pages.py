@@ -17,8 +17,8 @@ from accounts.authentication import user_of
 from accounts.step_up import password_is_confirmed, with_password
 from coinos.errors import CoinosError, NotFound
 from coinos.web import add_error, limit_rate, next_url, posted, signed_in
-from invoices import selectors, webhook_check, webhooks
-from invoices.forms import CheckSignatureForm, TryWebhookForm
+from invoices import selectors, services, webhook_check, webhooks
+from invoices.forms import AccountWebhookForm, CheckSignatureForm, TryWebhookForm
 
 DELIVERIES_SHOWN = 50
 
@@ -36,6 +36,27 @@ def webhook_settings(request: HttpRequest) -> HttpResponse:
             webhooks.rotate_signing_secret(user) if rotate else webhooks.signing_secret(user)
         )
     return _page(request, **shown)
+
+
+@require_POST
+@signed_in
+def save_account_webhook(request: HttpRequest) -> HttpResponse:
+    """Set the webhook of the account, let a paused one go on, or switch it off."""
+    user = user_of(request)
+    form = AccountWebhookForm(request.POST, owner=user)
+    if form.is_valid():
+        limit_rate(request, "webhook-save", limit=10, window_s=60)
+        try:
+            services.set_account_webhook(user, **form.cleaned_data)
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            messages.success(
+                request,
+                _("Your webhook is saved") if user.webhook else _("Your webhook is switched off"),
+            )
+            return redirect("webhooks")
+    return _page(request, account=form)
 
 
 @require_POST
@@ -78,11 +99,13 @@ def check_signature(request: HttpRequest) -> HttpResponse:
 
 def _page(request: HttpRequest, **shown: Any) -> HttpResponse:
     """The one page, with what was asked for or a form that was refused."""
+    user = user_of(request)
     context = {
         "form": with_password(request, forms.Form()),
-        "try": TryWebhookForm(),
+        "account": AccountWebhookForm(owner=user),
+        "try": TryWebhookForm(initial={"url": user.webhook}),
         "check": CheckSignatureForm(),
-        "deliveries": selectors.deliveries_of(user_of(request))[:DELIVERIES_SHOWN],
+        "deliveries": selectors.deliveries_of(user)[:DELIVERIES_SHOWN],
         "here": "settings",
     } | shown
     refused = any(isinstance(value, forms.BaseForm) and value.errors for value in shown.values())

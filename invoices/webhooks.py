@@ -25,7 +25,7 @@ from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 from standardwebhooks import Webhook
 
@@ -77,16 +77,29 @@ class News:
     confirmed: bool
 
 
+def source_of(invoice: Invoice) -> Invoice | User:
+    """Who names the webhook of this invoice: it does itself, else the account of its owner."""
+    return invoice if invoice.webhook else invoice.user
+
+
+def is_told(invoice: Invoice) -> bool:
+    """Whether a webhook hears of payments to this invoice."""
+    source = source_of(invoice)
+    return bool(source.webhook) and source.webhook_disabled_at is None
+
+
 def queue(news: Sequence[News]) -> list[WebhookDelivery]:
-    """Write the calls of the invoices' webhooks, in the transaction of the payments."""
+    """Write the calls of the invoices' webhooks, in the transaction of the payments. All of them
+    are told."""
     deliveries = []
     for one in news:
-        target = urlsplit(one.invoice.webhook)
+        url = source_of(one.invoice).webhook
+        target = urlsplit(url)
         delivery = WebhookDelivery(
             message_id=f"msg_{secrets.token_hex(16)}",
             invoice=one.invoice,
             event_id=one.event_id,
-            url=one.invoice.webhook,
+            url=url,
             endpoint=f"{target.scheme}://{target.netloc}"[:300].lower(),
         )
         body = orjson.dumps(payload(one)).decode()
@@ -109,8 +122,8 @@ def payload(news: News) -> dict[str, object]:
     }
     if activity.memo:
         body["memo"] = activity.memo
-    if invoice.secret:
-        body["secret"] = invoice.webhook_secret
+    if secret := source_of(invoice).webhook_secret:
+        body["secret"] = secret
     return body
 
 
@@ -324,14 +337,15 @@ def _record(made: Sequence[Made]) -> None:
         if one.answer is None:
             continue
         attempts.append(_attempt(delivery, one.answer))
+        was_waiting = delivery.state == WebhookDelivery.State.PENDING
         _decide(delivery, one.answer)
-        if delivery.state == WebhookDelivery.State.FAILED:
-            given_up.append(delivery.invoice)
+        if was_waiting and delivery.state == WebhookDelivery.State.FAILED:
+            given_up.append(delivery)
     WebhookAttempt.objects.bulk_create(attempts)
     fields = ["attempts_count", "leased_until", "state", "next_attempt_at"]
     update_all(list(deliveries.values()), fields)
-    for invoice in given_up:
-        _disable(invoice)
+    for delivery in given_up:
+        _disable(delivery)
     failpoint("task.before_commit")
 
 
@@ -360,13 +374,43 @@ def _decide(delivery: WebhookDelivery, answer: Answer) -> None:
         delivery.next_attempt_at = timezone.now() + wait_for
 
 
-def _disable(invoice: Invoice) -> None:
-    """Call this invoice's webhook no more, and let its owner know."""
-    Invoice.objects.filter(id=invoice.id).update(webhook_disabled_at=timezone.now())
-    WebhookDelivery.objects.filter(
-        invoice=invoice, url=invoice.webhook, state=WebhookDelivery.State.PENDING
-    ).update(state=WebhookDelivery.State.FAILED)
-    Event.objects.create(user_id=invoice.user_id, kind="webhook.disabled", invoice_id=invoice.id)
+def _disable(delivery: WebhookDelivery) -> None:
+    """Call the webhook of this delivery no more, and let its owner know. It is the invoice's or
+    the account's; one that has been replaced meanwhile goes on."""
+    invoice, now = delivery.invoice, timezone.now()
+    if invoice.webhook == delivery.url:
+        Invoice.objects.filter(id=invoice.id).update(webhook_disabled_at=now)
+        give_up(WebhookDelivery.objects.filter(invoice=invoice, url=delivery.url))
+        Event.objects.create(
+            user_id=invoice.user_id, kind="webhook.disabled", invoice_id=invoice.id
+        )
+    elif not _hears_other_calls(delivery):
+        account = User.objects.filter(id=invoice.user_id, webhook=delivery.url)
+        if account.update(webhook_disabled_at=now):
+            give_up(calls_of_account(invoice.user_id, delivery.url))
+            Event.objects.create(user_id=invoice.user_id, kind="webhook.disabled")
+
+
+def _hears_other_calls(delivery: WebhookDelivery) -> bool:
+    """Whether the account's webhook refused this one call to the end, and took others meanwhile:
+    then the fault is not that nobody listens."""
+    if delivery.attempts_count <= len(RETRY_AFTER):
+        return False  # it said that it is gone
+    others = calls_of_account(delivery.invoice.user_id, delivery.url)
+    taken = others.filter(state=WebhookDelivery.State.DELIVERED)
+    return taken.filter(attempts__created__gt=delivery.created).exists()
+
+
+def calls_of_account(user_id: UUID, url: str) -> QuerySet[WebhookDelivery]:
+    """The calls of this URL as the webhook of the account."""
+    calls = WebhookDelivery.objects.filter(invoice__user=user_id, url=url)
+    return calls.exclude(invoice__webhook=url)
+
+
+def give_up(deliveries: QuerySet[WebhookDelivery]) -> None:
+    """Make no more attempts at those of these that wait."""
+    waiting = deliveries.filter(state=WebhookDelivery.State.PENDING)
+    waiting.update(state=WebhookDelivery.State.FAILED)
 
 
 def _next_wait(attempts: int) -> timedelta:

@@ -1,5 +1,6 @@
 """Services of money coming in: ask for it, notice it, record it."""
 
+from invoices.services.account_webhook import set_account_webhook
 from invoices.services.creation import (
     InvoiceDraft,
     create_for_any_wallet,
@@ -35,6 +36,7 @@ __all__ = [
     "record_lightning_receipts",
     "renew_invoice",
     "scan_bitcoin",
+    "set_account_webhook",
     "set_tip",
     "set_webhook",
     "sweep_lightning",

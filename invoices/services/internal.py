@@ -22,7 +22,7 @@ from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired
 from invoices.models import Invoice, LightningRequest
 from invoices.selectors import Found
 from invoices.services.receipts import count, tell_webhooks, tip_within
-from invoices.webhooks import News
+from invoices.webhooks import News, is_told
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class InternalReceipt:
 
     def tell(self) -> None:
         """Queue the webhook, in the transaction that has just written the line."""
-        if not self.invoice.webhook:
+        if not is_told(self.invoice):
             return
         event = Event.objects.filter(activity=self.line).latest("id")
         tell_webhooks([News(self.invoice, self.line, event.id, self.invoice.received_sat, True)])

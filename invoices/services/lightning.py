@@ -181,12 +181,12 @@ def _record_paid(invoices: list[NodeInvoice]) -> bool:
 def _locked_requests(labels: Iterable[str]) -> dict[str, LightningRequest]:
     """Our requests with these labels, by label; labels of other programs on the node are not ours.
     Their invoices are locked, in the order of their ids, until the transaction ends, and two
-    requests of one invoice share it."""
+    requests of one invoice share it. Who owns them is read with them, for the webhooks."""
     ids = []
     for label in labels:
         with contextlib.suppress(ValueError):
             ids.append(UUID(label))
-    rows = LightningRequest.objects.filter(id__in=ids).select_related("invoice")
+    rows = LightningRequest.objects.filter(id__in=ids).select_related("invoice__user")
     locking = rows.select_for_update(no_key=True, of=("invoice",)).order_by("invoice_id")
     invoices: dict[UUID, Invoice] = {}
     requests = {}

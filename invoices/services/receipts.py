@@ -59,8 +59,9 @@ def withdraw_requests(invoices: Iterable[Invoice]) -> None:
 
 
 def tell_webhooks(news: Sequence[webhooks.News]) -> None:
-    """Queue the calls of the invoices' webhooks. Never raises: money has arrived (rule 6)."""
-    news = [one for one in news if one.invoice.webhook and not one.invoice.webhook_disabled_at]
+    """Queue the calls of the invoices' webhooks, or of their owners' accounts, which the caller has
+    read with the invoices. Never raises: money has arrived (rule 6)."""
+    news = [one for one in news if webhooks.is_told(one.invoice)]
     if not news:
         return
     try:

@@ -287,8 +287,8 @@ def test_a_call_is_made_again_from_the_invoice(alice: Person, network: Control) 
 
 
 def test_a_webhook_that_is_switched_off_says_so(alice: Person, network: Control) -> None:
-    invoice, _ = delivered_to(alice, network)
-    webhooks._disable(invoice)
+    invoice, delivery = delivered_to(alice, network)
+    webhooks._disable(delivery)
     assert "Switched off on" in alice.get(path(invoice)).page.text
     assert Activity.objects.filter(user=alice.user, invoice_id=invoice.id).exists()
 

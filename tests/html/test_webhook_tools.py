@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from accounts.models import User
 from invoices.models import WebhookDelivery
 from tests.html.conftest import Browser, Person
 from tests.invoices.receiver import Receiver, receiver
@@ -81,3 +84,63 @@ def test_odd_headers_are_no_signature(alice: Person, timestamp: str) -> None:
 def test_a_stranger_makes_no_calls(stranger: Browser, shop: Receiver) -> None:
     assert stranger.post("/webhooks/try", **{"try-url": shop.url}).status_code == 302
     assert not shop.heard
+
+
+# --- The webhook of the account ------------------------------------------------------------------
+
+
+def save(person: Person, url: str, secret: str = "") -> Any:
+    return person.post("/webhooks/account", **{"account-url": url, "account-secret": secret})
+
+
+def test_alice_sets_tries_and_switches_off_the_webhook_of_her_account(
+    alice: Person, shop: Receiver
+) -> None:
+    answer = save(alice, f"{shop.url}/all", "till 3")
+    assert answer.status_code == 302
+    page = alice.get("/webhooks").page
+    assert "Your webhook is saved" in page.text
+    assert page.value("account-url") == page.value("try-url") == f"{shop.url}/all"
+    assert "till 3" not in page.html  # nobody sees it again
+    save(alice, f"{shop.url}/others")
+    alice.user.refresh_from_db()
+    assert (alice.user.webhook, alice.user.webhook_secret) == (f"{shop.url}/others", "till 3")
+    save(alice, "")
+    assert "Your webhook is switched off" in alice.get("/webhooks").page.text
+    alice.user.refresh_from_db()
+    assert (alice.user.webhook, alice.user.webhook_secret) == ("", "")
+    assert not shop.heard
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://shop.example", "http://169.254.169.254/latest/", "javascript:alert(1)"]
+)
+def test_it_is_refused_where_no_webhook_may_go(alice: Person, shop: Receiver, url: str) -> None:
+    save(alice, shop.url)
+    answer = save(alice, url)
+    assert answer.status_code == 422
+    assert "aria-invalid" in answer.page.html
+    alice.user.refresh_from_db()
+    assert alice.user.webhook == shop.url
+
+
+def test_each_sees_and_changes_only_ones_own(
+    alice: Person, bob: Person, stranger: Browser, shop: Receiver
+) -> None:
+    save(alice, shop.url)
+    assert shop.url not in bob.get("/webhooks").page.html
+    assert save(bob, "").status_code == 302
+    assert stranger.post("/webhooks/account", **{"account-url": ""}).status_code == 302
+    assert shop.url not in stranger.get("/alice").page.html
+    alice.user.refresh_from_db()
+    assert alice.user.webhook == shop.url
+
+
+def test_a_paused_webhook_says_so_until_it_is_saved_again(alice: Person, shop: Receiver) -> None:
+    save(alice, shop.url)
+    User.objects.filter(id=alice.user.id).update(webhook_disabled_at=timezone.now())
+    assert "Paused on" in alice.get("/webhooks").page.text
+    assert "Webhooks paused" in alice.get("/settings").page.text
+    save(alice, shop.url)
+    assert "Paused on" not in alice.get("/webhooks").page.text
+    assert "Webhooks paused" not in alice.get("/settings").page.text

@@ -133,6 +133,8 @@ def alice(cloned_db: Database, simnet: Control, redis: Any, settings: Any) -> Al
     rates.forget()
     user = make_user("alice", email="alice@private.example")
     user.set_password(PASSWORD)
+    user.webhook = "https://93.184.215.14/account-of-alice"
+    user.webhook_secret = "s3cr3t-b"
     user.save()
     charlie = make_user("charlie")
     fund(user, ALICE_SAT)
@@ -167,6 +169,8 @@ def alice(cloned_db: Database, simnet: Control, redis: Any, settings: Any) -> Al
                 "alice@private.example",
                 "hook-of-alice",
                 "s3cr3t-a",
+                "account-of-alice",
+                "s3cr3t-b",
                 "for the lawyer",
                 "till of alice",
                 "gift of alice",

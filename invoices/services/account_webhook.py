@@ -1,0 +1,24 @@
+"""The webhook of an account: told of payments to all invoices that have none of their own."""
+
+from __future__ import annotations
+
+from accounts.models import User
+from coinos.http import check_url
+from invoices import webhooks
+
+
+def set_account_webhook(user: User, *, url: str, secret: str = "") -> None:
+    """Call this URL from now on, also when it has been paused; "" switches the webhook off, and
+    gives up the calls that wait. A `secret` of "" keeps the one that is set.
+
+    Not inside a transaction. Raises `UrlRefused`.
+    """
+    if url:
+        check_url(url, kind="webhook", field="/url")
+    before = user.webhook
+    user.webhook, user.webhook_disabled_at = url, None
+    if secret or not url:
+        user.webhook_secret = secret if url else ""
+    user.save(update_fields=["webhook", "webhook_disabled_at", "webhook_sealed_secret"])
+    if before and not url:
+        webhooks.give_up(webhooks.calls_of_account(user.id, before))
