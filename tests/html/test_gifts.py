@@ -70,6 +70,25 @@ def test_the_link_is_shown_once_and_can_be_replaced(
     assert bob.available_sat == 1000
 
 
+def test_the_giver_can_write_the_link_to_an_nfc_tag(
+    alice: Person, bob: Person, settings: Any
+) -> None:
+    """Where the browser can: a script shows the button, and says below it what came of it."""
+    voucher = make(alice).page
+    link = link_on(voucher)
+    for page in (voucher, alice.get(link).page):
+        button = next(found for found in page.all("button") if "data-nfc" in found)
+        assert button["data-nfc"] == settings.PUBLIC_URL + link
+        assert "hidden" in button
+        assert all(button[f"data-{word}"] for word in "waiting written unavailable failed".split())
+        says = next(found for found in page.all("p") if found.get("id") == "nfc-says")
+        assert says["role"] == "status"
+        assert any("nfc.js" in found.get("src", "") for found in page.all("script"))
+    assert "data-nfc" not in bob.get(link).page.html
+    assert bob.post(link).status_code == 302
+    assert "data-nfc" not in alice.get(link).page.html
+
+
 def test_the_same_form_twice_is_one_gift(alice: Person) -> None:
     key = alice.get("/gifts").page.hidden()["key"]
     make(alice, key=key)
