@@ -141,7 +141,10 @@ class PictureForm(forms.Form):
 class BannerForm(forms.Form):
     banner = forms.FileField(
         label=_("Banner"),
-        help_text=_("Shown above your name, three times as wide as high. At most 200 kB."),
+        help_text=_(
+            "JPEG, PNG or WebP, at most 200 kB. Shown above your name, cropped to be three times as"
+            " wide as high."
+        ),
         widget=picture_input("960x320"),
     )
 

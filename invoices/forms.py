@@ -160,21 +160,21 @@ class AccountWebhookForm(forms.Form):
         max_length=2000,
         required=False,
         label=_("URL to call"),
-        help_text=_("Leave it empty to switch this webhook off."),
+        help_text=_("Leave empty to switch this webhook off."),
         widget=forms.URLInput(attrs={"placeholder": "https://", "autocomplete": "off"}),
     )
     secret = forms.CharField(
         max_length=2000,
         required=False,
         label=_("Secret in the body of every call"),
-        help_text=_("Optional. It is not shown here again. What proves a call is its signature."),
+        help_text=_("Optional, and not shown here again. To verify a call, check its signature."),
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
     )
 
     def __init__(self, data: Any = None, *, owner: User) -> None:
         super().__init__(data, initial={"url": owner.webhook})
         if owner.webhook_sealed_secret:
-            self.fields["secret"].help_text = _("One is set. Leave this empty to keep it.")
+            self.fields["secret"].help_text = _("A secret is set. Leave empty to keep it.")
 
 
 class TryWebhookForm(forms.Form):
