@@ -18,6 +18,7 @@ from accounts.models import Activity, Contact, StatementLine, User
 from coinos import nostr
 from coinos.db import Query, ask, ask_at_once
 from coinos.errors import NotFound
+from coinos.joined import Joined
 from coinos.money import sat_to_fiat
 
 
@@ -27,10 +28,17 @@ class UserNotFound(NotFound):
 
 def user_by_name(username: str) -> User:
     """The user of that name, in any case, with or without `@host`. Raises `UserNotFound`."""
-    user = User.objects.filter(username=names.normalise(username), is_active=True).first()
-    if user is None:
+    rows = ask(Query(_ACTIVE_USER_BY_NAME, [names.normalise(username)]))
+    if not rows:
         raise UserNotFound()
+    user: User = _USER.read(rows[0])[0]
     return user
+
+
+_USER = Joined(owner=User)
+_ACTIVE_USER_BY_NAME = f"""
+    SELECT {_USER.columns} FROM accounts_user AS owner WHERE username = %s AND is_active
+"""  # noqa: S608 – our own names
 
 
 def user_by_key(key: str) -> User:

@@ -10,6 +10,8 @@ from django.db.models import QuerySet
 
 from accounts.models import User
 from accounts.selectors import UserNotFound, user_by_name
+from coinos.db import Query, ask
+from coinos.joined import Joined
 from invoices.errors import InvoiceNotFound
 from invoices.models import Address, Deposit, Invoice, LightningRequest, WebhookDelivery
 
@@ -38,9 +40,9 @@ def find(key: str) -> Found | None:
         return None
     lower = text.lower()
     if lower.startswith("ln"):
-        return _by_request(bolt11=lower)
+        return _by_request("bolt11", lower)
     if _PAYMENT_HASH.fullmatch(lower):
-        return _by_request(payment_hash=lower)
+        return _by_request("payment_hash", lower)
     try:
         invoice = invoice_by_id(UUID(text))
     except ValueError:
@@ -108,6 +110,18 @@ def _visible() -> QuerySet[Invoice]:
     return Invoice.objects.exclude(hash="").select_related("user")
 
 
-def _by_request(**match: str) -> Found | None:
-    request = LightningRequest.objects.select_related("invoice__user").filter(**match).first()
-    return Found(request.invoice, request=request) if request else None
+def _by_request(column: str, value: str) -> Found | None:
+    rows = ask(Query(f"{_REQUESTS} WHERE request.{column} = %s", [value]))
+    if not rows:
+        return None
+    request, invoice, owner = _REQUEST_INVOICE_OWNER.read(rows[0])
+    request.invoice, invoice.user = invoice, owner
+    return Found(invoice, request=request)
+
+
+_REQUEST_INVOICE_OWNER = Joined(request=LightningRequest, invoice=Invoice, owner=User)
+_REQUESTS = f"""
+    SELECT {_REQUEST_INVOICE_OWNER.columns} FROM invoices_lightningrequest AS request
+    JOIN invoices_invoice AS invoice ON invoice.id = request.invoice_id
+    JOIN accounts_user AS owner ON owner.id = invoice.user_id
+"""  # noqa: S608 – our own names
