@@ -305,9 +305,9 @@ class WebhookDelivery(models.Model):
                 condition=Q(state="pending"),
             ),
             models.Index(
-                name="delivery_endpoint",
-                fields=["endpoint"],
-                condition=Q(state="pending"),
+                name="delivery_leased",
+                fields=["leased_until"],
+                condition=Q(state="pending", leased_until__isnull=False),
             ),
         ]
 

@@ -25,7 +25,7 @@ from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 from standardwebhooks import Webhook
 
@@ -242,20 +242,23 @@ def _claim(at_most: int) -> list[list[Call]]:
     if at_most <= 0:
         return []
     now = timezone.now()
-    leased = Q(leased_until__gt=now)
     pending = WebhookDelivery.objects.filter(state=WebhookDelivery.State.PENDING)
-    busy = Exists(pending.filter(leased, endpoint=OuterRef("endpoint")))
-    due = pending.filter(~busy, next_attempt_at__lte=now).order_by("next_attempt_at")
     with transaction.atomic():
         with connection.cursor() as cursor:  # two claims at once would see the same idle endpoint
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('webhooks.claim'))")
+        # Read first: asked for each delivery that is due, a long queue would cost its square.
+        leased = pending.filter(leased_until__gt=now)
+        busy = list(leased.values_list("endpoint", flat=True).distinct())
+        due = pending.exclude(endpoint__in=busy).filter(next_attempt_at__lte=now)
+        due = due.order_by("next_attempt_at")
         ids: defaultdict[str, list[UUID]] = defaultdict(list)
         for id, endpoint in due.values_list("id", "endpoint")[:CLAIM_CANDIDATES]:
             if len(ids[endpoint]) < RUN_CALLS:
                 ids[endpoint].append(id)
         chosen = [id for endpoint in list(ids)[:at_most] for id in ids[endpoint]]
         claimed = list(
-            due.filter(id__in=chosen)
+            pending.filter(id__in=chosen, next_attempt_at__lte=now)
+            .order_by("next_attempt_at")
             .select_for_update(skip_locked=True, of=("self",))
             .select_related("invoice__user")
         )

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from accounts.models import Event, User
+from accounts.models import Activity, Event, User
 from coinos.simnet.control import Control
 from invoices import services, webhooks
 from invoices.models import Invoice, WebhookAttempt, WebhookDelivery
@@ -293,3 +294,33 @@ def test_a_delivery_whose_worker_died_is_taken_over_after_its_lease(
     WebhookDelivery.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
     assert deliver() == 1
     assert len(shop.heard) == 1
+
+
+def test_a_long_queue_costs_a_claim_no_more_than_reading_it(
+    world: Control, alice: User, shop: Receiver
+) -> None:
+    """M27: one shop that is away must not slow down the calls to all others."""
+    paid_with_webhook(world, alice, shop)
+    first = WebhookDelivery.objects.get()
+    line, waiting = Activity.objects.get(invoice_id=first.invoice_id), 1_000
+    for other in ("one", "two"):
+        invoice = Invoice.objects.get(id=first.invoice_id)
+        invoice.webhook = f"https://{other}.example/hook"
+        news = webhooks.News(invoice, line, first.event_id, 0, confirmed=True)
+        webhooks.queue([news] * (waiting // 2))
+    before = rows_read()
+    claimed = webhooks._claim(at_most=1)
+    assert [len(run) for run in claimed] == [1]  # the first
+    again = webhooks._claim(at_most=1)
+    assert [len(run) for run in again] == [webhooks.RUN_CALLS]
+    assert rows_read() - before < 6 * waiting
+
+
+def rows_read() -> int:
+    """Of the table of deliveries, by this transaction so far."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables"
+            " WHERE relname = 'invoices_webhookdelivery'"
+        )
+        return int(cursor.fetchone()[0])
