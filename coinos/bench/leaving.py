@@ -35,7 +35,7 @@ ENDPOINTS = 10
 def webhooks(bench: Bench) -> None:
     """Deliveries that wait while their worker is stopped, and how fast it works them off."""
     bench.report.stage("Webhooks")
-    count = 200 if bench.is_quick else 400
+    count = 400 if bench.is_quick else 4_000
     with _receivers(live=ENDPOINTS, dead=1) as ports:
         body = json.dumps({"amount": 1, "hash": "0" * 64, "text": "x" * 300}).encode()
         kept_alive = ceilings.posts(f"http://127.0.0.1:{ports[0]}/hook", body=body, count=count)
