@@ -20,6 +20,7 @@ from accounts.ledger import balance_of
 from accounts.models import ApiKey, User
 from accounts.services import require_may_spend, require_pin
 from coinos import killswitch
+from coinos.db import Query, ask
 from payments.errors import LimitExceeded, TooManyInFlight, WithdrawalsPaused
 from payments.models import Payment, SendBudget
 
@@ -76,11 +77,14 @@ def require_left(credential: Credential) -> None:
 
 def require_room_in_flight(user: User) -> None:
     """Cap undecided payments per user (A01). After the hold, whose lock makes the count exact."""
-    undecided = Payment.objects.filter(
-        user=user, state__in=[Payment.State.CREATED, Payment.State.SENDING]
-    ).count()
+    [(undecided,)] = ask(Query(_UNDECIDED, [user.id]))
     if undecided > settings.MAX_IN_FLIGHT:
         raise TooManyInFlight()
+
+
+_UNDECIDED = """
+    SELECT count(*) FROM payments_payment WHERE user_id = %s AND state IN ('created', 'sending')
+"""
 
 
 def give_back(payment: Payment, *, debit_sat: int) -> None:

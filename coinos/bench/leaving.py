@@ -96,7 +96,7 @@ def _receivers(*, live: int, dead: int) -> Iterator[list[int]]:
 def payments_out(bench: Bench) -> None:
     """POST /payments with invoices of a neighbour node, beside `xpay` itself."""
     bench.report.stage("Lightning payments out")
-    count, at_once = (48, 16) if bench.is_quick else (160, 16)
+    count, at_once = (48, 16) if bench.is_quick else (480, 16)
     world = Control(settings.SIMNET_CONTROL)
     unpaced = ceilings.at_once(_outside(world, count), _xpay, threads=at_once)
     bench.report.row(Row(UNPACED_XPAY, at_once, round(unpaced, 1)))

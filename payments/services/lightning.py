@@ -40,6 +40,7 @@ from coinos.joined import Joined
 from coinos.money import MSAT_PER_SAT, msat_to_sat_ceil
 from coinos.nodes.base import Decoded, LightningInfo, NodeRefused
 from coinos.rates import rate_or_none
+from coinos.rows import insert_together
 from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired
 from invoices.selectors import find
 from payments import idempotency
@@ -212,7 +213,7 @@ def _accept(
         payment_id=payment_id,
     )
     require_left(credential)
-    Payment.objects.create(
+    payment = Payment(
         id=payment_id,
         user=user,
         api_key=credential.api_key,
@@ -227,6 +228,7 @@ def _accept(
         platform_fee_sat=house_fee_sat,
         hold_id=hold_id,
     )
+    insert_together(payment)
     require_room_in_flight(user)
     activity = statement.record(
         id=payment_id,

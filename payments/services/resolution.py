@@ -24,6 +24,7 @@ from coinos.joined import Joined
 from coinos.money import MSAT_PER_SAT
 from coinos.nodes.base import Failed, Outcome, Settled, Unknown
 from coinos.nodes.release import outcome
+from coinos.rows import update_together
 from payments.models import Payment
 from payments.services.release import release
 
@@ -155,7 +156,7 @@ def _settle(payment_id: UUID, found: Settled, *, call_returned: bool = False) ->
         fields += ["fee_sat", "fee_final"]
     elif not first_time:
         return
-    payment.save(update_fields=fields)
+    update_together((payment, fields))
     statement.change(
         line,
         status=Activity.Status.SETTLED,
