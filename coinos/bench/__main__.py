@@ -28,6 +28,7 @@ STAGES: dict[str, Callable[[context.Bench], None]] = {
     "out": leaving.payments_out,
     "watcher": arriving.watcher,
     "deposits": arriving.deposits,
+    "memory": reading.memory,
 }
 
 

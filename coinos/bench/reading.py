@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import reverse
 
-from coinos.bench import fill
+from coinos.bench import fill, server
 from coinos.bench.context import Bench
 from coinos.bench.measure import Load, http, queries
 from invoices.models import Invoice
@@ -78,6 +78,37 @@ def login(bench: Bench) -> None:
         3,
         at_least=False,
     )
+
+
+def memory(bench: Bench) -> None:
+    """What people and programs ask most, again and again: the web's memory may not grow."""
+    bench.report.stage("Memory")
+    count = 10_000 if bench.is_quick else 100_000
+    invoice = create_invoice(bench.people[0].user, InvoiceDraft(amount_sat=1000), own=True)
+    requests = [http("GET", f"/api/invoice/{invoice.payment_hash}")]
+    for person in [*bench.people[:20], bench.longest]:
+        requests += [
+            *[http("GET", "/api/me", token=person.token)] * 4,
+            *[http("GET", "/api/payments?limit=20", token=person.token)] * 4,
+            http("GET", reverse("person", args=[person.name]), cookie=fill.page_cookie(person)),
+        ]
+    _send(bench, requests, count // 5)  # what is made once is there
+    before_mb = server.memory_mb(bench.up_pid)["web"]
+    _send(bench, requests, count)
+    after_mb = server.memory_mb(bench.up_pid)["web"]
+    bench.report.fact(f"web memory before and after {count:,} requests, MB", [before_mb, after_mb])
+    bench.report.goal(
+        f"memory of the web after {count:,} requests / before",
+        after_mb / before_mb,
+        1.05,
+        at_least=False,
+    )
+
+
+def _send(bench: Bench, requests: list[str], count: int) -> None:
+    ends = bench.requests_sent + count
+    while bench.requests_sent < ends:
+        bench.load(requests, connections=8, seconds=bench.seconds)
 
 
 def _measure(bench: Bench, subjects: dict[str, list[str]]) -> None:
