@@ -7,9 +7,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.cache import cache
 
 from coinos import killswitch
 from coinos.simnet.control import Control
+from payments import reconciliation
 from payments.models import Payment
 from payments.reconciliation import reconcile, solvency
 from tests.cast import fund
@@ -48,6 +50,21 @@ def test_a_balance_that_is_wrong_by_1_sat_stops_sends(
     refused = alice.api.post("/payments", {"payreq": network.invoice(1_000_000)})
     assert refused.body["code"] == "withdrawals_paused"
     assert alice.api.post("/send", {"username": "bob", "amount": 1}).status_code == 200
+
+
+def test_a_long_history_is_summed_less_often(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would keep the database busy for good; the other checks go on every minute."""
+    clock, summed = iter(range(0, 1_000, 2)), []
+    monkeypatch.setattr(reconciliation, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(reconciliation.ledger, "differences", lambda: summed.append(1) or [])
+    reconcile()  # takes two seconds: rests for 100
+    reconcile()
+    assert len(summed) == 1
+    cache.delete(reconciliation.RESTING)
+    reconcile()
+    assert len(summed) == 2
 
 
 def test_owing_more_than_the_nodes_hold_stops_sends_at_the_second_reading(
