@@ -106,7 +106,7 @@ def own_invoices(bench: Bench) -> None:
     for number, invoice in enumerate(open_invoices()):
         payer = everybody[number % len(everybody)]
         if payer.user.id == invoice.user_id:
-            payer = everybody[number - 1]
+            payer = everybody[(number + 1) % len(everybody)]
         if payer.user.id != invoice.user_id:
             requests.append(
                 http("POST", "/api/payments", token=payer.token, body={"payreq": invoice.hash})
