@@ -57,6 +57,8 @@ API_ONLY = {
     "This payment link has expired; ask for a new one",
 }
 SPOKEN_ATTRIBUTES = {"aria-label", "alt", "title", "placeholder", "data-no-camera", "data-no-code"}
+SPOKEN_ATTRIBUTES |= {"data-waiting", "data-written", "data-unavailable", "data-failed"}
+SPOKEN_ATTRIBUTES |= {"data-copied", "data-detected", "data-received"}
 
 
 # --- Complete ------------------------------------------------------------------------------------
