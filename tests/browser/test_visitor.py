@@ -18,7 +18,7 @@ def test_a_visitor_pays_alice_and_both_are_told(walk: Walk, world: World) -> Non
     world.outside.pay(walk.field("Lightning invoice").input_value())
     walk.sees("Paid")
     assert world.balance(alice) == 3_300
-    walk.press("Go on")
+    walk.press("Continue")
     walk.sees(alice.name)
 
 

@@ -36,6 +36,8 @@ TOO_NARROW_FOR_THEIR_LABEL = """
   e.checkVisibility() && !e.closest('.hidden-text') && e.scrollWidth > e.clientWidth + 1)
   .map((e) => e.textContent.trim())
 """
+# Until they are drawn, what is fixed to the lower edge may be missing in the picture.
+TWO_FRAMES = "new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
 # An outline, or a ring in the box around it.
 SHOWS_FOCUS = """
 (focused) => getComputedStyle(focused).outlineStyle !== 'none'
@@ -204,6 +206,8 @@ class Walk:
         # The screen grows for the moment: the picture of a longer page would have the navigation
         # of phones in its middle.
         self.page.set_viewport_size({"width": size["width"], "height": height})
+        if self.has_scripts:
+            self.page.evaluate(TWO_FRAMES)
         for theme in self.window.themes:
             self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
             file = f"{self.seen:02}-{words}-{self.window.size}-{theme}.png"
