@@ -36,6 +36,8 @@ def test_a_customer_tips_pays_and_takes_the_receipt(
     assert world.balance(shop) == 4_600
 
     walk.open("/payments")
+    walk.reads("with a tip of 600 sats")
+    walk.sees("Payments")
     walk.page.get_by_role("main").locator("a.payment").click()
     walk.sees("Payment")
     assert walk.sats("Tip") == 600

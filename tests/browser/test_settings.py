@@ -71,10 +71,16 @@ def test_the_name_that_others_see_and_her_picture_are_hers_to_choose(
     walk.field("Picture").set_input_files("static/icons/app-512.png")
     walk.press("Save picture")
     walk.reads("Your picture is saved")
+    walk.field("Banner").set_input_files("static/icons/app-512.png")
+    walk.press("Save banner")
+    walk.reads("Your banner is saved")
+    walk.examine("profile")
     walk.page.context.clear_cookies()
     walk.open(f"/{alice.name}")
     walk.sees("Alice Ōkami")
     walk.reads("Music <b>and</b> tea")
+    banner = walk.page.locator("img.banner")
+    assert banner.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [960, 320]
 
 
 def test_a_key_for_a_program_is_shown_once(glance: Walk, world: World) -> None:
@@ -88,3 +94,22 @@ def test_a_key_for_a_program_is_shown_once(glance: Walk, world: World) -> None:
     walk.examine("key")
     walk.open("/webhooks")
     walk.sees("Webhooks")
+
+
+def test_a_webhook_of_the_account_is_set_and_switched_off(glance: Walk, world: World) -> None:
+    walk, target = glance, "http://127.0.0.1:9/paid"
+    walk.sign_in(world.person("alice"))
+    walk.open("/settings")
+    walk.press("Open webhooks")
+    account = walk.page.get_by_role("region", name="Webhook for this account")
+    url, secret = account.get_by_label("URL to call"), account.get_by_label("Secret in the body")
+    url.fill(target)
+    secret.fill("of my shop")
+    walk.press("Save webhook")
+    walk.reads("Your webhook is saved")
+    expect(url).to_have_value(target)
+    expect(secret).to_have_value("")
+    walk.examine("webhook of the account")
+    url.fill("")
+    walk.press("Save webhook")
+    walk.reads("Your webhook is switched off")
