@@ -8,7 +8,8 @@ const language = document.documentElement.lang
 const amount = Number(box.dataset.slider)
 
 const show = (percent, sats) => {
-  says.textContent = `${percent} % · ⚡️${sats.toLocaleString(language)}`
+  const share = (percent / 100).toLocaleString(language, { style: 'percent' })
+  says.textContent = `${share} · ⚡️${sats.toLocaleString(language)}`
   slider.setAttribute('aria-valuetext', `${percent} ${slider.dataset.unit}, ${sats.toLocaleString(language)} sats`)
 }
 slider.addEventListener('input', () => {

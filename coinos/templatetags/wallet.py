@@ -7,6 +7,7 @@ import re
 from datetime import date, datetime
 from typing import Any
 
+from babel.numbers import format_percent
 from django import template
 from django.conf import settings
 from django.template import Context
@@ -141,6 +142,12 @@ def spoken(sentence: str) -> str:
 def number(value: int) -> str:
     """`1,000`."""
     return amounts.number(value, languages.locale())
+
+
+@register.filter
+def percent(value: int) -> str:
+    """`15%`, or `15 %` where a language writes it so."""
+    return str(format_percent(value / 100, locale=languages.locale()))
 
 
 @register.filter

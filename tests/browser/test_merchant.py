@@ -21,7 +21,7 @@ def test_a_customer_tips_pays_and_takes_the_receipt(
     walk.sees("Add a tip?")
     customer.open(walk.path)
     customer.sees("Add a tip?")
-    customer.page.get_by_role("button", name="15 %").click()
+    customer.page.get_by_role("button", name="15%").click()
     customer.sees(f"Pay {shop.name}")
     customer.reads("Two coffees, table 7")
     customer.reads("with a tip of ⚡️600")
