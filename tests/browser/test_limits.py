@@ -107,11 +107,10 @@ def test_without_a_network_the_wallet_says_so_and_shows_no_old_balance(
     walk.sign_in(world.person("alice", sats=4321))
     walk.reads("4,321")
     walk.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-    walk.context.set_offline(True)
-    walk.page.reload()
-    walk.sees("You are offline")
-    assert "4,321" not in walk.page.content()
-    walk.context.set_offline(False)
+    with walk.without_network():
+        walk.page.reload()
+        walk.sees("You are offline")
+        assert "4,321" not in walk.page.content()
     walk.press("Try again")
     walk.sees("Your wallet")
 

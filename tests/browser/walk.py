@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -125,6 +127,16 @@ class Walk:
             self.fault(f"status {response.status}: {response.url}")
 
     # --- What the person does ---
+
+    @contextmanager
+    def without_network(self) -> Iterator[None]:
+        """No request arrives until the block ends. What a page asks by itself meanwhile fails, and
+        htmx says so: that is no fault."""
+        self.context.set_offline(True)
+        yield
+        self.context.set_offline(False)
+        expected = ("net::ERR_INTERNET_DISCONNECTED", "console: htmx:")
+        self.faults = [fault for fault in self.faults if not any(map(fault.__contains__, expected))]
 
     @property
     def path(self) -> str:
