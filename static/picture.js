@@ -7,6 +7,9 @@ document.querySelectorAll('input[type=file][data-picture]').forEach((input) => {
   input.addEventListener('change', async () => {
     const [picked] = input.files
     if (!picked) return
+    // Nothing is sent before it is cut, or what the camera noted would go with it.
+    const buttons = input.form.querySelectorAll('button')
+    buttons.forEach((button) => { button.disabled = true })
     const [width, height] = input.dataset.picture.split('x').map(Number)
     try {
       const picture = await createImageBitmap(picked)
@@ -22,5 +25,6 @@ document.querySelectorAll('input[type=file][data-picture]').forEach((input) => {
       chosen.items.add(new File([blob], 'picture', { type: blob.type }))
       input.files = chosen.files
     } catch { /* not a picture: the server says so */ }
+    buttons.forEach((button) => { button.disabled = false })
   })
 })
