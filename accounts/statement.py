@@ -14,6 +14,7 @@ from operator import add
 from typing import Any
 from uuid import UUID
 
+import orjson
 from django.db import connection
 from django.utils import timezone
 
@@ -89,21 +90,17 @@ def record_all(lines: Sequence[Activity]) -> dict[UUID, int]:
 def writing(lines: Sequence[Activity]) -> Query:
     """What `record_all` would send, to go with the ledger's call in one round trip: then no Python
     runs while the accounts are locked but for the COMMIT."""
-    parts, values = (
-        [f"line AS ({_INSERT_LINES})"],
-        [
-            [field.get_db_prep_save(getattr(one, field.attname), connection) for one in lines]
-            for field in _LINE_FIELDS
-        ],
-    )
+    parts = [f"line AS ({_INSERT_LINES})"]
+    values = [_rows(_LINE_COLUMNS, (map(one.__dict__.get, _LINE_NAMES) for one in lines))]
     if days := _days(_counted(one, 1) for one in lines):
         parts.append(f"day AS ({_ADD_TO_DAYS})")
-        values += _columns(days)
+        values.append(_rows(_DAY_COLUMNS, days))
     paid = {(one.user_id, one.counterparty_id): one.created for one in lines if one.counterparty_id}
     if paid:
         parts.append(f"contact AS ({_INSERT_CONTACTS})")
-        values += _columns([*contact, at] for contact, at in sorted(paid.items()))
-    values += _columns([one.user_id, _kind(one), one.id, one.invoice_id] for one in lines)
+        contacts = ((*contact, at) for contact, at in sorted(paid.items()))
+        values.append(_rows(("user_id", "contact_id", "last_paid"), contacts))
+    values.append(_events(lines))
     for activity in lines:
         activity._state.adding = False
     emails.queue_receipts(lines)
@@ -135,8 +132,8 @@ def change(activity: Activity, *, status: str, **fields: Any) -> Activity:
     values.append(activity.id)
     if days := _days(counted):
         parts.append(f"day AS ({_ADD_TO_DAYS})")
-        values += _columns(days)
-    values += _columns([[activity.user_id, _kind(activity), activity.id, activity.invoice_id]])
+        values.append(_rows(_DAY_COLUMNS, days))
+    values.append(_events([activity]))
     ask(Query(f"WITH {', '.join(parts)} {_INSERT_EVENTS}", values))
     emails.queue_receipts([activity])
     live.ring_after_commit([(activity.user_id, activity.invoice_id)])
@@ -179,27 +176,41 @@ def _days(counted: Iterable[tuple[tuple[Any, ...], list[Any]] | None]) -> list[l
     return [[*key, *sums] for key, sums in sorted(days.items()) if any(sums)]
 
 
-def _columns(rows: Iterable[Sequence[Any]]) -> list[list[Any]]:
-    """The parameters of an `unnest` of these rows: an array for each column."""
-    return [list(column) for column in zip(*rows, strict=True)]
+def _events(lines: Iterable[Activity]) -> str:
+    return _rows(
+        ("user_id", "kind", "activity_id", "invoice_id"),
+        ((one.user_id, _kind(one), one.id, one.invoice_id) for one in lines),
+    )
+
+
+def _rows(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """The parameter of a `json_populate_recordset`. One text for all rows: binding each value by
+    itself took a tenth of a payment's time."""
+    named = [dict(zip(columns, row, strict=True)) for row in rows]
+    return orjson.dumps(named, default=str).decode()
 
 
 # --- SQL: the text is the same for one row and for many ------------------------------------------
 
 _LINE_FIELDS = Activity._meta.concrete_fields
+_LINE_NAMES = [field.attname for field in _LINE_FIELDS]
+_LINE_COLUMNS = [str(field.column) for field in _LINE_FIELDS]
 
 _INSERT_LINES = f"""
-    INSERT INTO accounts_activity ({", ".join(str(field.column) for field in _LINE_FIELDS)})
-    SELECT * FROM
-        unnest({", ".join(f"%s::{field.db_type(connection)}[]" for field in _LINE_FIELDS)})
+    INSERT INTO accounts_activity ({", ".join(_LINE_COLUMNS)})
+    SELECT {", ".join(_LINE_COLUMNS)}
+    FROM json_populate_recordset(NULL::accounts_activity, %s)
 """  # noqa: S608 – our own names
 
-_ADD_TO_DAYS = """
-    INSERT INTO accounts_dailytotal AS total
-        (user_id, day, incoming, currency, count, sats, tips_sat, fees_sat, fiat, fiat_tips)
-    SELECT * FROM unnest(
-        %s::uuid[], %s::date[], %s::boolean[], %s::text[], %s::integer[], %s::bigint[],
-        %s::bigint[], %s::bigint[], %s::numeric[], %s::numeric[])
+_DAY_COLUMNS = (
+    *("user_id", "day", "incoming", "currency"),
+    *("count", "sats", "tips_sat", "fees_sat", "fiat", "fiat_tips"),
+)
+
+_ADD_TO_DAYS = f"""
+    INSERT INTO accounts_dailytotal AS total ({", ".join(_DAY_COLUMNS)})
+    SELECT {", ".join(_DAY_COLUMNS)}
+    FROM json_populate_recordset(NULL::accounts_dailytotal, %s)
     ON CONFLICT (user_id, day, incoming, currency) DO UPDATE SET
         count = total.count + excluded.count,
         sats = total.sats + excluded.sats,
@@ -207,16 +218,18 @@ _ADD_TO_DAYS = """
         fees_sat = total.fees_sat + excluded.fees_sat,
         fiat = total.fiat + excluded.fiat,
         fiat_tips = total.fiat_tips + excluded.fiat_tips
-"""
+"""  # noqa: S608 – our own names
 
 _INSERT_CONTACTS = """
     INSERT INTO accounts_contact (user_id, contact_id, last_paid, pinned, trusted)
-    SELECT *, false, false FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[])
+    SELECT user_id, contact_id, last_paid, false, false
+    FROM json_populate_recordset(NULL::accounts_contact, %s)
     ON CONFLICT (user_id, contact_id) DO UPDATE SET last_paid = excluded.last_paid
 """
 
 _INSERT_EVENTS = """
     INSERT INTO accounts_event (user_id, kind, activity_id, invoice_id)
-    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::uuid[], %s::uuid[])
+    SELECT user_id, kind, activity_id, invoice_id
+    FROM json_populate_recordset(NULL::accounts_event, %s)
     RETURNING activity_id, id
 """
