@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from csp.constants import SELF, UNSAFE_EVAL, UNSAFE_INLINE
-from csp.middleware import CSPMiddleware
-from django.http import HttpRequest, HttpResponseBase
+import functools
+from collections.abc import Callable
+
+from csp.constants import HEADER, SELF, UNSAFE_EVAL, UNSAFE_INLINE
+from csp.utils import build_policy
+from django.http import HttpRequest, HttpResponse
 
 # unfold's pages are built with Alpine, which evaluates expressions, and set colours inline. Only
 # operators get there; the wallet's own pages stay strict.
@@ -14,12 +17,21 @@ ADMIN = {
 }
 
 
-class PolicyMiddleware(CSPMiddleware):
+def policy_middleware(
+    get_response: Callable[[HttpRequest], HttpResponse],
+) -> Callable[[HttpRequest], HttpResponse]:
     """The policy in the settings, loosened below /admin/."""
 
-    def process_response(
-        self, request: HttpRequest, response: HttpResponseBase
-    ) -> HttpResponseBase:
-        if request.path.startswith("/admin/"):
-            response._csp_replace = ADMIN  # type: ignore[attr-defined]
-        return super().process_response(request, response)
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        # A view may have set a stricter one.
+        response.setdefault(HEADER, _policy(loosened=request.path.startswith("/admin/")))
+        return response
+
+    return middleware
+
+
+@functools.cache
+def _policy(*, loosened: bool) -> str:
+    # Put together once: the library's own middleware does it anew for every response.
+    return build_policy(replace=ADMIN if loosened else None)
