@@ -7,6 +7,7 @@ and are told apart by form.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -157,15 +158,22 @@ def credential_of(token: str) -> Credential:
     """Check a bearer token of either form. Raises `Unauthorized`, for every reason alike."""
     if token.startswith(API_KEY_PREFIX):
         return _credential_of_api_key(token)
-    try:
-        claims = token_backend.decode(token, verify=True)  # type: ignore[arg-type]
-        session_id = UUID(claims["jti"])
-    except (TokenBackendError, KeyError, ValueError, TypeError) as error:
-        raise Unauthorized() from error
+    session_id, token_type = _named_by(token)
     session = live_session(session_id)
-    if session is None or claims.get("token_type") != TOKEN_TYPES.get(Session.Kind(session.kind)):
+    if session is None or token_type != TOKEN_TYPES.get(Session.Kind(session.kind)):
         raise Unauthorized()
     return Credential(session.user, session=session)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _named_by(token: str) -> tuple[UUID, str]:
+    """The session that a token names, and the token's type. Checked once a process: what may
+    change, revoking and expiry, stands in the session's row, which is read each time."""
+    try:
+        claims = token_backend.decode(token, verify=True)  # type: ignore[arg-type]
+        return UUID(claims["jti"]), str(claims.get("token_type"))
+    except (TokenBackendError, KeyError, ValueError, TypeError) as error:
+        raise Unauthorized() from error
 
 
 def live_session(session_id: UUID | str) -> Session | None:
