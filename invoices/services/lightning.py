@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
@@ -73,24 +74,37 @@ def watch_lightning(
         cursor = _checked_cursor(node)
         count = 0
         ends = time.monotonic() + seconds
-        while time.monotonic() < ends and not stopped():
-            receipts = _next_receipts(node, cursor)
+        for receipts in _batches(node, cursor, until=lambda: time.monotonic() >= ends or stopped()):
             failpoint("recv.after_wait")
-            if not receipts:
-                continue
             _record_each(receipts, moves_cursor=True)
             failpoint("recv.after_commit")
-            cursor = receipts[-1].pay_index
             count += len(receipts)
         return count
 
 
-def _next_receipts(node: LightningNode, cursor: int) -> list[Receipt]:
+def _batches(
+    node: LightningNode, cursor: int, *, until: Callable[[], bool]
+) -> Iterator[list[Receipt]]:
+    """Receipts above the cursor, as they come, together as many as wait. While the caller records
+    some, a second thread asks the node what has come meanwhile; at the end that is left for next
+    time."""
+    with ThreadPoolExecutor(1, "receipts") as ahead:
+        receipts: list[Receipt] = []
+        while not until():
+            receipts = receipts or _next_receipts(node, cursor, wait_s=WAIT_S)
+            if receipts:
+                cursor = receipts[-1].pay_index
+                coming = ahead.submit(_next_receipts, node, cursor, wait_s=0)
+                yield receipts
+                receipts = coming.result()
+
+
+def _next_receipts(node: LightningNode, cursor: int, *, wait_s: int) -> list[Receipt]:
     """Wait for one, then take those that wait already: a call for each, whatever is still open."""
     receipts: list[Receipt] = []
     collect_until = 0.0
     while len(receipts) < BATCH and (not receipts or time.monotonic() < collect_until):
-        receipt = node.next_receipt(after_pay_index=cursor, timeout_s=0 if receipts else WAIT_S)
+        receipt = node.next_receipt(after_pay_index=cursor, timeout_s=0 if receipts else wait_s)
         if receipt is None:
             break
         if not receipts:
