@@ -20,7 +20,7 @@ from accounts.ledger import balance_of
 from accounts.models import ApiKey, User
 from accounts.services import require_may_spend, require_pin
 from coinos import killswitch
-from coinos.db import Query, ask
+from coinos.db import Query
 from payments.errors import LimitExceeded, TooManyInFlight, WithdrawalsPaused
 from payments.models import Payment, SendBudget
 
@@ -75,16 +75,19 @@ def require_left(credential: Credential) -> None:
         raise InsufficientFunds(available_sat, credential.keep_sat)
 
 
-def require_room_in_flight(user: User) -> None:
-    """Cap undecided payments per user (A01). After the hold, whose lock makes the count exact."""
-    [(undecided,)] = ask(Query(_UNDECIDED, [user.id]))
+def undecided_of(user: User) -> Query:
+    """How many payments of this user nobody knows the outcome of."""
+    return Query(
+        "SELECT count(*) FROM payments_payment"
+        " WHERE user_id = %s AND state IN ('created', 'sending')",
+        [user.id],
+    )
+
+
+def require_room_in_flight(undecided: int) -> None:
+    """Cap a user's undecided payments (A01), the new one counted."""
     if undecided > settings.MAX_IN_FLIGHT:
         raise TooManyInFlight()
-
-
-_UNDECIDED = """
-    SELECT count(*) FROM payments_payment WHERE user_id = %s AND state IN ('created', 'sending')
-"""
 
 
 def give_back(payment: Payment, *, debit_sat: int) -> None:

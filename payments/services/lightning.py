@@ -40,7 +40,6 @@ from coinos.joined import Joined
 from coinos.money import MSAT_PER_SAT, msat_to_sat_ceil
 from coinos.nodes.base import Decoded, LightningInfo, NodeRefused
 from coinos.rates import rate_or_none
-from coinos.rows import insert_together
 from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired
 from invoices.selectors import find
 from payments import idempotency
@@ -53,9 +52,10 @@ from payments.errors import (
     UnknownDestination,
 )
 from payments.fees import platform_fee_sat, routing_reserve_sat
-from payments.gate import open_gate, require_left, require_room_in_flight, reserve
+from payments.gate import open_gate, reserve
 from payments.idempotency import Named, Spent
 from payments.models import Payment
+from payments.services.hold import hold
 from payments.services.internal import pay_own_invoice
 from payments.services.resolution import resolve, resolve_read
 
@@ -206,13 +206,6 @@ def _accept(
 
     idempotency.claim(user, named, payment_id, answered=False)
     reserve(credential, debit_sat=held_sat, external=True)
-    hold_id = ledger.hold_for_payment(
-        user_id=user.id,
-        through=House.LIGHTNING,
-        amount_msat=held_sat * MSAT_PER_SAT,
-        payment_id=payment_id,
-    )
-    require_left(credential)
     payment = Payment(
         id=payment_id,
         user=user,
@@ -226,13 +219,10 @@ def _accept(
         amount_to_choose=decoded.amount_msat is None,
         max_fee_sat=max_fee_sat,
         platform_fee_sat=house_fee_sat,
-        hold_id=hold_id,
     )
-    insert_together(payment)
-    require_room_in_flight(user)
-    activity = statement.record(
+    line = statement.line(
         id=payment_id,
-        user=user,
+        user_id=user.id,
         type=Activity.Type.LIGHTNING,
         status=Activity.Status.PENDING,
         amount_sat=-amount_sat,
@@ -244,8 +234,9 @@ def _accept(
         currency=user.currency,
         rate=rate_or_none(user.currency),
     )
+    hold(credential, payment, line, through=House.LIGHTNING)
     failpoint("ln.accepted")
-    return activity
+    return line
 
 
 def _another_payment(error: IntegrityError, decoded: Decoded) -> Exception:

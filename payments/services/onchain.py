@@ -30,9 +30,10 @@ from payments.fees import (
     miner_fee_reserve_sat,
     platform_fee_sat,
 )
-from payments.gate import open_gate, require_left, require_room_in_flight, reserve
+from payments.gate import open_gate, reserve
 from payments.idempotency import Named, Spent
 from payments.models import Payment
+from payments.services.hold import hold
 from payments.services.internal import pay_own_invoice
 from payments.services.withdrawals import advance, prepare
 
@@ -240,14 +241,7 @@ def _accept(credential: Credential, quote: Quote, memo: str, named: Named | None
     held_sat = quote.amount_sat + max_fee_sat + quote.platform_fee_sat
     idempotency.claim(user, named, payment_id, answered=False)
     reserve(credential, debit_sat=held_sat, external=True)
-    hold_id = ledger.hold_for_payment(
-        user_id=user.id,
-        through=House.ONCHAIN,
-        amount_msat=held_sat * MSAT_PER_SAT,
-        payment_id=payment_id,
-    )
-    require_left(credential)
-    Payment.objects.create(
+    payment = Payment(
         id=payment_id,
         user=user,
         api_key=credential.api_key,
@@ -257,14 +251,12 @@ def _accept(credential: Credential, quote: Quote, memo: str, named: Named | None
         amount_msat=quote.amount_sat * MSAT_PER_SAT,
         max_fee_sat=max_fee_sat,
         platform_fee_sat=quote.platform_fee_sat,
-        hold_id=hold_id,
         fee_rate_sat_vb=quote.fee_rate_sat_vb,
         subtract_fee=quote.subtract,
     )
-    require_room_in_flight(user)
-    return statement.record(
+    line = statement.line(
         id=payment_id,
-        user=user,
+        user_id=user.id,
         type=Activity.Type.BITCOIN,
         status=Activity.Status.PENDING,
         amount_sat=-quote.amount_sat,
@@ -275,3 +267,4 @@ def _accept(credential: Credential, quote: Quote, memo: str, named: Named | None
         currency=user.currency,
         rate=rate_or_none(user.currency),
     )
+    return hold(credential, payment, line, through=House.ONCHAIN)
