@@ -371,7 +371,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "coinos.static_files.StaticFiles",
     "coinos.csp.policy_middleware",
     "coinos.api.api_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -422,11 +422,11 @@ TIME_ZONE = "UTC"
 USE_I18N = True
 USE_TZ = True
 
-# Files are served as they lie in the tree, with an ETag: nothing to build or collect.
+# Files are served as they lie in the tree, by coinos/static_files.py: nothing to build or collect.
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"] if (BASE_DIR / "static").is_dir() else []
 WHITENOISE_USE_FINDERS = True
-WHITENOISE_MAX_AGE = 300
+WHITENOISE_MAX_AGE = 0 if DEBUG else 300
 
 # --- Who is calling ------------------------------------------------------------------------
 

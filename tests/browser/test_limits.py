@@ -3,11 +3,10 @@ with little to load."""
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Response
+from playwright.sync_api import Request
 
 from tests.browser.walk import Walk, Window
 from tests.browser.world import World
@@ -122,18 +121,16 @@ def test_the_first_load_is_light(open_window: Callable[..., Walk], world: World,
         elsewhere = open_window(Window("phone", ("light",)))
         elsewhere.sign_in(world.person("alice", sats=1000))
         walk.context.add_cookies(elsewhere.context.cookies())
-    answers: list[Response] = []
-    walk.page.on("response", lambda answer: answers.append(answer))
+    requests: list[Request] = []
+    walk.page.on("requestfinished", lambda request: requests.append(request))
     walk.open("/")
     walk.page.wait_for_timeout(1000)  # what scripts ask for afterwards
-    sizes = {a.url: packed_size(a) for a in answers if a.request.resource_type != "eventsource"}
+    sizes = {request.url: transferred_bytes(request) for request in requests}
     assert len(sizes) > 5
     assert sum(sizes.values()) < FIRST_LOAD_BYTES_MAX, sizes
 
 
-def packed_size(answer: Response) -> int:
-    """As the proxy of docker-compose.yml packs it: all that lies in /static, and no pages."""
-    if 300 <= answer.status < 400:
-        return 0
-    body = answer.body()
-    return len(gzip.compress(body) if "/static/" in answer.url else body)
+def transferred_bytes(request: Request) -> int:
+    """Of the answer, with its headers, as they came over the network: without a proxy."""
+    sizes = request.sizes()
+    return sizes["responseHeadersSize"] + sizes["responseBodySize"]
