@@ -91,6 +91,13 @@ def _calendar() -> Locale:
 _BRITISH = Locale("en", "GB")
 
 
+def ended(sentence: str) -> str:
+    """With its full stop, which the API's short sentences lack."""
+    if not sentence or sentence[-1] in ".!?…。！？":
+        return sentence
+    return sentence + ("。" if locale().language == "ja" else ".")
+
+
 def moment(when: datetime) -> str:
     """`23 Nov 2026, 07:46 UTC`."""
     day = _date("yMMMd", when.date(), _calendar())

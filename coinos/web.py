@@ -144,20 +144,20 @@ def add_error(form: BaseForm, error: CoinosError) -> None:
 
 
 def sentence(error: CoinosError) -> str:
-    """What the error says, in the language of the page, numbers too. The one place where errors are
-    translated; where they are raised they are only marked. A value called `reason` is a sentence of
-    ours too.
+    """What the error says, in the language of the page, numbers and full stop too. The one place
+    where errors are translated; where they are raised they are only marked. A value called `reason`
+    is a sentence of ours too.
     """
     translated = _(error.page_template)
     if error.values is None:
-        return translated
+        return languages.ended(translated)
     values = dict(error.values)
     if values.get("reason"):
         values["reason"] = _(str(values["reason"]))
     for name, value in values.items():
         if isinstance(value, int):
             values[name] = amounts.number(value, languages.locale())
-    return translated % values
+    return languages.ended(translated % values)
 
 
 class ErrorPages:

@@ -139,6 +139,12 @@ def spoken(sentence: str) -> str:
 
 
 @register.filter
+def ended(sentence: object) -> str:
+    """A problem with its full stop."""
+    return languages.ended(str(sentence))
+
+
+@register.filter
 def number(value: int) -> str:
     """`1,000`."""
     return amounts.number(value, languages.locale())

@@ -24,9 +24,9 @@ from django.utils.translation import override
 
 from accounts import services, statement
 from accounts.errors import InsufficientFunds
-from coinos.errors import CoinosError
+from coinos.errors import CoinosError, DatabaseUnavailable, NotFound
 from coinos.simnet.control import Control
-from coinos.web import sentence
+from coinos.web import InternalError, sentence
 from invoices.services import InvoiceDraft, create_invoice
 from tests.cast import api_of
 from tests.html.conftest import Browser, Person
@@ -401,3 +401,19 @@ def test_numbers_in_an_error_follow_the_language(
 def test_a_reader_who_can_send_nothing_is_not_told_to_send_at_most_nothing() -> None:
     assert "most you can send" in sentence(InsufficientFunds(1000, 1200, 800))
     assert "most" not in sentence(InsufficientFunds(100, 1200, 0))
+
+
+@pytest.mark.parametrize(("language", "stop"), [("en", "."), ("de", "."), ("ja", "。")])
+def test_every_error_on_a_page_ends_with_one_full_stop(language: str, stop: str) -> None:
+    with override(language):
+        for error in (NotFound(), InternalError(), DatabaseUnavailable(), InsufficientFunds(1, 2)):
+            said = sentence(error)
+            assert said.endswith(stop)
+            assert not said.removesuffix(stop).endswith(stop)
+    assert not NotFound().message.endswith(".")  # the API's words stay
+
+
+def test_a_form_s_own_problem_ends_with_a_full_stop_too(alice: Person) -> None:
+    fields = {"close-username": "somebody", "close-password": "wrong horse"}
+    page = alice.post("/settings/close", **fields).page
+    assert "This is not the name of this account." in page.text
