@@ -32,6 +32,10 @@ def link_on(page: Page) -> str:
     return link[link.index("/gift/") :]
 
 
+def next_steps(page: Page) -> list[str]:
+    return [found["href"] for found in page.all("a") if "button" in found.get("class", "")]
+
+
 def test_bob_opens_the_link_and_takes_the_gift(alice: Person, bob: Person) -> None:
     made = make(alice)
     assert made.status_code == 200
@@ -47,7 +51,9 @@ def test_bob_opens_the_link_and_takes_the_gift(alice: Person, bob: Person) -> No
     assert bob.post(link).status_code == 302
     assert bob.available_sat == 1000
     assert "The gift is yours" in bob.get("/bob").page.text
-    assert "You have taken it" in bob.get(link).page.text
+    taken = bob.get(link).page
+    assert "You have taken it" in taken.text
+    assert next_steps(taken) == ["/"]
     assert "taken by bob" in alice.get("/gifts").page.text
     story = alice.get(f"/payment/{alice.line().id}").page.text
     assert "Set aside as a gift" in story
@@ -136,13 +142,17 @@ def test_a_link_to_elsewhere_is_not_followed_after_registering(stranger: Browser
     assert answer.headers["Location"] == "/dora"
 
 
-def test_a_second_taker_reads_that_it_is_gone(alice: Person, bob: Person, charlie: Person) -> None:
+def test_a_second_taker_reads_that_it_is_gone(
+    alice: Person, bob: Person, charlie: Person, stranger: Browser
+) -> None:
     """M20"""
     link = link_on(make(alice).page)
     bob.post(link)
     late = charlie.post(link)
     assert late.status_code == 409
     assert "Somebody has taken it" in late.page.text
+    assert next_steps(late.page) == ["/"]
+    assert next_steps(stranger.get(link).page) == [f"/login?next={link}"]
     assert charlie.available_sat == 50_000
 
 
