@@ -24,7 +24,7 @@ document.querySelectorAll('[data-amount]').forEach((box) => {
     if (!swap) return
     swap.querySelector('[data-unit]').textContent = unit.value
     other.hidden = !amount()
-    other.textContent = isFiat() ? `⚡️${toSats(amount()).toLocaleString(language)}` : money.format(toFiat(amount()))
+    other.replaceChildren(isFiat() ? sats(toSats(amount())) : money.format(toFiat(amount()))) // sats: of wallet.js
   }
 
   const type = (key) => {

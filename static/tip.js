@@ -7,20 +7,20 @@ const field = document.querySelector('input[name=tip]')
 const language = document.documentElement.lang
 const amount = Number(box.dataset.slider)
 
-const show = (percent, sats) => {
+const show = (percent, tip) => {
   const share = (percent / 100).toLocaleString(language, { style: 'percent' })
-  says.textContent = `${share} · ⚡️${sats.toLocaleString(language)}`
-  slider.setAttribute('aria-valuetext', `${percent} ${slider.dataset.unit}, ${sats.toLocaleString(language)} sats`)
+  says.replaceChildren(`${share} · `, sats(tip)) // of wallet.js
+  slider.setAttribute('aria-valuetext', `${percent} ${slider.dataset.unit}, ${tip.toLocaleString(language)} sats`)
 }
 slider.addEventListener('input', () => {
-  const sats = Math.round((amount * slider.value) / 100)
-  field.value = sats
-  show(slider.value, sats)
+  const tip = Math.round((amount * slider.value) / 100)
+  field.value = tip
+  show(slider.value, tip)
 })
 field.addEventListener('input', () => {
-  const sats = Number(field.value) || 0
-  slider.value = Math.round((100 * sats) / amount)
-  show(Math.round((100 * sats) / amount), sats)
+  const tip = Number(field.value) || 0
+  slider.value = Math.round((100 * tip) / amount)
+  show(Math.round((100 * tip) / amount), tip)
 })
 box.hidden = false
 show(slider.value, Math.round((amount * slider.value) / 100))

@@ -78,8 +78,7 @@ if (url) {
       if (payment.amount > 0 && payment.status !== 'failed') {
         const { received, detected } = document.body.dataset
         const word = payment.status === 'settled' ? received : detected
-        const amount = (payment.amount + (payment.tip || 0)).toLocaleString(document.documentElement.lang)
-        if (!('quiet' in document.body.dataset)) toast(`${word} ⚡️${amount}`)
+        if (!('quiet' in document.body.dataset)) toast(`${word} `, sats(payment.amount + (payment.tip || 0)))
         document.body.dispatchEvent(new CustomEvent('arrived', { detail: payment }))
       }
       refresh()
@@ -94,10 +93,20 @@ if (url) {
   document.addEventListener('visibilitychange', () => { if (!document.hidden) { refresh(); connect() } })
 }
 
-function toast(text) {
+// An amount as the server writes it (coinos/web.py): our bolt and digits; "1,000 sats" to listeners.
+function sats(amount) {
+  const span = (className, text) => Object.assign(document.createElement('span'), { className, textContent: text })
+  const bolt = span('bolt', '⚡️')
+  bolt.setAttribute('aria-hidden', 'true')
+  const whole = span('amount', '')
+  whole.append(bolt, amount.toLocaleString(document.documentElement.lang), span('hidden-text', ' sats'))
+  return whole
+}
+
+function toast(...words) {
   const box = document.getElementById('toasts')
   const line = document.createElement('p')
-  line.textContent = text
+  line.append(...words)
   box.append(line)
   setTimeout(() => line.remove(), 6000)
 }
