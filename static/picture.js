@@ -4,8 +4,13 @@
 const toBlob = (canvas, type) => new Promise((done) => canvas.toBlob(done, type, 0.85))
 
 document.querySelectorAll('input[type=file][data-picture]').forEach((input) => {
+  // The browser's own button speaks the browser's language: ours, and the name, stand for it.
+  const box = input.closest('[data-file]')
+  box.querySelector('label').hidden = false
+  input.classList.add('hidden-text')
   input.addEventListener('change', async () => {
     const [picked] = input.files
+    box.querySelector('[data-chosen]').textContent = picked?.name ?? ''
     if (!picked) return
     // Nothing is sent before it is cut, or what the camera noted would go with it.
     const buttons = input.form.querySelectorAll('button')
