@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
+from tests.accounts.mailbox import open_mailbox
 from tests.browser.walk import Walk, Window
 from tests.browser.world import World
 from tests.runtime.test_up import Server
@@ -78,13 +79,19 @@ class QuickServer(Server):
 def world(playwright: Playwright) -> Iterator[World]:
     # Not pytest's tmp_path: see tests/runtime/test_up.py.
     folder = Path(tempfile.mkdtemp(prefix="coinos-browser-"))
-    server = QuickServer(folder / "data", RATE_LIMITS="off")
-    try:
-        server.start()
-        yield World(server)
-    finally:
-        server.stop()
-        shutil.rmtree(folder)
+    with open_mailbox() as mailbox:
+        server = QuickServer(
+            folder / "data",
+            RATE_LIMITS="off",
+            EMAIL_URL=f"smtp://127.0.0.1:{mailbox.port}",
+            EMAIL_FROM="wallet@pay.example",
+        )
+        try:
+            server.start()
+            yield World(server, mailbox)
+        finally:
+            server.stop()
+            shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="package")

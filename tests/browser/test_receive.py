@@ -33,6 +33,19 @@ def test_she_asks_for_an_amount_and_the_page_says_when_it_is_paid(walk: Walk, wo
     assert world.balance(alice) == 2100
 
 
+def test_copying_confirms_itself_and_the_clipboard_has_the_text(phone: Walk, world: World) -> None:
+    walk, asked = phone, world.invoice(world.person("alice"), amount=1000)
+    walk.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    walk.open(f"/invoice/{asked['id']}")
+    copy = walk.page.get_by_role("main").get_by_role("button", name="Copy", exact=True).first
+    copy.click()
+    expect(walk.page.get_by_role("button", name="Copied", exact=True)).to_be_visible()
+    expect(walk.page.get_by_role("status").filter(has_text="Copied")).to_be_visible()
+    walk.examine("copied")
+    assert walk.page.evaluate("navigator.clipboard.readText()") == asked["text"]
+    expect(copy).to_have_text("Copy")
+
+
 def test_coins_are_seen_before_they_are_confirmed(glance: Walk, world: World) -> None:
     walk, alice = glance, world.person("alice")
     address = world.invoice(alice, type="bitcoin", amount=50_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib.error import HTTPError
 
 from coinos import embedded
 from coinos.simnet.control import Control
+from tests.accounts.mailbox import Mailbox
 from tests.runtime.test_up import Server
 
 PASSWORD = "correct horse battery"
@@ -30,8 +32,9 @@ class Person:
 
 
 class World:
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, mailbox: Mailbox) -> None:
         self.server = server
+        self.mailbox = mailbox
         self.host = f"127.0.0.1:{server.port}"
         self.url = f"http://{self.host}"
         data_dir: Path = server.data_dir
@@ -67,6 +70,21 @@ class World:
     def has_expired(self, invoice: dict[str, Any]) -> bool:
         found = self.server.get(f"/api/invoice/{invoice['id']}")
         return bool(found["status"] == "expired")
+
+    def link_in_mail(self, to: str, part: str) -> str:
+        """The path of the link to that part of the site in a message to this address, which may
+        still be on its way."""
+        found: list[str] = []
+
+        def arrived() -> bool:
+            for message in self.mailbox.messages:
+                if message["To"] == to:
+                    text = message.get_content()  # type: ignore[attr-defined]
+                    found.extend(re.findall(rf"{re.escape(self.url)}(/{part}/\S+)", text))
+            return bool(found)
+
+        self.until(arrived)
+        return found[-1]
 
     def until(self, promise: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE_S
