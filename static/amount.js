@@ -20,6 +20,7 @@ document.querySelectorAll('[data-amount]').forEach((box) => {
   const toFiat = (value) => ((value * rate) / 1e8).toFixed(decimals)
 
   const show = () => {
+    field.classList.toggle('long', field.value.length > 6)
     keypad.classList.toggle('whole', !isFiat() || !decimals)
     if (!swap) return
     swap.querySelector('[data-unit]').textContent = unit.value

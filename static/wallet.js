@@ -93,13 +93,13 @@ if (url) {
   document.addEventListener('visibilitychange', () => { if (!document.hidden) { refresh(); connect() } })
 }
 
-// An amount as the server writes it (coinos/web.py): our bolt and digits; "1,000 sats" to listeners.
+// An amount as the pages write it, with our bolt, which listeners hear as "sats".
 function sats(amount) {
-  const span = (className, text) => Object.assign(document.createElement('span'), { className, textContent: text })
-  const bolt = span('bolt', '⚡️')
-  bolt.setAttribute('aria-hidden', 'true')
-  const whole = span('amount', '')
-  whole.append(bolt, amount.toLocaleString(document.documentElement.lang), span('hidden-text', ' sats'))
+  const bolt = Object.assign(document.createElement('span'), { className: 'bolt', textContent: '⚡️' })
+  bolt.setAttribute('role', 'img')
+  bolt.setAttribute('aria-label', 'sats')
+  const whole = Object.assign(document.createElement('span'), { className: 'amount' })
+  whole.append(bolt, amount.toLocaleString(document.documentElement.lang))
   return whole
 }
 

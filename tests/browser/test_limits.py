@@ -99,6 +99,14 @@ def test_no_page_scrolls_sideways_at_320_pixels(
     walk.examine(f"{language} payment")
 
 
+def test_long_words_fit_into_the_buttons_of_a_phone(phone: Walk, world: World) -> None:
+    walk = phone
+    walk.sign_in(world.person("alice", sats=21_000_000))
+    walk.context.set_extra_http_headers({"Accept-Language": "de"})
+    walk.open("/")
+    walk.sees("Deine Wallet")
+
+
 def test_without_a_network_the_wallet_says_so_and_shows_no_old_balance(
     phone: Walk, world: World
 ) -> None:
