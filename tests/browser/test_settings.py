@@ -13,6 +13,9 @@ def test_currency_language_and_theme_change_at_once(walk: Walk, world: World) ->
     walk.open("/settings")
     walk.sees("Settings")
     html = walk.page.locator("html")
+    themes = walk.page.get_by_role("group", name="Theme").locator("label")
+    tops = {label.evaluate("(e) => e.getBoundingClientRect().top") for label in themes.all()}
+    assert (themes.count(), len(tops)) == (3, 1), "three in one row"
     for theme in ("Dark", "Light"):
         walk.field("Currency").select_option("EUR")
         walk.choose(theme)
@@ -68,7 +71,11 @@ def test_the_name_that_others_see_and_her_picture_are_hers_to_choose(
     walk.write("About you", "Music <b>and</b> tea")
     walk.press("Save profile")
     walk.reads("Your profile is saved")
+    expect(walk.page.get_by_text("Choose a picture", exact=True).first).to_be_visible()
     walk.field("Picture").set_input_files("static/icons/app-512.png")
+    expect(walk.page.get_by_text("app-512.png", exact=True)).to_be_visible()
+    walk.field("Picture").focus()
+    walk.examine("picture chosen")
     walk.press("Save picture")
     walk.reads("Your picture is saved")
     walk.field("Banner").set_input_files("static/icons/app-512.png")
@@ -81,6 +88,7 @@ def test_the_name_that_others_see_and_her_picture_are_hers_to_choose(
     walk.reads("Music <b>and</b> tea")
     banner = walk.page.locator("img.banner")
     assert banner.evaluate("(image) => [image.naturalWidth, image.naturalHeight]") == [960, 320]
+    assert banner.evaluate("(image) => image.clientHeight") <= 176, "the form stays in sight"
 
 
 def test_a_key_for_a_program_is_shown_once(glance: Walk, world: World) -> None:
