@@ -163,11 +163,13 @@ def move_internal(
     external_id: str,
     cause: Cause,
     then: Sequence[Query] = (),
+    commit: bool = False,
 ) -> bool:
     """Move money between two users: one row, so what one pays is what the other gets.
 
-    `then` goes with it in one round trip, since the accounts stay locked until the COMMIT. It is
-    done even when the id was booked before: on False the caller rolls back."""
+    `then` goes with it in one round trip, since the accounts stay locked until the COMMIT, and with
+    `commit` that too. It is done even when the id was booked before: on False the caller rolls
+    back."""
     return _post(
         AccountOf(from_user_id),
         AccountOf(to_user_id),
@@ -176,6 +178,7 @@ def move_internal(
         external_id,
         cause,
         then,
+        commit,
     )
 
 
@@ -413,6 +416,7 @@ def _post(
     external_id: str,
     cause: Cause,
     then: Sequence[Query] = (),
+    commit: bool = False,
 ) -> bool:
     row = _call(
         "ledger_post",
@@ -424,6 +428,7 @@ def _post(
         cause.kind,
         cause.id,
         then=then,
+        commit=commit,
     )
     return row is not None
 
@@ -445,7 +450,7 @@ def _receive(source: House, kind: str, prefix: str, arrived: Sequence[Arrived]) 
     return [credited_msat for (credited_msat,) in rows]
 
 
-def _call(function: str, *args: Any, then: Sequence[Query] = ()) -> Any:
+def _call(function: str, *args: Any, then: Sequence[Query] = (), commit: bool = False) -> Any:
     """Run one SQL function of the ledger inside the caller's transaction, and `then` with it."""
     arguments: list[Any] = []
     placeholders: list[str] = []
@@ -457,15 +462,17 @@ def _call(function: str, *args: Any, then: Sequence[Query] = ()) -> Any:
             arguments.append(int(argument) if isinstance(argument, IntEnum) else argument)
             placeholders.append("%s")
     call = f"SELECT {function}({', '.join(placeholders)})"
-    [(result,)] = _rows(call, arguments, then)
+    [(result,)] = _rows(call, arguments, then, commit)
     return result
 
 
-def _rows(sql: str, arguments: list[Any], then: Sequence[Query] = ()) -> list[tuple[Any, ...]]:
+def _rows(
+    sql: str, arguments: list[Any], then: Sequence[Query] = (), commit: bool = False
+) -> list[tuple[Any, ...]]:
     if not connection.in_atomic_block:
         raise RuntimeError("the ledger moves money only inside a transaction")
     try:
-        return ask_at_once(Query(sql, arguments), *then)[0]
+        return ask_at_once(Query(sql, arguments), *then, commit=commit)[0]
     except DatabaseError as error:
         cause = error.__cause__
         code = getattr(cause, "sqlstate", None)

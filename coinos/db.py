@@ -21,16 +21,23 @@ def ask(query: Query) -> list[tuple[Any, ...]]:
     return ask_at_once(query)[0]
 
 
-def ask_at_once(*queries: Query) -> list[list[tuple[Any, ...]]]:
+def ask_at_once(*queries: Query, commit: bool = False) -> list[list[tuple[Any, ...]]]:
     """The rows of each query, all in one round trip.
 
     Each sees what those before it did and waited for. Outside a transaction they are one, as if
     between BEGIN and COMMIT; a failing one ends it. Parameters are
     bound by psycopg's client-side cursor, Django's default, which may send several statements.
+
+    `commit` ends the transaction with them, unless it is part of a larger one: rows that they lock
+    are free again before any Python runs. The caller asks nothing more in that transaction;
+    Django finds it committed and goes on with what waits for that.
     """
+    texts = [query.sql for query in queries]
+    if commit and len(connection.atomic_blocks) == 1:
+        texts.append("COMMIT")
     with connection.cursor() as cursor:
         cursor.execute(
-            ";".join(query.sql for query in queries),
+            ";".join(texts),
             [value for query in queries for value in query.values],
         )
         answers = [_rows(cursor)]

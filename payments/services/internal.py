@@ -71,6 +71,7 @@ def send_to_user(
             external_id=f"send:{payment_id}",
             cause=Cause("payment", str(payment_id)),
             then=[statement.writing([received, sent])],
+            commit=not credential.is_standing_order,
         )
         assert moved, "the id of a payment is new"
         require_left(credential)

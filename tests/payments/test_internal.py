@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 
+from accounts import ledger
 from accounts.models import Activity, Transfer
 from coinos.simnet.control import Control
 from tests.cast import Api, available_sat
@@ -124,6 +127,31 @@ def test_opposite_payments_at_once_do_not_lose_a_sat(alice: Person, charlie: Per
     _at_once(back_and_forth, 4)
     assert (alice.available_sat, charlie.available_sat) == (100_000, 50_000)
     assert Transfer.objects.filter(kind="internal").count() == 40
+
+
+def test_a_payment_is_committed_in_the_round_trip_that_makes_it(
+    alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a busy process would keep everybody waiting who pays, or is paid by, one account."""
+    seen_by_others = []
+
+    def move_and_look(**given: Any) -> bool:
+        moved = move(**given)
+        with ThreadPoolExecutor(1) as others:
+            seen_by_others.append(others.submit(look).result())
+        return moved
+
+    def look() -> int:
+        try:
+            return bob.available_sat
+        finally:
+            connection.close()
+
+    move = ledger.move_internal
+    monkeypatch.setattr(ledger, "move_internal", move_and_look)
+    assert alice.api.post("/send", {"username": "bob", "amount": 1}).status_code == 200
+    assert seen_by_others == [1]
+    assert (alice.available_sat, bob.available_sat) == (99_999, 1)
 
 
 def test_a_pin_is_asked_for_every_spend(alice: Person, bob: Person) -> None:
