@@ -20,6 +20,7 @@ from accounts.models import (
     ApiKey,
     AuditEvent,
     Connection,
+    FundManager,
     LedgerAccount,
     Session,
     Transfer,
@@ -74,12 +75,26 @@ class WithReason(ActionForm):
 
 @admin.register(User)
 class UserAdmin(LookOnlyAdmin):
-    list_display = ["username", "display", "currency", "created", "state"]
-    list_filter = ["is_active", "is_staff", ("frozen_at", admin.EmptyFieldListFilter)]
+    list_display = ["username", "owner", "display", "currency", "created", "state"]
+    list_filter = [
+        *["is_active", "is_staff", ("frozen_at", admin.EmptyFieldListFilter)],
+        ("owner", admin.EmptyFieldListFilter),  # not empty: funds
+    ]
+    list_select_related = ["owner"]
     search_fields = ["username", "id", "pubkey", "email", "username__startswith"]
     ordering = ["-created"]
     fields = [
-        *["username", "id", "display", "about", "email", "pubkey", "created", "last_login"],
+        *[
+            "username",
+            "id",
+            "owner",
+            "display",
+            "about",
+            "email",
+            "pubkey",
+            "created",
+            "last_login",
+        ],
         *["currency", "currencies", "language", "has_pin", "second_factor_at"],
         *["balance_sat", "held_sat"],
         *["autowithdraw", "threshold_sat", "reserve_sat", "destination"],
@@ -145,6 +160,15 @@ class UserAdmin(LookOnlyAdmin):
 def operator(request: HttpRequest) -> str:
     """How the audit log names who is signed in to the admin."""
     return f"operator {request.user.get_username()}"
+
+
+@admin.register(FundManager)
+class FundManagerAdmin(LookOnlyAdmin):
+    list_display = ["fund", "user", "created"]
+    fields = list_display
+    search_fields = ["fund__username", "user__username"]
+    list_select_related = ["fund", "user"]
+    ordering = ["-created"]
 
 
 @admin.register(Session)

@@ -42,12 +42,16 @@ class Credential:
     """What a request was authenticated with: a session (login, web, ro) or an API key.
 
     Or nobody asks, and the account spends by a standing order: `keep_sat` is what that must leave.
-    Password and PIN were asked when it was given."""
+    Password and PIN were asked when it was given.
+
+    Or somebody spends from a fund, which is the `user` then: `by` is what that person was
+    authenticated with. Made by `accounts.funds` only, which knows the roles."""
 
     user: User
     session: Session | None = None
     api_key: ApiKey | None = None
     keep_sat: int | None = None
+    by: Credential | None = None
 
     @property
     def is_standing_order(self) -> bool:
@@ -179,7 +183,7 @@ def _named_by(token: str) -> tuple[UUID, str]:
 def live_session(session_id: UUID | str) -> Session | None:
     """The session with its user, when it is neither revoked nor over and the user is active."""
     session = _session_with_user(session_id)
-    if session is None or not session.is_live or not session.user.is_active:
+    if session is None or not session.is_live or not session.user.is_active or session.user.is_fund:
         return None
     now = timezone.now()
     if now - session.last_used > timedelta(minutes=1):
@@ -266,7 +270,7 @@ def _credential_of_api_key(key: str) -> Credential:
         )
         .first()
     )
-    if row is None or not row.user.is_active:
+    if row is None or not row.user.is_active or row.user.is_fund:
         raise Unauthorized()
     if row.last_used is None or now - row.last_used > timedelta(minutes=1):
         ApiKey.objects.filter(id=row.id).update(last_used=now)

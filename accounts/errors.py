@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.utils.translation import gettext_noop as _
 
-from coinos.errors import CoinosError, Forbidden, Unauthorized
+from coinos.errors import CoinosError, Forbidden, NotFound, Unauthorized
 from coinos.money import msat_to_sat_ceil, msat_to_sat_floor
 
 
@@ -88,6 +88,35 @@ class AccountFrozen(Forbidden):
     code = "account_frozen"
     title = _("Account frozen")
     message = _("This account is frozen and cannot spend. Contact the operator")
+
+
+class FundFrozen(AccountFrozen):
+    message = _("Nothing can leave this fund for now: it or its owner is frozen or closed")
+
+
+class FundNotFound(NotFound):
+    """The same for a fund that does not exist and one in which the caller has no role."""
+
+    message = _("You have no fund of this name")
+
+
+class OwnerOnly(Forbidden):
+    message = _("Only the owner of this fund can do this. Ask them")
+
+
+class FundClosed(CoinosError):
+    status = 409
+    code = "fund_closed"
+    title = _("Fund closed")
+    message = _("This fund is closed")
+
+
+class TooManyFunds(Forbidden):
+    message = _("You have %(most)s funds, which is the most. Close one that you no longer need")
+
+
+class TooManyManagers(Forbidden):
+    message = _("This fund has %(most)s managers, which is the most. Remove one first")
 
 
 class BudgetExceeded(Forbidden):

@@ -123,6 +123,42 @@ class ProfileForm(forms.Form):
     hidepay = forms.BooleanField(required=False, label=_("Hide my public page"))
 
 
+def username_input() -> forms.TextInput:
+    return forms.TextInput(
+        attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+    )
+
+
+class FundProfileForm(forms.Form):
+    display = forms.CharField(max_length=100, required=False, label=_("Name shown to others"))
+    about = forms.CharField(
+        max_length=2000,
+        required=False,
+        label=_("What it is for"),
+        help_text=_("Visitors see this on the page of the fund."),
+        widget=forms.Textarea(attrs={"rows": 3, "class": "short"}),
+    )
+
+
+class FundForm(FundProfileForm):
+    field_order = ["username"]
+    username = forms.CharField(
+        max_length=100,
+        label=_("Username of the fund"),
+        help_text=_("Its link and its Lightning Address. It cannot be changed later."),
+        widget=username_input(),
+    )
+
+
+class ManagerForm(forms.Form):
+    username = forms.CharField(
+        max_length=100,
+        label=_("Username"),
+        help_text=_("Name only people whom you trust with all sats of this fund."),
+        widget=username_input(),
+    )
+
+
 def picture_input(size: str) -> forms.FileInput:
     """For a picture that the browser makes that size, in pixels, before it is sent."""
     return forms.FileInput(

@@ -11,6 +11,7 @@ import uuid
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
@@ -39,10 +40,21 @@ def default_currencies() -> list[str]:
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person or program with an account. `username` is also the Lightning Address."""
+    """A person or program with an account. `username` is also the Lightning Address.
+
+    Or a fund: an account with an `owner`, who spends from it as its managers do. Nobody signs in as
+    a fund: the database refuses it a password, a PIN, an e-mail address and every other door."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     username = models.CharField(max_length=24, unique=True)
+    owner = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="funds",
+        help_text="Set: this is a fund of that person's",
+    )
 
     display = models.CharField(max_length=100, blank=True)
     about = models.TextField(max_length=2000, blank=True)
@@ -116,6 +128,21 @@ class User(AbstractBaseUser, PermissionsMixin):
                 name="no_email_is_not_verified",
                 condition=Q(email_verified_at=None) | ~Q(email=""),
             ),
+            models.CheckConstraint(
+                name="fund_has_no_sign_in",
+                condition=Q(owner=None)
+                | Q(
+                    ~Q(owner=F("id")),
+                    Q(password__startswith=UNUSABLE_PASSWORD_PREFIX),
+                    pin_hash="",
+                    totp_seed="",
+                    email="",
+                    pubkey=None,
+                    autowithdraw=False,
+                    is_staff=False,
+                    is_superuser=False,
+                ),
+            ),
         ]
         indexes = [
             models.Index(Upper("email"), name="user_email", condition=~Q(email_verified_at=None)),
@@ -123,6 +150,10 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.username
+
+    @property
+    def is_fund(self) -> bool:
+        return self.owner_id is not None
 
     @property
     def has_pin(self) -> bool:
@@ -147,6 +178,21 @@ class User(AbstractBaseUser, PermissionsMixin):
     @property
     def _webhook_secret_place(self) -> str:
         return f"webhook-secret:{self.id}"
+
+
+class FundManager(models.Model):
+    """A person whom the owner of a fund lets spend from it. No row, no role."""
+
+    id = models.BigAutoField(primary_key=True)
+    fund = models.ForeignKey(User, on_delete=models.CASCADE, related_name="managers")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="managed")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(name="one_role_per_manager", fields=["fund", "user"]),
+            models.CheckConstraint(name="fund_is_not_its_manager", condition=~Q(fund=F("user"))),
+        ]
 
 
 class RecoveryCode(models.Model):

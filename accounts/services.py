@@ -22,6 +22,7 @@ from accounts.audit import audit
 from accounts.credentials import revoke_all
 from accounts.errors import (
     AccountFrozen,
+    FundFrozen,
     InvalidCredentials,
     InvalidPin,
     KeyInUse,
@@ -311,7 +312,7 @@ def pin_contact(user: User, username: str, *, pinned: bool) -> None:
 
 def require_may_spend(user: User) -> None:
     if user.frozen_at is not None:
-        raise AccountFrozen()
+        raise FundFrozen() if user.is_fund else AccountFrozen()
 
 
 def freeze(user: User, *, actor: str, reason: str) -> None:
@@ -354,18 +355,26 @@ class GiftsOpen(BalanceLeft):
     message = _("Before you close the account, take back the gifts that nobody has taken")
 
 
+class FundsOpen(BalanceLeft):
+    message = _("Before you close the account, close your funds on the page “Funds”")
+
+
 def close_account(user: User, *, password: str) -> None:
     """Close an account that holds nothing. Its history and books stay, its name is not reused.
 
-    Raises `BalanceLeft` while any sat is posted, held or set aside as a gift (A05)."""
+    Raises `BalanceLeft` while any sat is posted, held or set aside as a gift (A05), and while a
+    fund of the user's is open: nobody else could close that."""
     confirm_password(user, password)
     with transaction.atomic():
+        User.objects.filter(id=user.id).update(is_active=False)  # first: no fund is opened now
         account = LedgerAccount.objects.get(user=user)
         if account.posted_msat or account.held_msat:
             raise BalanceLeft()
         if ledger.set_aside_msat(user.id):
             raise GiftsOpen()
-        User.objects.filter(id=user.id).update(is_active=False)
+        if user.funds.filter(is_active=True).exists():
+            raise FundsOpen()
+        user.managed.all().delete()
         revoke_all(user, api_keys=True)
         audit(user, "account.closed")
 

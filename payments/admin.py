@@ -60,7 +60,7 @@ class SendBudgetAdmin(LookOnlyAdmin):
 @admin.register(Gift)
 class GiftAdmin(LookOnlyAdmin):
     list_display = ["created", "giver", "taker", "amount_sat", "state", "expires", "resolved_at"]
-    fields = ["id", *list_display, "memo"]
+    fields = ["id", *list_display, "made_by", "memo"]
     list_filter = ["state"]
     search_fields = ["giver__username", "taker__username", "id"]
     list_select_related = ["giver", "taker"]

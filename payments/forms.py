@@ -5,19 +5,22 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from accounts.errors import InvalidPin
 from accounts.forms import pin_input
 from accounts.models import Activity, User
 from accounts.selectors import StatementFilter
 from accounts.statement import MEMO_MAX_CHARACTERS
 from coinos import rates
+from coinos.errors import CoinosError
 from coinos.money import MAX_SAT, fiat_to_sat
 from coinos.nodes.base import FeeRates
+from coinos.web import add_error
 from invoices.forms import AmountForm
 from payments.destinations import LightningAddress, Lnurl
 from payments.fees import FEE_RATE_MAX_SAT_VB, USUAL_SIZE_VB
@@ -205,30 +208,62 @@ class HistoryForm(forms.Form):
         return urlencode({name: value for name, value in given.items() if value})
 
 
-class GiftForm(AmountForm):
-    """What is set aside, for whom it is said, and how long; the key makes it one gift."""
+class SpendForm(AmountForm):
+    """An amount to spend at once; the key makes it one spend, however often the form is sent."""
 
-    days = forms.TypedChoiceField(
-        label=_("Comes back after"),
-        coerce=int,
-        initial=30,
-        choices=[(1, _("A day")), (7, _("A week")), (30, _("30 days")), (90, _("90 days"))],
-    )
+    HOW_MUCH: Any = ""
     key = forms.CharField(max_length=64, widget=forms.HiddenInput)
     pin = forms.CharField(required=False, label="PIN", widget=pin_input())
-
-    def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
-        super().__init__(*args, owner=owner, **kwargs)
-        self.fields["memo"].label = _("Note")
-        self.fields["memo"].help_text = _("Whoever opens the link can read it.")
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
         if cleaned.get("fiat") is not None:
             cleaned["amount_sat"] = fiat_to_sat(cleaned["fiat"], rates.rate(self.owner.currency))
         if not cleaned.get("amount_sat") and not self.errors:
-            self.add_error("amount", _("How much should the gift be?"))
+            self.add_error("amount", self.HOW_MUCH)
         return cleaned
+
+    def again(self, error: CoinosError) -> Self:
+        """The form as it was sent, with what was wrong; but for a mistyped PIN, sending it again is
+        another spend."""
+        same = isinstance(error, InvalidPin)
+        key = self.cleaned_data["key"] if same else ConfirmForm.new_key()
+        form = type(self)({**self.data, "key": key}, owner=self.owner)
+        form.is_valid()
+        add_error(form, error)
+        return form
+
+
+class GiftForm(SpendForm):
+    """What is set aside, for whom it is said, and how long."""
+
+    HOW_MUCH = _("How much should the gift be?")
+    days = forms.TypedChoiceField(
+        label=_("Comes back after"),
+        coerce=int,
+        initial=30,
+        choices=[(1, _("A day")), (7, _("A week")), (30, _("30 days")), (90, _("90 days"))],
+    )
+
+    def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
+        super().__init__(*args, owner=owner, **kwargs)
+        self.fields["memo"].label = _("Note")
+        self.fields["memo"].help_text = _("Whoever opens the link can read it.")
+
+
+class TakeOutForm(SpendForm):
+    """What goes from a fund to whoever asks."""
+
+    HOW_MUCH = _("How much do you want to take out?")
+
+    def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
+        super().__init__(*args, owner=owner, **kwargs)
+        self.fields["memo"].label = _("Note")
+        self.fields["memo"].help_text = _("All who manage this fund can read it.")
+
+
+class PinOnlyForm(forms.Form):
+    pin = forms.CharField(label="PIN", widget=pin_input())
 
 
 class AutoWithdrawForm(forms.Form):

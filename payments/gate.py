@@ -14,6 +14,7 @@ from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
+from accounts import funds
 from accounts.credentials import Credential
 from accounts.errors import BudgetExceeded, InsufficientFunds
 from accounts.ledger import balance_of
@@ -30,7 +31,12 @@ USER_WINDOW = timedelta(days=1)
 
 def open_gate(credential: Credential, *, pin: object, external: bool) -> None:
     """Raise unless this caller may spend now. Checks the PIN, so it comes last before the money,
-    outside any transaction: hashing is slow."""
+    outside any transaction: hashing is slow.
+
+    Whoever spends from a fund passes with the own credential and PIN; then the fund itself does."""
+    if credential.by:
+        open_gate(credential.by, pin=pin, external=external)
+        pin = None
     credential.require("spend")
     require_may_spend(credential.user)
     if external:
@@ -50,13 +56,16 @@ def reserve(credential: Credential, *, debit_sat: int, external: bool) -> None:
     """Count `debit_sat` (fees included) against the key's budget and the limits on payments out;
     none may be larger than `MAX_PAYMENT_SAT`.
 
-    Inside the transaction of the debit, before the ledger call: key, site, user, then accounts.
+    Inside the transaction of the debit, before the ledger call: role in a fund, key, site, user,
+    then accounts.
     """
     if debit_sat > settings.MAX_PAYMENT_SAT:
         raise LimitExceeded(
             _("One payment may be at most %(sats)s sats"),
             values={"sats": settings.MAX_PAYMENT_SAT},
         )
+    if credential.by:
+        funds.require_may_spend(credential)
     if credential.api_key and credential.api_key.budget_sat is not None:
         _spend_key_budget(credential.api_key, debit_sat)
     if external:

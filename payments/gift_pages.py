@@ -10,18 +10,22 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.authentication import user_of
-from accounts.errors import InvalidPin
-from accounts.models import User
 from coinos.errors import CoinosError
-from coinos.web import add_error, limit_rate, posted, sentence, sign_in_first, signed_in
+from coinos.web import limit_rate, posted, sentence, sign_in_first, signed_in
 from payments import idempotency, services
 from payments.forms import ConfirmForm, GiftForm
 from payments.models import Gift
 from payments.selectors import gifts_of
 from payments.services.gifts import gift_by_token
+
+ALREADY_MADE = gettext_lazy(
+    "This gift has already been made. Its link was shown once; choose “New link” to get another"
+    " one."
+)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -41,18 +45,11 @@ def gifts(request: HttpRequest) -> HttpResponse:
                 **shown,
             )
         except CoinosError as error:
-            form = _again(user, form, same=isinstance(error, InvalidPin))
-            add_error(form, error)
+            form = form.again(error)
         else:
             if made:
-                return _voucher(request, *made)
-            messages.info(
-                request,
-                _(
-                    "This gift has already been made. Its link was shown once; choose “New link” to"
-                    " get another one."
-                ),
-            )
+                return voucher(request, *made)
+            messages.info(request, ALREADY_MADE)
             return redirect("gifts")
     context = {"form": form, "gifts": gifts_of(user), "here": "send"}
     return render(request, "payments/gifts.html", context, status=422 if form.errors else 200)
@@ -62,7 +59,7 @@ def gifts(request: HttpRequest) -> HttpResponse:
 @signed_in
 def replace_link(request: HttpRequest, gift_id: UUID) -> HttpResponse:
     """A new link; the old one ends."""
-    return _voucher(request, *services.replace_link(user_of(request), gift_id))
+    return voucher(request, *services.replace_link(user_of(request), gift_id))
 
 
 @require_POST
@@ -102,15 +99,16 @@ def gift(request: HttpRequest, token: str) -> HttpResponse:
     return response
 
 
-def _again(user: User, form: GiftForm, *, same: bool) -> GiftForm:
-    """The form as it was sent; but for a mistyped PIN, sending it again is another gift."""
-    key = form.cleaned_data["key"] if same else ConfirmForm.new_key()
-    again = GiftForm({**form.data, "key": key}, owner=user)
-    again.is_valid()
-    return again
-
-
-def _voucher(request: HttpRequest, gift: Gift, token: str) -> HttpResponse:
-    link = settings.PUBLIC_URL + reverse("gift", args=[token])
-    context = {"gift": gift, "link": link, "path": reverse("gift", args=[token]), "here": "send"}
+def voucher(request: HttpRequest, gift: Gift, token: str) -> HttpResponse:
+    """The link of a gift, which is shown this once."""
+    path = reverse("gift", args=[token])
+    context = {
+        "gift": gift,
+        "link": settings.PUBLIC_URL + path,
+        "path": path,
+        "back": reverse("fund", args=[gift.giver.username])
+        if gift.giver.is_fund
+        else reverse("gifts"),
+        "here": "send",
+    }
     return render(request, "payments/gift_voucher.html", context)

@@ -176,6 +176,13 @@ class Gift(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     giver = models.ForeignKey(User, on_delete=models.PROTECT, related_name="gifts")
+    made_by = models.ForeignKey(
+        User,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        help_text="Who handed it out, when the giver is a fund",
+    )
     taker = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     state = models.CharField(max_length=8, choices=State, default=State.OPEN)
     amount_sat = models.BigIntegerField()

@@ -83,9 +83,9 @@ GIFTS_SHOWN = 100
 
 
 def gifts_of(user: User) -> list[Gift]:
-    """What the user has given: open gifts first, then the newest."""
+    """What the user or fund has given: open gifts first, then the newest."""
     is_over = Case(When(state=Gift.State.OPEN, then=0), default=1)
-    gifts = Gift.objects.filter(giver=user).select_related("taker")
+    gifts = Gift.objects.filter(giver=user).select_related("taker", "made_by")
     return list(gifts.order_by(is_over, "-created")[:GIFTS_SHOWN])
 
 

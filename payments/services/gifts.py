@@ -19,6 +19,7 @@ from django.utils.translation import gettext_noop as _
 from accounts import ledger, statement
 from accounts.credentials import Credential
 from accounts.errors import SelfPayment
+from accounts.funds import is_stopped
 from accounts.models import Activity, User
 from coinos.money import MSAT_PER_SAT
 from coinos.rates import rate_or_none
@@ -54,6 +55,7 @@ def make_gift(
     token = secrets.token_urlsafe(32)
     gift = Gift(
         giver=giver,
+        made_by=credential.by.user if credential.by else None,
         amount_sat=amount_sat,
         memo=statement.clean_memo(memo),
         token_sha256=_sha256(token),
@@ -85,7 +87,7 @@ def take_gift(taker: User, token: str) -> Gift:
     """Give the taker what was set aside: once, to one person, whatever the number of clicks.
 
     Raises `GiftNotFound`, `GiftGone`, `SelfPayment`; nothing is given while the giver's account is
-    frozen or closed by the operator.
+    frozen or closed by the operator; of a fund's gift, also its owner's and who handed it out.
     """
     gift = gift_by_token(token)
     if gift.giver_id == taker.id:
@@ -102,7 +104,7 @@ def take_gift(taker: User, token: str) -> Gift:
             expires__gt=now,
         )
         taken = open_gift.update(state=Gift.State.TAKEN, taker=taker, resolved_at=now)
-        may_give = User.objects.filter(id=gift.giver_id, frozen_at=None, is_active=True).exists()
+        may_give = not is_stopped(gift.giver_id, gift.giver.owner_id, gift.made_by_id)
         if not (taken and may_give) or not ledger.take_gift(
             user_id=taker.id, amount_msat=gift.amount_sat * MSAT_PER_SAT, gift_id=gift.id
         ):

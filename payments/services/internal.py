@@ -29,12 +29,31 @@ def send_to_user(
     pin: object = None,
     named: Named | None = None,
 ) -> Spent:
-    """Pay another user by name. Both see it in the same transaction.
+    """Pay another user by name. Raises `UserNotFound` and what `pay_user` raises."""
+    return pay_user(
+        credential=credential,
+        recipient=user_by_name(username),
+        amount_sat=amount_sat,
+        memo=memo,
+        pin=pin,
+        named=named,
+    )
 
-    Raises `UserNotFound`, `SelfPayment`, `InsufficientFunds` and what the gate raises.
+
+def pay_user(
+    *,
+    credential: Credential,
+    recipient: User,
+    amount_sat: int,
+    memo: str = "",
+    pin: object = None,
+    named: Named | None = None,
+) -> Spent:
+    """Pay another user. Both see it in the same transaction.
+
+    Raises `SelfPayment`, `InsufficientFunds` and what the gate raises.
     """
     payer = credential.user
-    recipient = user_by_name(username)
     if recipient == payer:
         raise SelfPayment()
     open_gate(credential, pin=pin, external=False)
