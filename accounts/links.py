@@ -45,7 +45,7 @@ def user_of_reset(user_id: UUID, token: str, *, lock: bool = False) -> User:
     """Whose password this link resets. With `lock` the row is locked, so that of two requests with
     one link the second finds it used. Raises `LinkEnded`, for every reason alike (P19)."""
     users = User.objects.select_for_update(no_key=True) if lock else User.objects.all()
-    user = users.filter(id=user_id, is_active=True).first()
+    user = users.filter(id=user_id, is_active=True, owner=None).first()
     if user is None or not _RESET.check_token(user, token):
         raise LinkEnded()
     return user

@@ -18,7 +18,7 @@ from tests.html.conftest import Browser, Person
 PUBLIC = ["/", "/register", "/login", "/forgot", "/privacy", "/support", "/docs", "/docs/errors"]
 PUBLIC += ["/simnet", "/bob"]
 PRIVATE = ["/alice", "/receive", "/send", "/payments", "/settings", "/webhooks"]
-PRIVATE += ["/gifts", "/settings/autowithdraw"]
+PRIVATE += ["/gifts", "/funds", "/settings/autowithdraw"]
 NEEDS_POST = [
     "/logout",
     "/swap",
