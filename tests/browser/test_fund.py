@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.browser.walk import Walk
+from collections.abc import Callable
+
+from tests.browser.walk import Walk, Window
 from tests.browser.world import World
 
 
@@ -69,3 +71,35 @@ def test_a_fund_with_a_manager_from_its_opening_to_its_end(
     walk.reads("This fund is closed")
     walk.examine("closed")
     assert world.balance(alice) == 1_000
+
+
+def test_a_fund_on_the_narrowest_screen(open_window: Callable[..., Walk], world: World) -> None:
+    alice, bob = world.person("alice", sats=21_000_000), world.person("bobwithalongname")
+    name = world.free_name("fundwithalongname")
+    walk = open_window(Window("narrow"))
+    walk.sign_in(alice)
+    walk.open("/funds")
+    walk.write("Username of the fund", name)
+    walk.press("Open the fund")
+    walk.write("Username", bob.name)
+    walk.press("Add manager")
+    world.send(alice, "/api/send", amount=20_000_000, username=name)
+    security = {"newpin": "123456", "locktime": 0}
+    world.server.post("/api/user", security, token=alice.token)
+    walk.open(f"/funds/{name}/gift")
+    walk.write("Amount", "12345678")
+    walk.write("PIN", "123456")
+    walk.examine("gift")
+    walk.press("Make the gift")
+    walk.examine("voucher")
+    walk.press("Done")
+    walk.examine("fund")
+    walk.press("New link")
+    walk.reads("asks for your PIN")
+    walk.examine("new link")
+    walk.press("Cancel")
+    walk.write("Username", "nobodyofthisname")
+    walk.press("Add manager")
+    walk.examine("refused")
+    walk.open("/funds")
+    walk.examine("funds")

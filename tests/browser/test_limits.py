@@ -91,7 +91,16 @@ def test_no_page_scrolls_sideways_at_320_pixels(
         walk.open(path)
         walk.examine(f"{language} {path}")
     walk.context.add_cookies(in_session)
-    for path in ["/", "/receive", "/send", "/payments", "/settings", "/webhooks", "/simnet"]:
+    for path in [
+        "/",
+        "/receive",
+        "/send",
+        "/payments",
+        "/settings",
+        "/webhooks",
+        "/funds",
+        "/simnet",
+    ]:
         walk.open(path)
         walk.examine(f"{language} own {path}")
     walk.open("/payments")

@@ -21,7 +21,7 @@ from django.test.client import ClientHandler
 from django.urls import get_resolver, resolve
 from django.utils import timezone
 
-from accounts import connections, credentials, ledger
+from accounts import connections, credentials, funds, ledger
 from accounts.models import Activity, Session, User
 from coinos import rates
 from coinos.models import Rate
@@ -106,6 +106,7 @@ class Alice:
             "amount": "1",
             "payreq": self.invoice["hash"],
             "username": "alice",
+            "name": "fundofalice",
             "token": self.invoice["id"],
             "invoice_id": self.invoice["id"],
             "session_id": str(self.session.id),
@@ -154,6 +155,9 @@ def alice(cloned_db: Database, simnet: Control, redis: Any, settings: Any) -> Al
         credential=credentials.Credential(user), amount_sat=9, days=1, memo="gift of alice"
     )
     assert made
+    pot = funds.create_fund(user, username="fundofalice", display="Pot of Alice")
+    fund(pot, 1234)
+    funds.add_manager(user, "fundofalice", "charlie")
     return Alice(
         user=user,
         invoice=invoice,
@@ -187,6 +191,11 @@ HERS = """
     SELECT md5(concat(
         (SELECT string_agg((to_jsonb(t) - 'last_login')::text, ',' ORDER BY id)
             FROM accounts_user t WHERE id = %(user)s),
+        (SELECT string_agg(t::text, ',' ORDER BY id)
+            FROM accounts_user t WHERE owner_id = %(user)s),
+        (SELECT string_agg(manager::text, ',' ORDER BY manager.id)
+            FROM accounts_fundmanager manager JOIN accounts_user fund ON fund.id = fund_id
+            WHERE owner_id = %(user)s),
         (SELECT string_agg((to_jsonb(t) - 'last_used')::text, ',' ORDER BY id)
             FROM accounts_session t WHERE user_id = %(user)s AND kind <> 'web'),
         (SELECT string_agg((to_jsonb(t) - 'last_used')::text, ',' ORDER BY id)
