@@ -169,6 +169,8 @@ class ErrorPages:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        if "\x00" in request.path_info:  # no name has one, and PostgreSQL would refuse to look
+            return not_found(request, NotFound())
         response: HttpResponse = self.get_response(request)
         return response
 

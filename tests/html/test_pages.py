@@ -133,6 +133,7 @@ def test_an_unknown_address_is_a_page_of_its_own(stranger: Browser) -> None:
     assert answer.status_code == 404
     assert "User not found" in answer.page.text
     assert stranger.get("/no/such/page").status_code == 404
+    assert stranger.get("/nobody%00").status_code == 404
 
 
 def test_names_of_pages_cannot_be_registered() -> None:
