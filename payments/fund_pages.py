@@ -237,8 +237,10 @@ def add_manager(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 @signed_in
 def remove_manager(request: HttpRequest, name: str) -> HttpResponse:
-    username = request.POST.get("username", "")
-    accounts_funds.remove_manager(user_of(request), name, username)
+    form = ManagerForm(request.POST)
+    if not form.is_valid():
+        return fund_page(request, name)
+    accounts_funds.remove_manager(user_of(request), name, form.cleaned_data["username"])
     messages.success(request, _("That person does not manage this fund any more"))
     return redirect("fund", name)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.conf import settings
@@ -282,6 +283,19 @@ def test_who_cannot_be_a_manager_is_refused_beside_the_field(
     assert refused.status_code == 422
     assert sentence in refused.page.text
     assert FundManager.objects.count() == 1
+
+
+@pytest.mark.parametrize("text", ["", "\x00", "%00", "a" * 5000, "'; --", "\N{GRINNING FACE}"])
+def test_odd_texts_break_nothing(alice: Person, picnic: User, text: str) -> None:
+    for path in ("managers", "managers/remove", "profile", "take", "gift"):
+        answer = alice.post(
+            f"{FUND}/{path}", username=text, display=text, about=text, amount=text, key=text
+        )
+        assert answer.status_code in (200, 302, 422), path
+    assert alice.post("/funds", username=text, display=text).status_code == 422
+    assert alice.get(f"/funds/{quote(text)}").status_code in (200, 404)
+    assert User.objects.filter(owner=alice.user).count() == 1
+    assert available_sat(picnic) == 10_000
 
 
 @pytest.mark.parametrize("whom", ["picnic", "alice"])
