@@ -169,12 +169,12 @@ def add_manager(owner: User, name: str, username: str) -> FundManager:
         return manager
 
 
-def remove_manager(owner: User, name: str, username: str) -> None:
-    """Take the role back, at once; gifts that were handed out stay. Raises `FundNotFound`,
-    `OwnerOnly`, `FundClosed`."""
+def remove_manager(owner: User, name: str, role_id: int) -> None:
+    """Take this role back, at once; gifts that were handed out stay. By id: renaming oneself
+    meanwhile saves no role. Raises `FundNotFound`, `OwnerOnly`, `FundClosed`."""
     with transaction.atomic():
         fund = _own(owner, name)
-        manager = fund.managers.select_related("user").filter(user__username=username).first()
+        manager = fund.managers.select_related("user").filter(id=role_id).first()
         if manager:
             manager.delete()
             _note(fund, owner, "fund.manager_removed", manager.user)
@@ -194,7 +194,7 @@ def close_fund(owner: User, name: str) -> None:
     Raises `FundNotFound`, `OwnerOnly`, `FundClosed`; `BalanceLeft` while any sat is posted, held
     or set aside as a gift."""
     with transaction.atomic():
-        # With its key locked, nothing that writes to its statement commits while we look.
+        # With its key locked no gift comes back between the two looks: it writes to the statement.
         fund = _own(owner, name, no_key=False)
         account = LedgerAccount.objects.get(user=fund)
         if account.posted_msat or account.held_msat:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -22,8 +23,9 @@ from accounts.models import Activity
 from accounts.rows import Row, rows
 from accounts.selectors import Line, StatementFilter, statement_page
 from accounts.services import BalanceLeft
+from accounts.step_up import password_is_confirmed, with_password
 from accounts.views import HIDE_BALANCE
-from coinos.errors import CoinosError
+from coinos.errors import CoinosError, InvalidRequest
 from coinos.web import Units, add_error, limit_rate, posted, sentence, signed_in
 from invoices.lnurl import lnurl_of
 from payments import idempotency, services
@@ -63,8 +65,8 @@ def fund_page(
     request: HttpRequest,
     name: str,
     *,
-    profile: FundProfileForm | None = None,
-    manager: ManagerForm | None = None,
+    profile: BaseForm | None = None,
+    manager: BaseForm | None = None,
 ) -> HttpResponse:
     """The page of one fund, with a form that was refused."""
     user = user_of(request)
@@ -81,7 +83,7 @@ def fund_page(
         "lnurl": lnurl_of(found.username),
         "profile": profile
         or FundProfileForm(initial={"display": found.display, "about": found.about}),
-        "manager": manager or ManagerForm(),
+        "manager": manager or with_password(request, ManagerForm()),
         "here": "send",
     }
     return render(request, "payments/fund.html", context, status=422 if profile or manager else 200)
@@ -215,32 +217,28 @@ def save_profile(request: HttpRequest, name: str) -> HttpResponse:
 @require_POST
 @signed_in
 def add_manager(request: HttpRequest, name: str) -> HttpResponse:
+    """Asks for the password: whoever finds the page open names nobody who then needs no PIN."""
     limit_rate(request, "manager", limit=20, window_s=60)
-    form = ManagerForm(request.POST)
-    if form.is_valid():
+    user = user_of(request)
+    found = accounts_funds.fund_for(user, name)
+    form = with_password(request, ManagerForm(request.POST))
+    if form.is_valid() and password_is_confirmed(request, form):
         try:
-            added = accounts_funds.add_manager(
-                user_of(request), name, form.cleaned_data["username"]
-            )
-        except CoinosError as error:
-            if error.field is None:
-                raise
+            added = accounts_funds.add_manager(user, name, form.cleaned_data["username"])
+        except InvalidRequest as error:
             add_error(form, error)
         else:
             messages.success(
                 request, _("%(name)s manages this fund now") % {"name": added.user.username}
             )
-            return redirect("fund", name)
+            return redirect("fund", found.username)
     return fund_page(request, name, manager=form)
 
 
 @require_POST
 @signed_in
-def remove_manager(request: HttpRequest, name: str) -> HttpResponse:
-    form = ManagerForm(request.POST)
-    if not form.is_valid():
-        return fund_page(request, name)
-    accounts_funds.remove_manager(user_of(request), name, form.cleaned_data["username"])
+def remove_manager(request: HttpRequest, name: str, role_id: int) -> HttpResponse:
+    accounts_funds.remove_manager(user_of(request), name, role_id)
     messages.success(request, _("That person does not manage this fund any more"))
     return redirect("fund", name)
 

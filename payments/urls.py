@@ -25,7 +25,9 @@ urlpatterns = [
     ),
     path("funds/<str:name>/profile", fund_pages.save_profile, name="save_fund"),
     path("funds/<str:name>/managers", fund_pages.add_manager, name="add_manager"),
-    path("funds/<str:name>/managers/remove", fund_pages.remove_manager, name="remove_manager"),
+    path(
+        "funds/<str:name>/managers/<int:role_id>", fund_pages.remove_manager, name="remove_manager"
+    ),
     path("funds/<str:name>/leave", fund_pages.leave, name="leave_fund"),
     path("funds/<str:name>/close", fund_pages.close, name="close_fund"),
     path("settings/autowithdraw", autowithdraw_page.page, name="auto_withdraw"),

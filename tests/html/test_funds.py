@@ -16,9 +16,10 @@ from payments.models import Gift
 from payments.services.gifts import return_expired
 from tests.accounts.mailbox import Mailbox
 from tests.cast import PASSWORD, available_sat, fund, make_user
-from tests.html.conftest import Browser, Person
+from tests.html.conftest import Browser, Person, sign_in
 from tests.html.test_email import mailbox
 from tests.html.test_gifts import link_on
+from tests.html.test_settings import forget_the_password
 
 __all__ = ["mailbox"]
 
@@ -224,7 +225,8 @@ def urls(gift: Gift) -> list[tuple[str, str]]:
         ("post", f"{FUND}/gifts/{gift.id}/return"),
         ("post", f"{FUND}/profile"),
         ("post", f"{FUND}/managers"),
-        ("post", f"{FUND}/managers/remove"),
+        ("post", f"{FUND}/managers/1"),
+        *(("post", f"{FUND}/managers/{role.id}") for role in FundManager.objects.all()),
         ("post", f"{FUND}/leave"),
         ("post", f"{FUND}/close"),
     ]
@@ -257,19 +259,35 @@ def test_to_strangers_there_is_no_such_page(
 
 def test_a_manager_who_is_removed_is_a_stranger(alice: Person, bob: Person, picnic: User) -> None:
     hand_out(bob)
-    assert alice.post(f"{FUND}/managers/remove", username="bob").headers["Location"] == FUND
+    assert alice.post(f"{FUND}/managers/{FundManager.objects.get().id}").headers["Location"] == FUND
     assert answers(bob, Gift.objects.get()) == {404}
     assert bob.available_sat == 0
 
 
 def test_a_manager_may_leave_and_does_not_do_what_is_the_owners(bob: Person, picnic: User) -> None:
-    for path in ("profile", "managers", "managers/remove", "close"):
+    for path in ("profile", "managers", f"managers/{FundManager.objects.get().id}", "close"):
         refused = bob.post(f"{FUND}/{path}", username="bob", display="Mine")
         assert refused.status_code == 403
         assert "Only the owner" in refused.page.text
     assert FundManager.objects.exists()
     assert bob.post(f"{FUND}/leave").headers["Location"] == "/funds"
     assert bob.get(FUND).status_code == 404
+
+
+def test_an_open_page_alone_makes_nobody_a_manager(alice: Person, charlie: Person) -> None:
+    """Else whoever finds it open would need no PIN of hers."""
+    alice.user.set_password(PASSWORD)
+    alice.user.save()
+    alice = sign_in(alice.user)
+    funds.create_fund(alice.user, username="picnic")
+    forget_the_password(alice)
+    for wrong in ("", "mallory"):
+        refused = alice.post(f"{FUND}/managers", username="charlie", password=wrong)
+        assert refused.status_code == 422
+        assert not FundManager.objects.exists()
+    right = alice.post(f"{FUND}/managers", username="charlie", password=PASSWORD)
+    assert right.status_code == 302
+    assert FundManager.objects.get().user == charlie.user
 
 
 @pytest.mark.parametrize(
@@ -287,7 +305,7 @@ def test_who_cannot_be_a_manager_is_refused_beside_the_field(
 
 @pytest.mark.parametrize("text", ["", "\x00", "%00", "a" * 5000, "'; --", "\N{GRINNING FACE}"])
 def test_odd_texts_break_nothing(alice: Person, picnic: User, text: str) -> None:
-    for path in ("managers", "managers/remove", "profile", "take", "gift"):
+    for path in ("managers", "profile", "take", "gift"):
         answer = alice.post(
             f"{FUND}/{path}", username=text, display=text, about=text, amount=text, key=text
         )

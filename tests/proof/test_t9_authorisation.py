@@ -22,7 +22,7 @@ from django.urls import get_resolver, resolve
 from django.utils import timezone
 
 from accounts import connections, credentials, funds, ledger
-from accounts.models import Activity, Session, User
+from accounts.models import Activity, FundManager, Session, User
 from coinos import rates
 from coinos.models import Rate
 from coinos.simnet.control import Control
@@ -114,6 +114,7 @@ class Alice:
             "delivery_id": str(self.delivery.id),
             "payment_id": str(self.payment.id),
             "gift_id": str(self.gift.id),
+            "role_id": str(FundManager.objects.get().id),
             "content_type_id": "1",
         }
         return re.sub(
