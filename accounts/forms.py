@@ -8,6 +8,7 @@ from babel.numbers import get_currency_name
 from django import forms
 from django.conf import settings
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from accounts.models import ApiKey, User
 from coinos import rates
@@ -134,7 +135,7 @@ class FundProfileForm(forms.Form):
     about = forms.CharField(
         max_length=2000,
         required=False,
-        label=_("What it is for"),
+        label=pgettext_lazy("a fund", "What it is for"),
         help_text=_("Visitors see this on the page of the fund."),
         widget=forms.Textarea(attrs={"rows": 3, "class": "short"}),
     )
