@@ -13,7 +13,6 @@ from django.utils.translation import gettext_noop as _
 
 from accounts import statement
 from accounts.models import Activity, Event, User
-from coinos import bell
 from coinos.db import Query, ask_at_once
 from coinos.errors import InvalidAmount
 from coinos.joined import Joined
@@ -118,8 +117,6 @@ def internal_receipt(
     queries = [Query(_COUNT, [invoice.received_sat, invoice.settled_at, invoice.id])]
     if invoice.is_paid:
         queries.append(Query(_WITHDRAW, [invoice.id]))
-        if invoice.payment_hash:
-            bell.ring_after_commit("invoices.tasks.withdraw_node_invoices")
     line = statement.line(
         user_id=invoice.user_id,
         type=Activity.Type.INTERNAL,

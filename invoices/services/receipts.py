@@ -12,7 +12,6 @@ from uuid import UUID
 from django.db import OperationalError, transaction
 from django.utils import timezone
 
-from coinos import bell
 from invoices import webhooks
 from invoices.models import Invoice, LightningRequest
 
@@ -50,12 +49,11 @@ def count(invoice: Invoice, received_sat: int) -> None:
 
 
 def withdraw_requests(invoices: Iterable[Invoice]) -> None:
-    """These have been paid: their open bolt11s are to be deleted at the node (M16)."""
-    open_requests = LightningRequest.objects.filter(
+    """These have been paid: their open bolt11s are to be deleted at the node (M16). The next round
+    does that, within seconds; a bell for each payment would be a task of a worker for each."""
+    LightningRequest.objects.filter(
         invoice__in=[invoice.id for invoice in invoices], state=LightningRequest.State.OPEN
-    )
-    if open_requests.update(state=LightningRequest.State.WITHDRAWN):
-        bell.ring_after_commit("invoices.tasks.withdraw_node_invoices")
+    ).update(state=LightningRequest.State.WITHDRAWN)
 
 
 def tell_webhooks(news: Sequence[webhooks.News]) -> None:
