@@ -47,9 +47,10 @@ def insert(rows: Sequence[models.Model]) -> Query:
 
 
 def update(rows: Sequence[models.Model], fields: Sequence[str]) -> Query:
-    """Of these fields of rows of one model."""
+    """Of these fields of rows of one model, whose key is a number or a UUID."""
     sql, columns = _update(type(rows[0]), frozenset(fields))
-    return Query(sql, [_json_of(rows, columns)])
+    keys = "{" + ",".join(str(row.pk) for row in rows) + "}"
+    return Query(sql, [_json_of(rows, columns), keys])
 
 
 def together(*parts: Query, last: Query | None = None) -> Query:
@@ -104,8 +105,11 @@ def _update(model: type[models.Model], fields: frozenset[str]) -> tuple[str, Col
     columns = {one.attname: str(one.column) for one in (key, *saved)}
     id, *names = map(quote, columns.values())
     changes = ", ".join(f"{name} = new.{name}" for name in names)
+    # The planner cannot see how many rows there are in JSON, and would read a whole small table to
+    # find one: it can in the array of keys.
     sql = (
         f"UPDATE {table} AS old SET {changes}"  # noqa: S608 – our own names
-        f" FROM json_populate_recordset(NULL::{table}, %s) AS new WHERE old.{id} = new.{id}"
+        f" FROM json_populate_recordset(NULL::{table}, %s) AS new"
+        f" WHERE old.{id} = new.{id} AND old.{id} = ANY(%s::{key.db_type(connection)}[])"
     )
     return sql, columns
