@@ -84,17 +84,8 @@ class UserAdmin(LookOnlyAdmin):
     search_fields = ["username", "id", "pubkey", "email", "username__startswith"]
     ordering = ["-created"]
     fields = [
-        *[
-            "username",
-            "id",
-            "owner",
-            "display",
-            "about",
-            "email",
-            "pubkey",
-            "created",
-            "last_login",
-        ],
+        *["username", "id", "owner", "display", "about"],
+        *["email", "pubkey", "created", "last_login"],
         *["currency", "currencies", "language", "has_pin", "second_factor_at"],
         *["balance_sat", "held_sat"],
         *["autowithdraw", "threshold_sat", "reserve_sat", "destination"],
