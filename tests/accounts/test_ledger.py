@@ -89,6 +89,23 @@ def test_what_one_pays_is_what_the_other_gets(alice: User, bob: User) -> None:
     assert (available_sat(alice), available_sat(bob)) == (70, 30)
 
 
+def test_a_commit_that_goes_with_a_payment_does_not_end_a_larger_transaction(
+    alice: User, bob: User
+) -> None:
+    fund(alice, 100)
+    with transaction.atomic():
+        ledger.atomic(ledger.move_internal)(
+            from_user_id=alice.id,
+            to_user_id=bob.id,
+            amount_msat=30_000,
+            external_id="x",
+            cause=TEST,
+            commit=True,
+        )
+        transaction.set_rollback(True)
+    assert (available_sat(alice), available_sat(bob)) == (100, 0)
+
+
 def test_a_settled_payment_gives_back_what_was_not_used(alice: User) -> None:
     fund(alice, 1000)
     payment_id, hold_id = hold(alice, 525)

@@ -114,6 +114,7 @@ def test_the_row_decides_and_not_the_signature(alice: User) -> None:
 def test_an_expired_session_is_refused_before_its_token_is(alice: User) -> None:
     session = credentials.start_session(alice, kind=Session.Kind.LOGIN)
     token = credentials.token_of(session)
+    assert credentials.credential_of(token).user == alice  # its signature is known from now on
     Session.objects.filter(id=session.id).update(expires=timezone.now())
     assert refused(token) == UNAUTHORIZED
 
