@@ -24,7 +24,7 @@ def test_with_a_confirmed_address_she_replaces_a_forgotten_password(
     walk.reads("confirmed")
     walk.examine("confirmed")
 
-    walk.context.clear_cookies()
+    walk.forget_everything()
     walk.open("/login")
     walk.press("Forgot your password?")
     walk.sees("Forgot your password?")

@@ -34,7 +34,7 @@ def test_a_fund_with_a_manager_from_its_opening_to_its_end(
     customer.press("Next")
     customer.press("Send")
     customer.reads("Sent")
-    customer.context.clear_cookies()
+    customer.forget_everything()
 
     manager.sign_in(bob)
     manager.open("/funds")

@@ -76,7 +76,7 @@ def test_no_page_scrolls_sideways_at_320_pixels(
     walk = open_window(Window("narrow", ("light",)))
     walk.sign_in(alice)
     in_session = walk.context.cookies()
-    walk.context.clear_cookies()
+    walk.forget_everything()
     walk.context.set_extra_http_headers({"Accept-Language": language})
     paths = [
         "/",

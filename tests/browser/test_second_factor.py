@@ -31,7 +31,7 @@ def test_she_turns_it_on_and_signs_in_with_a_code(phone: Walk, world: World) -> 
     walk.reads("Recovery codes left: 10")
 
     for token in (code(seed, 1), recovery_code):
-        walk.context.clear_cookies()
+        walk.forget_everything()
         walk.open("/login")
         walk.write("Username", alice.name)
         walk.write("Password", alice.password)

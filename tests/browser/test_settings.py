@@ -82,7 +82,7 @@ def test_the_name_that_others_see_and_her_picture_are_hers_to_choose(
     walk.press("Save banner")
     walk.reads("Your banner is saved")
     walk.examine("profile")
-    walk.page.context.clear_cookies()
+    walk.forget_everything()
     walk.open(f"/{alice.name}")
     walk.sees("Alice Ōkami")
     walk.reads("Music <b>and</b> tea")

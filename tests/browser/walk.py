@@ -174,6 +174,14 @@ class Walk:
         self.press("Sign in")
         self.reads("Spendable")
 
+    def forget_everything(self) -> None:
+        """The browser is as new: it leaves the page, and no cookie is left.
+
+        Leaves first: what a live page asks for just then, without cookies, would be answered with
+        a new CSRF cookie, perhaps after the next page's form was made with another."""
+        self.open("about:blank")
+        self.context.clear_cookies()
+
     # --- What the person finds ---
 
     def reads(self, text: str) -> None:
