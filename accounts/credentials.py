@@ -16,7 +16,7 @@ from typing import cast
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenBackendError
@@ -25,6 +25,7 @@ from rest_framework_simplejwt.state import token_backend
 
 from accounts.errors import ReadOnlyToken
 from accounts.models import ApiKey, Session, User
+from coinos.db import Query, ask
 from coinos.errors import Forbidden, InvalidRequest, Unauthorized
 from coinos.joined import Joined
 
@@ -193,12 +194,10 @@ def live_session(session_id: UUID | str) -> Session | None:
 
 def _session_with_user(session_id: UUID | str) -> Session | None:
     """Runs with every request that is signed in."""
-    with connection.cursor() as cursor:
-        cursor.execute(_SESSION_WITH_USER, [session_id])
-        row = cursor.fetchone()
-    if row is None:
+    rows = ask(Query(_SESSION_WITH_USER, [session_id]))
+    if not rows:
         return None
-    session, session.user = _SESSION_AND_USER.read(row)
+    session, session.user = _SESSION_AND_USER.read(rows[0])
     return cast(Session, session)
 
 

@@ -23,7 +23,7 @@ from django.db import DatabaseError, OperationalError, connection, transaction
 
 from accounts.errors import HoldExceeded, InsufficientFunds
 from accounts.models import LedgerAccount, Transfer, User
-from coinos.db import Query, ask_at_once
+from coinos.db import Query, ask, ask_at_once
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -79,13 +79,14 @@ def account_of(user_id: UUID) -> int:
 
 
 def balance_of(user_id: UUID) -> Balance:
-    with connection.cursor() as cursor:
-        cursor.execute(
+    [row] = ask(
+        Query(
             "SELECT (posted_msat - held_msat) / 1000, held_msat / 1000"
             " FROM ledger_account WHERE user_id = %s",
             [user_id],
         )
-        return Balance(*cursor.fetchone())
+    )
+    return Balance(*row)
 
 
 # --- Money coming in -----------------------------------------------------------------------------

@@ -203,14 +203,19 @@ def _page(
     if after:
         where += " AND (line.created, line.id) < (%s, %s)"
         values += [after.created, after.id]
+    # The limit stands in the text: the plan that the server keeps depends on it.
+    skip = ""
+    if offset:
+        skip = "OFFSET %s"
+        values.append(offset)
     return Query(
         f"""
         SELECT {LINE_COLUMNS}
         FROM accounts_activity AS line
         LEFT JOIN accounts_user AS other ON other.id = line.counterparty_id
-        WHERE {where} ORDER BY line.created DESC, line.id DESC LIMIT %s OFFSET %s
+        WHERE {where} ORDER BY line.created DESC, line.id DESC LIMIT {limit:d} {skip}
         """,  # noqa: S608 – our own names and conditions
-        [*values, limit, offset],
+        values,
     )
 
 

@@ -18,32 +18,35 @@ class Query:
 
 def ask(query: Query) -> list[tuple[Any, ...]]:
     """The rows of one query."""
-    return ask_at_once(query)[0]
+    return _rows(_sent(query))
 
 
 def ask_at_once(*queries: Query, commit: bool = False) -> list[list[tuple[Any, ...]]]:
     """The rows of each query, all in one round trip.
 
     Each sees what those before it did and waited for. Outside a transaction they are one, as if
-    between BEGIN and COMMIT; a failing one ends it. Parameters are
-    bound by psycopg's client-side cursor, Django's default, which may send several statements.
+    between BEGIN and COMMIT; a failing one ends it.
 
     `commit` ends the transaction with them, unless it is part of a larger one: rows that they lock
     are free again before any Python runs. The caller asks nothing more in that transaction;
     Django finds it committed and goes on with what waits for that.
     """
-    texts = [query.sql for query in queries]
-    if commit and len(connection.atomic_blocks) == 1:
-        texts.append("COMMIT")
-    with connection.cursor() as cursor:
-        cursor.execute(
-            ";".join(texts),
-            [value for query in queries for value in query.values],
-        )
-        answers = [_rows(cursor)]
-        while cursor.nextset():
-            answers.append(_rows(cursor))
-    return answers
+    with connection.wrap_database_errors, _pipeline():
+        cursors = [_sent(query) for query in queries]
+        if commit and len(connection.atomic_blocks) == 1:
+            _sent(Query("COMMIT", []))
+    return [_rows(cursor) for cursor in cursors]
+
+
+def _sent(query: Query) -> Any:
+    cursor = connection.fixed_cursor()  # type: ignore[attr-defined]
+    cursor.execute(query.sql, query.values)
+    return cursor
+
+
+def _pipeline() -> Any:
+    connection.ensure_connection()
+    return connection.connection.pipeline()
 
 
 def _rows(cursor: Any) -> list[tuple[Any, ...]]:

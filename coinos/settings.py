@@ -302,10 +302,11 @@ def database(url: str) -> dict[str, Any]:
         "PASSWORD": options.pop("password", ""),
         "HOST": options.pop("host", ""),
         "PORT": options.pop("port", ""),
-        # A process that hangs in a transaction may not hold its locks for ever.
+        # A process that hangs in a transaction may not hold its locks for ever. Statements are
+        # prepared when a connection sends them for the second time (`fixed_cursor`).
         "OPTIONS": {"options": "-c idle_in_transaction_session_timeout=60000"}
         | options
-        | {"application_name": "coinos"}
+        | {"application_name": "coinos", "prepare_threshold": 1}
         | ({"pool": {"min_size": 0, "max_size": pool_size, "timeout": 10}} if pool_size else {}),
     }
 

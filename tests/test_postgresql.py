@@ -50,3 +50,13 @@ def test_times_are_in_utc(text: str) -> None:
         cursor.execute("SELECT %s::timestamptz", [text])
         (found,) = cursor.fetchone()
     assert (found, found.tzinfo) == (expected, dt.UTC)
+
+
+def test_the_server_keeps_the_plan_of_a_fixed_statement(pooled: DatabaseWrapper) -> None:
+    for number in range(3):
+        cursor = pooled.fixed_cursor()
+        cursor.execute("SELECT %s::int + 1", [number])
+        assert cursor.fetchone() == (number + 1,)
+    with pooled.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        assert cursor.fetchall() == [("SELECT $1::int + 1",)]

@@ -5,30 +5,30 @@ Mounted only in the bench's own server. GET /me and GET /payments are compared w
 
 from __future__ import annotations
 
-from django.db import connection
 from django.http import HttpRequest, HttpResponse
 
 from accounts.credentials import credential_of
 from accounts.models import User
+from coinos.db import Query, ask
 from coinos.drf import to_json
 
 
 def balance(request: HttpRequest) -> HttpResponse:
     """The caller's name and balance."""
     user = _caller(request)
-    with connection.cursor() as cursor:
-        cursor.execute(
+    [(balance_sat,)] = ask(
+        Query(
             "SELECT (posted_msat - held_msat) / 1000 FROM ledger_account WHERE user_id = %s",
             [user.id],
         )
-        (balance_sat,) = cursor.fetchone()
+    )
     return _answer({"username": user.username, "balance": balance_sat})
 
 
 def payments(request: HttpRequest) -> HttpResponse:
     """The caller's last twenty payments."""
-    with connection.cursor() as cursor:
-        cursor.execute(
+    rows = ask(
+        Query(
             """
             SELECT activity.id::text, type, amount_sat, hash, activity.currency, created,
                    counterparty.username
@@ -40,9 +40,9 @@ def payments(request: HttpRequest) -> HttpResponse:
             """,
             [_caller(request).id],
         )
-        names = ("id", "type", "amount", "hash", "currency", "created", "with")
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return _answer({"payments": rows})
+    )
+    names = ("id", "type", "amount", "hash", "currency", "created", "with")
+    return _answer({"payments": [dict(zip(names, row, strict=True)) for row in rows]})
 
 
 def _caller(request: HttpRequest) -> User:

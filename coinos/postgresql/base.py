@@ -1,8 +1,8 @@
 """Django's PostgreSQL backend without what it costs every request: `ENGINE = "coinos.postgresql"`.
 
 A pooled connection is looked at before it is used, but not asked: Django's own check of it is a
-round trip to the server. Times are read
-by Python's own parser, in half the time.
+round trip to the server. Times are read by Python's own parser, in half the time. Statements that
+are written by hand are planned once a connection instead of each time (`fixed_cursor`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base
+from django.db.backends.utils import CursorWrapper
 from psycopg import Connection
 from psycopg.abc import Buffer
 from psycopg.adapt import AdaptersMap
@@ -55,6 +56,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 return connection
             connection.close()
             self.pool.putconn(connection)  # which replaces it
+
+    def fixed_cursor(self) -> CursorWrapper:
+        """A cursor for statements whose text is always the same. The server binds their parameters
+        and keeps their plans, which takes it less than half the time; Django's own cursors send a
+        new text each time, since the ORM's statements differ."""
+        self.ensure_connection()
+        cursor = base.ServerBindingCursor(self.connection)  # type: ignore[call-arg]
+        made: CursorWrapper = self._prepare_cursor(cursor)  # type: ignore[attr-defined]
+        return made
 
 
 def is_alive(connection: Connection[Any]) -> bool:
