@@ -108,11 +108,13 @@ CHECKS = {
         SELECT format('user %s on %s', coalesce(total.user_id, line.user_id),
                       coalesce(total.day, line.day))
         FROM accounts_dailytotal total FULL JOIN (
-            SELECT user_id, (created AT TIME ZONE 'UTC')::date AS day, amount_sat > 0 AS incoming,
+            SELECT user_id, day, amount_sat > 0 AS incoming,
                 currency, count(*) AS count, sum(amount_sat) AS sats,
                 sum(coalesce(tip_sat, 0)) AS tips,
                 sum(coalesce(fee_sat, 0) + coalesce(platform_fee_sat, 0)) AS fees
-            FROM accounts_activity WHERE status <> 'failed' GROUP BY 1, 2, 3, 4) line
+            FROM accounts_activity,
+                unnest(ARRAY[(created AT TIME ZONE 'UTC')::date, '9999-12-31']) AS day
+            WHERE status <> 'failed' GROUP BY 1, 2, 3, 4) line
             USING (user_id, day, incoming, currency)
         WHERE (coalesce(total.count, 0), coalesce(total.sats, 0), coalesce(tips_sat, 0),
                coalesce(fees_sat, 0))

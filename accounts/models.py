@@ -7,6 +7,7 @@ write them, the application's database role may only read. `Activity` is each us
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import Any
 
@@ -500,7 +501,10 @@ class DailyTotal(models.Model):
     """What came in and went out on one day in one currency: totals without scanning a history.
 
     Counts every activity that has not failed. `fiat` is the value at the rate of each payment.
+    The row of `ALL_DAYS` counts them all, so that an old history is summed as fast as a new one.
     """
+
+    ALL_DAYS = dt.date.max
 
     id = models.BigAutoField(primary_key=True)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")

@@ -14,7 +14,7 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_noop as _
 
 from accounts import names
-from accounts.models import Activity, Contact, StatementLine, User
+from accounts.models import Activity, Contact, DailyTotal, StatementLine, User
 from coinos import nostr
 from coinos.db import Query, ask, ask_at_once
 from coinos.errors import NotFound
@@ -253,9 +253,9 @@ def _parts(user: User, wanted: StatementFilter) -> list[_Part]:
         case "all":
             failed = _sum_lines(user, replace(wanted, status=Activity.Status.FAILED))
             return [*_parts(user, replace(wanted, status=None)), failed]
-    first_day, after_last_day, edges = _whole_days(wanted)
+    first_day, last_day, edges = _whole_days(wanted)
     return [
-        _sum_days(user, first_day, after_last_day, wanted.incoming),
+        _sum_days(user, first_day, last_day, wanted.incoming),
         *[_sum_lines(user, replace(wanted, start=start, end=end)) for start, end in edges],
     ]
 
@@ -292,51 +292,45 @@ def _where(user: User, wanted: StatementFilter) -> tuple[str, list[Any]]:
     return " AND ".join(texts), [value for part in values for value in part]
 
 
-_ALMOST_A_DAY = timedelta(days=1) - timedelta(microseconds=1)
+_A_DAY = timedelta(days=1)
+_ALMOST_A_DAY = _A_DAY - timedelta(microseconds=1)
 
 
-def _whole_days(
-    wanted: StatementFilter,
-) -> tuple[date | None, date | None, list[tuple[datetime, datetime]]]:
-    """Split a range into whole UTC days [first, after_last) and its edges as exact times."""
+def _whole_days(wanted: StatementFilter) -> tuple[date, date, list[tuple[datetime, datetime]]]:
+    """Split a range into whole UTC days, the first and the last, and its edges as exact times."""
+    if wanted.start is None and wanted.end is None:
+        return DailyTotal.ALL_DAYS, DailyTotal.ALL_DAYS, []
     edges: list[tuple[datetime, datetime]] = []
-    first_day = after_last_day = None
+    first_day, after_last_day = date.min, DailyTotal.ALL_DAYS
     if wanted.start:
         start = wanted.start.astimezone(UTC)
         first_day = (start + _ALMOST_A_DAY).date()  # its own when it starts at midnight
     if wanted.end:
         end = wanted.end.astimezone(UTC)
         after_last_day = (end + timedelta(microseconds=1)).date()
-    if wanted.start and wanted.end and first_day and after_last_day and first_day > after_last_day:
-        return date.max, date.max, [(wanted.start, wanted.end)]
-    if wanted.start and first_day and wanted.start < _midnight(first_day):
+    if wanted.start and wanted.end and first_day > after_last_day:
+        return date.max, date.min, [(wanted.start, wanted.end)]
+    if wanted.start and wanted.start < _midnight(first_day):
         edges.append((wanted.start, _midnight(first_day) - timedelta(microseconds=1)))
-    if wanted.end and after_last_day and wanted.end >= _midnight(after_last_day):
+    if wanted.end and wanted.end >= _midnight(after_last_day):
         edges.append((_midnight(after_last_day), wanted.end))
-    return first_day, after_last_day, edges
+    return first_day, after_last_day - _A_DAY, edges
 
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
 
 
-def _sum_days(
-    user: User,
-    first_day: date | None,
-    after_last_day: date | None,
-    incoming: bool | None,
-) -> _Part:
+def _sum_days(user: User, first_day: date, last_day: date, incoming: bool | None) -> _Part:
     query = Query(
         """
         SELECT incoming, currency, sum(count)::bigint, sum(sats)::bigint,
             sum(tips_sat)::bigint, sum(fees_sat)::bigint, sum(fiat), sum(fiat_tips)
         FROM accounts_dailytotal
-        WHERE user_id = %s
-            AND day >= coalesce(%s::date, '-infinity') AND day < coalesce(%s::date, 'infinity')
-            AND incoming = coalesce(%s, incoming)
+        WHERE user_id = %s AND day BETWEEN %s AND %s AND incoming = coalesce(%s, incoming)
         GROUP BY incoming, currency HAVING sum(count) > 0
         """,
-        [user.id, first_day, after_last_day, incoming],
+        [user.id, first_day, last_day, incoming],
     )
     return _Part(query, _read_days)
 

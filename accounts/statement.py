@@ -17,7 +17,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from accounts import emails, live
-from accounts.models import Activity, User
+from accounts.models import Activity, DailyTotal, User
 from coinos import rows
 from coinos.db import Query, ask
 from coinos.money import sat_to_fiat
@@ -154,10 +154,13 @@ def _counted(activity: Activity, sign: int) -> tuple[tuple[Any, ...], list[Any]]
 
 
 def _days(counted: Iterable[tuple[tuple[Any, ...], list[Any]] | None]) -> list[list[Any]]:
-    """A row for each day of a user on which something changes, in the order of locking."""
+    """A row for each day of a user on which something changes, and one for all days, in the order
+    of locking."""
     days: dict[tuple[Any, ...], list[Any]] = {}
-    for key, sums in filter(None, counted):
-        days[key] = list(map(add, days[key], sums)) if key in days else sums
+    for (user_id, a_day, *kind), sums in filter(None, counted):
+        for day in (a_day, DailyTotal.ALL_DAYS):
+            key = (user_id, day, *kind)
+            days[key] = list(map(add, days[key], sums)) if key in days else sums
     return [[*key, *sums] for key, sums in sorted(days.items()) if any(sums)]
 
 

@@ -20,7 +20,7 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.db import connection
 
-from accounts.models import Activity, User
+from accounts.models import Activity, DailyTotal, User
 from accounts.selectors import LINE_COLUMNS, Line, StatementFilter, read_line, statement_page
 from coinos.db import let_go_of_connection
 from coinos.money import sat_to_fiat
@@ -68,6 +68,7 @@ def _opening(user: User, wanted: StatementFilter) -> tuple[int, list[Line], dict
         "start": wanted.start,
         "end": end,
         "last_day": end.astimezone(UTC).date() if end else None,
+        "all_days": DailyTotal.ALL_DAYS,
         "limit": LINES_PER_READ,
     }
     try:
@@ -176,7 +177,7 @@ _OPENING = f"""
         SELECT coalesce(sum(
             sats + CASE WHEN incoming THEN tips_sat ELSE -tips_sat END - fees_sat
         ), 0) AS sats FROM accounts_dailytotal
-        WHERE user_id = %(user)s AND day > %(last_day)s::date
+        WHERE user_id = %(user)s AND day > %(last_day)s::date AND day < %(all_days)s
     )
     SELECT (account.posted_msat - account.held_msat) / 1000 - later.sats,
         line.id IN (SELECT id FROM newest), {LINE_COLUMNS}

@@ -106,9 +106,11 @@ def check_rollups(bench: Bench) -> None:
         cursor.execute(
             """
             SELECT count(*) FROM (
-                SELECT user_id, (created AT TIME ZONE 'UTC')::date AS day, currency,
+                SELECT user_id, day, currency,
                     amount_sat > 0 AS incoming, count(*) AS count, sum(amount_sat) AS sats
-                FROM accounts_activity WHERE status <> 'failed' GROUP BY 1, 2, 3, 4
+                FROM accounts_activity,
+                    unnest(ARRAY[(created AT TIME ZONE 'UTC')::date, '9999-12-31']) AS day
+                WHERE status <> 'failed' GROUP BY 1, 2, 3, 4
             ) AS lines
             FULL JOIN accounts_dailytotal AS total USING (user_id, day, incoming, currency)
             WHERE (lines.count, lines.sats) IS DISTINCT FROM (total.count, total.sats)

@@ -95,9 +95,11 @@ def history(person: Person, length: int, counterparties: list[Person]) -> None:
             """
             INSERT INTO accounts_dailytotal
                 (user_id, day, incoming, currency, count, sats, tips_sat, fees_sat, fiat, fiat_tips)
-            SELECT user_id, (created AT TIME ZONE 'UTC')::date, amount_sat > 0, currency,
+            SELECT user_id, day, amount_sat > 0, currency,
                 count(*), sum(amount_sat), 0, 0, sum(round(amount_sat * rate / 1e8, 2)), 0
-            FROM accounts_activity WHERE user_id = %s GROUP BY 1, 2, 3, 4
+            FROM accounts_activity,
+                unnest(ARRAY[(created AT TIME ZONE 'UTC')::date, '9999-12-31']) AS day
+            WHERE user_id = %s GROUP BY 1, 2, 3, 4
             """,
             [person.user.id],
         )
