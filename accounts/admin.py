@@ -94,7 +94,7 @@ class UserAdmin(LookOnlyAdmin):
     ]
     readonly_fields = ["has_pin", "balance_sat", "held_sat"]
     action_form = WithReason
-    actions = ["freeze", "unfreeze", "evict", "remove_second_factor"]
+    actions = ["freeze", "unfreeze", "evict", "readmit", "remove_second_factor"]
 
     @display(label={"open": "success", "frozen": "warning", "evicted": "danger"})
     def state(self, user: User) -> str:
@@ -127,6 +127,10 @@ class UserAdmin(LookOnlyAdmin):
     @action(description="Evict: no password, token or key works", permissions=["act"])
     def evict(self, request: HttpRequest, users: QuerySet[User]) -> None:
         self._for_a_reason(request, users, services.evict, "evicted")
+
+    @action(description="Readmit: the password works again", permissions=["act"])
+    def readmit(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        self._for_a_reason(request, users, services.readmit, "open again")
 
     @action(description="Remove the second factor and end all sign-ins", permissions=["act"])
     def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:
@@ -208,9 +212,27 @@ class ConnectionAdmin(LookOnlyAdmin):
 # --- The books ------------------------------------------------------------------------------------
 
 
+class OfClosedAccounts(admin.SimpleListFilter):
+    """Invoices that are paid after their account was closed are credited all the same."""
+
+    title = "money of closed accounts"
+    parameter_name = "closed"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "That nobody can take out")]
+
+    def queryset(
+        self, request: HttpRequest, accounts: QuerySet[LedgerAccount]
+    ) -> QuerySet[LedgerAccount]:
+        if not self.value():
+            return accounts
+        return accounts.filter(user__is_active=False).exclude(posted_msat=0)
+
+
 @admin.register(LedgerAccount)
 class LedgerAccountAdmin(LookOnlyAdmin):
     list_display = ["id", "owner", "posted_msat", "held_msat"]
+    list_filter = [OfClosedAccounts]
     fields = list_display
     readonly_fields = ["owner"]
     search_fields = ["user__username", "name", "id"]

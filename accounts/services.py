@@ -336,6 +336,15 @@ def evict(user: User, *, actor: str, reason: str = "") -> None:
         audit(user, "account.evicted", actor=actor, detail={"reason": reason})
 
 
+def readmit(user: User, *, actor: str, reason: str) -> None:
+    """Open an account again that was evicted, or closed before its last invoice was paid: whoever
+    knows its password can sign in and take the money out, a fund's owner can. Sessions, tokens and
+    keys of before stay revoked."""
+    with transaction.atomic():
+        User.objects.filter(id=user.id).update(is_active=True)
+        audit(user, "account.readmitted", actor=actor, detail={"reason": reason})
+
+
 def revoke_as_operator(door: Session | ApiKey, *, actor: str) -> None:
     """End one session or API key of somebody; the next request with it is refused."""
     with transaction.atomic():

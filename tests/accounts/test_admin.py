@@ -252,6 +252,28 @@ def test_an_evicted_account_has_no_door_left(office: Client, alice: User) -> Non
     assert (event.actor, event.detail) == ("operator olga", {"reason": "fraud"})
 
 
+def test_money_that_came_after_the_end_is_found_and_its_owner_readmitted(
+    office: Client, alice: User, bob: User
+) -> None:
+    alice.set_password(PASSWORD)
+    alice.save()
+    former = api_of(alice)
+    services.close_account(alice, password=PASSWORD)
+    fund(alice, 100)  # as an invoice of before that is paid now
+    fund(bob, 100)
+    found = office.get("/admin/accounts/ledgeraccount/?closed=yes").content.decode()
+    assert "alice" in found
+    assert "bob" not in found
+    assert "write a reason" in run(office, User, "readmit", alice)
+    run(office, User, "readmit", alice, reason="paid after the end")
+    event = AuditEvent.objects.get(action="account.readmitted")
+    assert (event.actor, event.detail) == ("operator olga", {"reason": "paid after the end"})
+    assert former.get("/me").status_code == 401
+    sign_in = {"username": "alice", "password": PASSWORD}
+    again = Api(Api().post("/login", sign_in).body["token"])
+    assert again.post("/send", {"username": "bob", "amount": 100}).status_code == 200
+
+
 def test_a_session_and_a_key_can_be_revoked(office: Client, alice: User) -> None:
     """P24"""
     api, (key, text) = api_of(alice), credentials.create_api_key(alice, name="x", scope="read")

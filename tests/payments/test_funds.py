@@ -540,6 +540,18 @@ def test_a_fund_is_closed_when_it_holds_nothing(
     assert books_are_right()
 
 
+def test_a_closed_fund_that_was_paid_is_readmitted_for_its_owner(
+    alice: Person, bob: Person, picnic: User
+) -> None:
+    take_out(alice, picnic, 10_000)
+    funds.close_fund(alice.user, "picnic")
+    fund(picnic, 700)  # as an invoice of before that is paid now
+    services.readmit(picnic, actor="test", reason="paid after the end")
+    take_out(alice, picnic, 700)
+    funds.close_fund(alice.user, "picnic")
+    assert books_are_right()
+
+
 def test_a_fund_is_not_closed_while_a_gift_comes_back(
     alice: Person, picnic: User, monkeypatch: Any
 ) -> None:
