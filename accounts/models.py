@@ -3,6 +3,9 @@
 `LedgerAccount` and `Transfer` are the books: only the SQL functions behind `accounts.ledger`
 write them, the application's database role may only read. `Activity` is each user's statement,
 `DailyTotal` its rollup, `Event` what happened, for webhooks and live pages.
+
+What every payment writes has no index of a foreign key alone (`db_index=False`) where another index
+begins with it, or where nobody asks by it: users are never deleted.
 """
 
 from __future__ import annotations
@@ -330,8 +333,10 @@ class Contact(models.Model):
     """Somebody this user paid or was paid by; written with the payment."""
 
     id = models.BigAutoField(primary_key=True)
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="contacts")
-    contact = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(
+        User, on_delete=models.CASCADE, related_name="contacts", db_index=False
+    )
+    contact = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", db_index=False)
     pinned = models.BooleanField(default=False)
     trusted = models.BooleanField(default=False)
     last_paid = models.DateTimeField(default=timezone.now)
@@ -460,7 +465,9 @@ class Activity(StatementLine, models.Model):
         FAILED = "failed", "Failed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="activities")
+    user = models.ForeignKey(
+        User, on_delete=models.PROTECT, related_name="activities", db_index=False
+    )
     type = models.CharField(max_length=9, choices=Type)
     status = models.CharField(max_length=7, choices=Status)
     amount_sat = models.BigIntegerField()
@@ -471,7 +478,9 @@ class Activity(StatementLine, models.Model):
     ref = models.TextField(null=True, help_text="Preimage, txid:vout or the other side's id")
     payment_hash = models.CharField(max_length=64, null=True)
     invoice_id = models.UUIDField(null=True)
-    counterparty = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    counterparty = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     memo = models.TextField(blank=True)
     reason = models.TextField(blank=True, help_text="Why it failed or was reversed")
     rate = models.DecimalField(max_digits=24, decimal_places=8, null=True)
@@ -507,7 +516,7 @@ class DailyTotal(models.Model):
     ALL_DAYS = dt.date.max
 
     id = models.BigAutoField(primary_key=True)
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", db_index=False)
     day = models.DateField(help_text="UTC")
     incoming = models.BooleanField()
     currency = models.CharField(max_length=3)
@@ -539,7 +548,7 @@ class Event(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     transaction_id = models.BigIntegerField(editable=False, db_default=CurrentTransaction())
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+", db_index=False)
     kind = models.CharField(max_length=30)
     activity = models.ForeignKey(Activity, on_delete=models.CASCADE, null=True, related_name="+")
     invoice_id = models.UUIDField(null=True)

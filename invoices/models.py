@@ -29,7 +29,9 @@ class Invoice(models.Model):
         BITCOIN = "bitcoin", "Bitcoin"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="invoices")
+    user = models.ForeignKey(
+        User, on_delete=models.PROTECT, related_name="invoices", db_index=False
+    )
     own = models.BooleanField(default=True, help_text="Created by the owner")
     type = models.CharField(max_length=9, choices=Type)
 

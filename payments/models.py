@@ -37,7 +37,9 @@ class Payment(models.Model):
         FAILED = "failed", "Failed"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="payments")
+    user = models.ForeignKey(
+        User, on_delete=models.PROTECT, related_name="payments", db_index=False
+    )
     api_key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, null=True, related_name="+")
     type = models.CharField(max_length=9, choices=Type)
     state = models.CharField(max_length=9, choices=State, default=State.CREATED)
