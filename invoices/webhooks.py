@@ -32,7 +32,7 @@ from standardwebhooks import Webhook
 from accounts.models import Activity, Event, User
 from coinos import bell, crypto
 from coinos.failpoints import failpoint
-from coinos.http import FetchFailed, Response, fetch
+from coinos.http import Fetcher, FetchFailed, Response
 from coinos.rows import update_all
 from invoices.models import Invoice, WebhookAttempt, WebhookDelivery
 
@@ -56,6 +56,7 @@ RUN_CALLS = 20  # what one endpoint is told in one run
 RUN_CALLS_S = 20  # no call of a run begins later
 LEASE = timedelta(seconds=60)  # longer than a run can take: a killed worker's rows come free
 THREADS = 32
+GATHER_S = 0.05  # for answers that are recorded together
 LOOK_AGAIN_S = 0.5  # while calls are on their way
 RUN_S = 50
 CLAIM_CANDIDATES = 500
@@ -228,10 +229,15 @@ def deliver_due(*, seconds: float = RUN_S, stopped: Callable[[], bool] = lambda:
 
 
 def _next(made: SimpleQueue[Made], *, wait_s: float) -> list[Made]:
-    """All that has come of calls: wait for the first, then take what is there."""
+    """All that has come of calls: wait for the first, and a moment for others to be recorded with
+    it, but not once a run has ended, whose endpoint may have more to hear; then take what is
+    there."""
     found = []
     with contextlib.suppress(Empty):
         found.append(made.get(timeout=wait_s))
+        until = time.monotonic() + GATHER_S
+        while not found[-1].is_last:
+            found.append(made.get(timeout=max(0, until - time.monotonic())))
         while True:
             found.append(made.get_nowait())
     return found
@@ -283,23 +289,24 @@ def _call_of(delivery: WebhookDelivery) -> Call | None:
 
 
 def _make(calls: list[Call], made: SimpleQueue[Made], over: Callable[[], bool]) -> None:
-    """Call one endpoint while it answers well, in a thread of its own; the rest is put back."""
+    """Call one endpoint while it answers well, in a thread and on a connection of its own; the
+    rest is put back. Threads that shared their connections would wait for each other's lock."""
     ends = time.monotonic() + RUN_CALLS_S
     goes_on = True
-    for number, call in enumerate(calls, start=1):
-        answer = _call(call) if goes_on else None
-        goes_on = bool(answer and answer.is_good) and time.monotonic() < ends and not over()
-        made.put(Made(call, answer, is_last=number == len(calls)))
+    with contextlib.closing(Fetcher("webhook")) as fetcher:
+        for number, call in enumerate(calls, start=1):
+            answer = _call(call, fetcher) if goes_on else None
+            goes_on = bool(answer and answer.is_good) and time.monotonic() < ends and not over()
+            made.put(Made(call, answer, is_last=number == len(calls)))
 
 
-def _call(call: Call) -> Answer:
+def _call(call: Call, fetcher: Fetcher) -> Answer:
     """One POST; no database in this thread. Never raises."""
     started = time.monotonic()
     response, error, is_refused = None, "", False
     try:
-        response = fetch(
+        response = fetcher.fetch(
             call.delivery.url,
-            kind="webhook",
             method="POST",
             body=call.body,
             headers=headers(call.delivery.message_id, call.body, call.key),

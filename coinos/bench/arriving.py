@@ -62,7 +62,7 @@ def _catch_up(bench: Bench, subject: str, to_pay: list[LightningRequest]) -> Non
         last = _cursor() + len(to_pay)
         before = [server.cpu_s(bench.up_pid, kind) for kind in kinds]
         began = time.perf_counter()
-    _wait(lambda: _cursor() >= last, "receipts", look_every_s=0.005)
+    _wait(lambda: _cursor() >= last, "receipts", look_every_s=0.02)
     rate = len(to_pay) / (time.perf_counter() - began)
     used_ms = [
         round((server.cpu_s(bench.up_pid, kind) - was) * 1000 / len(to_pay), 2)

@@ -54,7 +54,6 @@ def _deliver(bench: Bench, ports: list[int], dead_port: int, count: int) -> floa
     on: many are written down at the same moment, so their times say nothing."""
     person = bench.histories[min(bench.histories)]
     line = Activity.objects.filter(user=person.user).latest("created")
-    waiting = []
     with server.paused(bench.up_pid, "webhooks worker"), transaction.atomic():
         event = Event.objects.create(user=person.user, kind="payment.settled", activity=line)
         for number in range(count):
@@ -66,18 +65,17 @@ def _deliver(bench: Bench, ports: list[int], dead_port: int, count: int) -> floa
                 expiry_s=60,
                 webhook=f"http://127.0.0.1:{port}/hook",
             )
-            [delivery] = hooks.queue([hooks.News(invoice, line, event.id, 0, confirmed=True)])
-            if port != dead_port:
-                waiting.append(delivery.id)
+            hooks.queue([hooks.News(invoice, line, event.id, 0, confirmed=True)])
     began = time.monotonic()
-    done = WebhookDelivery.objects.filter(id__in=waiting, state=WebhookDelivery.State.DELIVERED)
+    told = WebhookDelivery.objects.filter(event=event).exclude(endpoint__endswith=f":{dead_port}")
+    open_calls = told.exclude(state=WebhookDelivery.State.DELIVERED)
     deadline = time.monotonic() + 60
-    while done.count() < len(waiting):
+    while open_calls.exists():
         if time.monotonic() > deadline:
-            bench.report.fail(f"{done.count()} of {len(waiting)} webhooks were delivered in 60 s")
+            bench.report.fail(f"{open_calls.count()} webhooks were not delivered in 60 s")
             break
-        time.sleep(0.01)
-    return round(done.count() / (time.monotonic() - began), 1)
+        time.sleep(0.05)  # seldom: the answer takes the two processors a while
+    return round((told.count() - open_calls.count()) / (time.monotonic() - began), 1)
 
 
 @contextmanager
