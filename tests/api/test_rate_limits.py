@@ -16,8 +16,8 @@ from coinos.throttling import client_address, client_network
 from tests.cast import PASSWORD, Api, api_of, make_user
 from tests.database import Database
 
-FULL_HOUR = (time.time() // 3600 + 1) * 3600
-"""The next one, at which every window begins; tokens made now are valid then."""
+FULL_HOUR = (time.time() // 3600 + 24) * 3600
+"""Every window begins then. Long after this run: the tokens that it makes are valid by then."""
 
 
 @pytest.fixture
