@@ -212,7 +212,8 @@ def deliver_due(*, seconds: float = RUN_S, stopped: Callable[[], bool] = lambda:
             if time.monotonic() >= look_at and not over():
                 for calls in _claim(THREADS - running):
                     failpoint("hook.claimed")
-                    threads.submit(_make, calls, made, over)
+                    # Made here: where a run could not begin, this ends, and says why.
+                    threads.submit(_make, calls, Fetcher("webhook"), made, over)
                     running += 1
                 look_at = time.monotonic() + LOOK_AGAIN_S
             if not running:
@@ -288,12 +289,14 @@ def _call_of(delivery: WebhookDelivery) -> Call | None:
         return None
 
 
-def _make(calls: list[Call], made: SimpleQueue[Made], over: Callable[[], bool]) -> None:
+def _make(
+    calls: list[Call], fetcher: Fetcher, made: SimpleQueue[Made], over: Callable[[], bool]
+) -> None:
     """Call one endpoint while it answers well, in a thread and on a connection of its own; the
     rest is put back. Threads that shared their connections would wait for each other's lock."""
     ends = time.monotonic() + RUN_CALLS_S
     goes_on = True
-    with contextlib.closing(Fetcher("webhook")) as fetcher:
+    with contextlib.closing(fetcher):
         for number, call in enumerate(calls, start=1):
             answer = _call(call, fetcher) if goes_on else None
             goes_on = bool(answer and answer.is_good) and time.monotonic() < ends and not over()

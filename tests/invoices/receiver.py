@@ -33,6 +33,7 @@ class Receiver:
     heard: list[Heard] = field(default_factory=list)
     answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
     delay_s: float = 0
+    connections: int = 0
     at_once: int = 0
     most_at_once: int = 0
 
@@ -49,6 +50,11 @@ def receiver() -> Iterator[Receiver]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def setup(self) -> None:
+            super().setup()
+            with lock:
+                shop.connections += 1
 
         def do_POST(self) -> None:
             raw = self.rfile.read(int(self.headers["content-length"]))

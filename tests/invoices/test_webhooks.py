@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -236,6 +237,38 @@ def test_one_slow_endpoint_delays_only_itself(world: Control, alice: User, shop:
     assert shop.most_at_once == 1
     calls = WebhookAttempt.objects.order_by("created").values_list("delivery__url", flat=True)
     assert [url.startswith(shop.url) for url in calls][-2:] == [False, False]
+
+
+def test_a_run_of_calls_takes_one_connection_and_is_recorded_together(
+    world: Control, alice: User, shop: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        paid_with_webhook(world, alice, shop)
+    recorded: list[int] = []
+    record = webhooks._record
+
+    def counting(made: list[webhooks.Made]) -> None:
+        recorded.append(len(made))
+        record(made)
+
+    monkeypatch.setattr(webhooks, "_record", counting)
+    monkeypatch.setattr(webhooks, "GATHER_S", 20)  # the end of the run comes long before
+    assert deliver() == 5
+    assert (shop.connections, recorded) == (1, [5])
+    assert WebhookDelivery.objects.filter(state=State.DELIVERED).count() == 5
+
+
+def test_a_worker_that_cannot_begin_a_run_ends_and_the_next_one_calls(
+    world: Control, alice: User, shop: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paid_with_webhook(world, alice, shop)
+    with monkeypatch.context() as broken:
+        broken.setattr(webhooks, "Fetcher", lambda _: Path("/nowhere").read_text())
+        with pytest.raises(FileNotFoundError):
+            deliver()
+    WebhookDelivery.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    assert deliver() == 1
+    assert len(shop.heard) == 1
 
 
 def test_the_owner_can_have_it_delivered_again(
