@@ -121,7 +121,9 @@ def _accounts_named(typed: str) -> list[User]:
     name, _at, domain = typed.partition("@")
     if not domain or domain == settings.DOMAIN:
         return list(verified.filter(username=names.normalise(name)))
-    return list(verified.filter(email__iexact=typed).order_by("created")[:ACCOUNTS_PER_ADDRESS])
+    # Byte for byte: whoever is found here gets the links of all who are.
+    same = verified.filter(email=typed)
+    return list(same.order_by("created")[:ACCOUNTS_PER_ADDRESS])
 
 
 def _words(email: Email, users: list[User]) -> tuple[str, str]:

@@ -21,10 +21,11 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Now, Upper
+from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from accounts import email_addresses
 from coinos import crypto
 
 
@@ -133,6 +134,10 @@ class User(AbstractBaseUser, PermissionsMixin):
                 condition=Q(email_verified_at=None) | ~Q(email=""),
             ),
             models.CheckConstraint(
+                name="email_is_in_stored_form",
+                condition=Q(email__regex=email_addresses.STORED_FORM),
+            ),
+            models.CheckConstraint(
                 name="fund_has_no_sign_in",
                 condition=Q(owner=None)
                 | Q(
@@ -149,7 +154,7 @@ class User(AbstractBaseUser, PermissionsMixin):
             ),
         ]
         indexes = [
-            models.Index(Upper("email"), name="user_email", condition=~Q(email_verified_at=None)),
+            models.Index(name="user_email", fields=["email"], condition=~Q(email_verified_at=None)),
         ]
 
     def __str__(self) -> str:

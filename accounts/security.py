@@ -125,11 +125,15 @@ def save_email(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     form = with_password(request, EmailForm(request.POST))
     if form.is_valid() and password_is_confirmed(request, form):
-        address, is_new = form.cleaned_data["email"], form.cleaned_data["email"] != user.email
-        services.update_profile(user, {"email": address, "notify": form.cleaned_data["notify"]})
-        if address and is_new:
-            return send_link(request)
-        return saved(request, _("Your e-mail settings are saved"))
+        before = user.email
+        try:
+            services.update_profile(user, form.cleaned_data)
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            if user.email not in ("", before):
+                return send_link(request)
+            return saved(request, _("Your e-mail settings are saved"))
     return settings_page(request, email=form)
 
 

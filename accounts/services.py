@@ -16,7 +16,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from accounts import connections, ledger, links, names, second_factor
+from accounts import connections, email_addresses, ledger, links, names, second_factor
 from accounts.attempts import count_or_refuse, forgive, take_back
 from accounts.audit import audit
 from accounts.credentials import revoke_all
@@ -156,6 +156,8 @@ def check_profile(user: User, changes: dict[str, Any]) -> dict[str, Any]:
         _check_currencies(name, allowed.get(name))
     if "language" in allowed and not re.fullmatch(r"[a-z]{2}", allowed["language"]):
         raise InvalidRequest("language must be two letters", field="/language")
+    if "email" in allowed:
+        allowed["email"] = email_addresses.normalise(allowed["email"])
     if "username" in changes:
         name = allowed["username"] = names.check_new(changes["username"])
         if User.objects.filter(username=name).exclude(id=user.id).exists():

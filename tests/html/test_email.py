@@ -42,6 +42,13 @@ def dora(stranger: Browser) -> Person:
     return Person(client=stranger.client, user=User.objects.get(username="dora"))
 
 
+@pytest.fixture
+def mallory(db: None) -> Person:
+    browser = Browser()
+    browser.post("/register", username="mallory", password=PASSWORD)
+    return Person(client=browser.client, user=User.objects.get(username="mallory"))
+
+
 def confirmed(user: User, address: str = "dora@mail.example", **fields: Any) -> User:
     User.objects.filter(id=user.id).update(
         email=address, email_verified_at=timezone.now(), **fields
@@ -273,6 +280,41 @@ def test_one_message_lists_all_accounts_of_an_address(
     emails.deliver_due()
     assert mailbox.recipients == ["shared@mail.example"]
     assert {"dora:", "alice:"} <= set(mailbox.text().split())
+
+
+LOOK_ALIKES = ["dora@maıl.example", "dora@maİl.example", "dora@ｍail.example", "dorá@mail.example"]
+
+
+@pytest.mark.parametrize("look_alike", LOOK_ALIKES)
+def test_nobody_names_a_look_alike_of_an_address(
+    dora: Person, mallory: Person, mailbox: Mailbox, look_alike: str
+) -> None:
+    """sec-1: `ı` is `I` in capitals, so a search without regard to case took it for `i`."""
+    page = mallory.post("/settings/email", email=look_alike)
+    assert page.status_code == 422
+    refusal = api_of(mallory.user).post("/user", {"email": look_alike})
+    assert (refusal.status_code, refusal.body["errors"][0]["pointer"]) == (400, "#/email")
+    assert fresh(mallory).email == ""
+    with pytest.raises(IntegrityError, match="email_is_in_stored_form"), transaction.atomic():
+        confirmed(mallory.user, look_alike)
+    confirmed(dora.user)
+    Browser().post("/forgot", account=look_alike)
+    emails.deliver_due()
+    assert mailbox.messages == []
+
+
+def test_an_address_is_the_same_in_capitals_and_small_letters(
+    dora: Person, mailbox: Mailbox
+) -> None:
+    """sec-1"""
+    dora.post("/settings/email", email="Dora@MAIL.example")
+    assert fresh(dora).email == "dora@mail.example"
+    emails.deliver_due()
+    confirmed(dora.user)
+    link_for("DORA@mail.EXAMPLE", mailbox)
+    assert mailbox.recipients == ["dora@mail.example"] * 2
+    with pytest.raises(IntegrityError, match="email_is_in_stored_form"), transaction.atomic():
+        confirmed(dora.user, "Dora@mail.example")
 
 
 def test_an_address_that_was_never_confirmed_gets_no_link(dora: Person, mailbox: Mailbox) -> None:
