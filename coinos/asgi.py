@@ -11,7 +11,7 @@ import asyncio
 import gc
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import IO, Any
@@ -21,8 +21,10 @@ from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
 from django.core.signals import request_started
-from django.urls import URLResolver, get_resolver, set_script_prefix
+from django.urls import get_resolver, set_script_prefix
 from django.urls.resolvers import RoutePattern
+
+from coinos.routes import routes
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coinos.settings")
 
@@ -97,17 +99,11 @@ def _has_body(scope: Scope) -> bool:
 in_one_thread = OneThreadHandler()
 
 
-def async_routes(resolver: URLResolver, prefix: str = "") -> Iterator[RoutePattern]:
-    """The routes whose views are async, those of included URLs too."""
-    for entry in resolver.url_patterns:
-        route = prefix + str(entry.pattern)
-        if isinstance(entry, URLResolver):
-            yield from async_routes(entry, route)
-        elif inspect.iscoroutinefunction(entry.callback):
-            yield RoutePattern(route, is_endpoint=True)
-
-
-stream_routes = list(async_routes(get_resolver()))
+stream_routes = [
+    RoutePattern(route, is_endpoint=True)
+    for route, view in routes(get_resolver().url_patterns)
+    if inspect.iscoroutinefunction(view)
+]
 
 
 # What was loaded until here stays: looking through it again and again for garbage would stop every

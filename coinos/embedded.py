@@ -133,6 +133,9 @@ def start_postgres(
         "unix_socket_directories": str(folder),
         "max_connections": "200",
         "log_min_duration_statement": "1000",
+        # Values may be secrets: neither a slow statement's nor those of a row that is refused.
+        "log_parameter_max_length": "0",
+        "log_error_verbosity": "terse",
     }
     if not durable:
         settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}

@@ -1,18 +1,38 @@
-"""Log lines without secrets."""
+"""Log lines without secrets.
+
+What follows a word such as `password` is hidden, and so is whatever stands in a path where a route
+has a secret: `coinos/urls.py` tells its routes to `hide_in_paths` when it is loaded, and nobody can
+make or read such a path without it.
+"""
 
 import logging
 import re
+from collections.abc import Iterable
 
 # What follows one of these words is hidden, in "word: value", word=value and "word": "value".
 HIDDEN_AFTER = (
     "password|passwd|pin|preimage|payment_preimage|payment_secret|payment_key|secret|rune|macaroon"
     "|authorization|cookie|set-cookie|token|api_?key|signing_key|x-csrftoken"
+    "|csrfmiddlewaretoken|newpin|current_password|totp_seed|pin_hash|k1"
 )
+
+# Every parameter of a route is in one of these (tests/runtime/test_log_paths.py): what a stranger
+# who reads the log could use, and what says no more than the page's address bar may.
+SECRET_PARAMETERS = frozenset({"token", "pubkey"})
+PUBLIC_PARAMETERS = frozenset(
+    """
+    username name lnaddress user_id app_label content_type_id object_id url key payreq amount limit
+    invoice_id payment_id gift_id delivery_id session_id key_id role_id
+    """.split()
+)
+SLASH = "(?:/|%(?:25)*2F)"  # also within ?next=…
+PARAMETER = re.compile(r"<(?:\w+:)?(\w+)>")
 PATTERNS = [
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), r"\1 [hidden]"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "[hidden]"),
-    (re.compile(r"(?i)((?:/|%2F)gift(?:/|%2F))[\w-]+"), r"\1[hidden]"),
     (re.compile(r"\bwhsec_[\w+/=-]+"), "[hidden]"),
+    (re.compile(r"(?i)\bnsec1[a-z0-9]+"), "[hidden]"),
+    (re.compile(r"(?s)(Failing row contains) \(.*"), r"\1 [hidden]"),  # PostgreSQL: all its columns
     (re.compile(r"(://[^\s:/@]*):[^\s/@]+@"), r"\1:[hidden]@"),
     (
         re.compile(
@@ -22,11 +42,35 @@ PATTERNS = [
     ),
 ]
 
+_in_paths: list[re.Pattern[str]] = []
+
+
+def hide_in_paths(routes: Iterable[str]) -> None:
+    """From here on hide what stands where these routes have a secret: "gift/<str:token>" hides the
+    end of `/gift/n8Vq`, of `https://…/gift/n8Vq` and of `next=%2Fgift%2Fn8Vq`."""
+    _in_paths[:] = [_in_path(before) for before in sorted({b for r in routes for b in _before(r)})]
+
+
+def _before(route: str) -> Iterable[str]:
+    """What the route has in front of each of its secrets."""
+    for parameter in PARAMETER.finditer(route):
+        if parameter[1] in SECRET_PARAMETERS:
+            yield route[: parameter.start()]
+
+
+def _in_path(before: str) -> re.Pattern[str]:
+    parts = [
+        r"[^/\s%]+" if PARAMETER.fullmatch(part) else re.escape(part) for part in before.split("/")
+    ]
+    return re.compile(rf"(?i)({SLASH}{SLASH.join(parts)})[^/\s%?#&\"'<>]+")
+
 
 def redact(line: str) -> str:
     """The line with tokens, passwords, preimages and credentials in URLs hidden."""
     for pattern, replacement in PATTERNS:
         line = pattern.sub(replacement, line)
+    for path in _in_paths:
+        line = path.sub(r"\1[hidden]", line)
     return line
 
 

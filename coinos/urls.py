@@ -11,6 +11,8 @@ from django.views.decorators.csrf import csrf_exempt
 from accounts.streams import api_events
 from coinos import info, pwa
 from coinos.api import not_found
+from coinos.logs import hide_in_paths
+from coinos.routes import routes
 from coinos.schema import SchemaDocsView, SchemaView
 from invoices.simnet_page import page as simnet_page
 from invoices.urls import person_urls
@@ -51,6 +53,8 @@ if settings.SIMNET:
 
 # The last one: a user name stands where no other page does. `accounts.names` reserves the others.
 urlpatterns += person_urls
+
+hide_in_paths(route for route, _view in routes(urlpatterns))
 
 handler400 = "coinos.web.bad_request"
 handler403 = "coinos.web.forbidden"

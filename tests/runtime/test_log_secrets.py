@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
-import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
 from coinos import rates
-from coinos.logs import RedactingFormatter
 from coinos.models import Rate
 from coinos.simnet.control import Control
 from invoices import services
@@ -21,21 +18,6 @@ from tests.cast import Api, fund
 
 PASSWORD = "perfectly secret passphrase"
 PIN = "493817"
-
-
-@pytest.fixture
-def log() -> Iterator[StringIO]:
-    """Everything that is logged, as our formatter writes it."""
-    text = StringIO()
-    handler = logging.StreamHandler(text)
-    handler.setFormatter(RedactingFormatter())
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
-    yield text
-    root.setLevel(level)
-    root.removeHandler(handler)
 
 
 def test_no_token_password_pin_or_preimage_is_logged(
@@ -79,3 +61,12 @@ def test_no_token_password_pin_or_preimage_is_logged(
         "shop's secret": "shared with the shop",
     }
     assert [name for name, secret in secrets.items() if secret in logged] == []
+
+
+def test_the_embedded_database_logs_no_values(db: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('log_parameter_max_length'),"
+            " current_setting('log_error_verbosity')"
+        )
+        assert cursor.fetchone() == ("0", "terse")

@@ -26,9 +26,13 @@ def formatted(message: str, *arguments: object) -> str:
         ("pin: 123456, amount: 5", "123456"),
         ("connecting to http://coinos:rpcpass@127.0.0.1:8332", "rpcpass"),
         ("signing with whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
-        ("Not Found: /gift/n8VqyJk2uQ1tLsId", "n8VqyJk2uQ1tLsId"),
-        ("GET /login?next=%2Fgift%2Fn8VqyJk2uQ1tLsId", "n8VqyJk2uQ1tLsId"),
         ("Cookie: sessionid=abcdefgh", "abcdefgh"),
+        ("newpin=493817", "493817"),
+        (
+            "Not Found: /api/users/nsec1vl029mgpspedva04g90vltkh6fvh240",
+            "vl029mgpspedva04g90vltkh6fvh240",
+        ),
+        ("DETAIL:  Failing row contains (5a24, alice,\n argon2$abc).", "argon2$abc"),
     ],
 )
 def test_secrets_are_hidden(line, secret):
