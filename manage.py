@@ -32,11 +32,13 @@ def main() -> None:
     from django.core.management import execute_from_command_line
 
     from coinos import embedded
+    from coinos.caller import Caller, calling
 
     try:
         if settings.DATABASE_IS_EMBEDDED and command not in WITHOUT_DATABASE:
             embedded.hold_postgres(settings.DATA_DIR)
-        execute_from_command_line(sys.argv)
+        with calling(Caller("command")):
+            execute_from_command_line(sys.argv)
     except (ImproperlyConfigured, embedded.CannotStart) as error:
         sys.exit(f"coinos: {error}")
 

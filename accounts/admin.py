@@ -28,7 +28,6 @@ from accounts.models import (
 )
 from coinos.admin import LookOnlyAdmin
 from coinos.errors import CoinosError
-from coinos.throttling import client_address
 
 
 class OperatorSignIn(AuthenticationForm):
@@ -49,7 +48,6 @@ class OperatorSignIn(AuthenticationForm):
                 username=self.cleaned_data.get("username", ""),
                 password=self.cleaned_data.get("password", ""),
                 code=self.cleaned_data.get("token", ""),
-                address=client_address(self.request),
             )
         except CoinosError as error:
             raise ValidationError(error.message) from error
@@ -275,8 +273,9 @@ class ActivityAdmin(LookOnlyAdmin):
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(LookOnlyAdmin):
-    list_display = ["created", "action", "user", "actor", "object", "address"]
-    fields = [*list_display, "detail"]
+    list_display = ["created", "action", "user", "actor", "object", "door", "address"]
+    fields = [*list_display, "user_agent", "detail"]
+    list_filter = ["door"]
     search_fields = ["user__username", "actor", "action", "address"]
     list_select_related = ["user"]
     ordering = ["-id"]

@@ -29,20 +29,14 @@ from accounts.serializers import (
 from coinos import answers
 from coinos.api import ApiView, errors_at, ok, read
 from coinos.errors import InvalidRequest
-from coinos.throttling import client_address, throttle
+from coinos.throttling import throttle
 
 COOKIE_AGE_S = 5 * 24 * 3600
 
 
-def sign_in(request: ApiRequest, user: User) -> str:
-    """Start a login session for this request's caller and return its token."""
-    session = credentials.start_session(
-        user,
-        kind=Session.Kind.LOGIN,
-        address=client_address(request),
-        user_agent=request.headers.get("User-Agent", ""),
-    )
-    return credentials.token_of(session)
+def sign_in(user: User) -> str:
+    """Start a login session and return its token."""
+    return credentials.token_of(credentials.start_session(user, kind=Session.Kind.LOGIN))
 
 
 class RegisterView(ApiView):
@@ -68,7 +62,7 @@ class RegisterView(ApiView):
                 pubkey=fields.get("pubkey"),
                 picture=fields.get("picture", ""),
             )
-        answer = user_json(user) | {"token": sign_in(request, user)}
+        answer = user_json(user) | {"token": sign_in(user)}
         if secret_key:
             answer["sk"] = secret_key
         return ok(answer)
@@ -88,9 +82,8 @@ class LoginView(ApiView):
             username=fields.get("username", ""),
             password=fields.get("password", ""),
             code=fields.get("token", ""),
-            address=client_address(request),
         )
-        token = sign_in(request, user)
+        token = sign_in(user)
         response = ok({"user": user_json(user), "token": token})
         response.set_cookie(
             TOKEN_COOKIE,
@@ -145,7 +138,6 @@ class UserView(ApiView):
                 current=security.get("current_password", ""),
                 new=security["password"],
                 keep=request.auth.session,
-                address=client_address(request),
             )
         if "locktime_s" in security:
             services.set_lock_timer(user, security["locktime_s"], pin=security.get("pin"))
@@ -154,14 +146,12 @@ class UserView(ApiView):
                 user,
                 new=security["newpin"],
                 current=security.get("pin"),
-                address=client_address(request),
             )
         if security.get("twofa") is False and user.has_second_factor:
             second_factor.turn_off(
                 user,
                 security.get("token", ""),
                 keep=request.auth.session,
-                address=client_address(request),
             )
             user.refresh_from_db()
         return ok({"user": user_json(services.update_profile(user, changes))})

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from typing import Any
 
+from django.db import transaction
+
 from accounts.models import AuditEvent, User
+from coinos.caller import caller
+
+logger = logging.getLogger("coinos.audit")
 
 
 def audit(
@@ -13,15 +20,36 @@ def audit(
     *,
     actor: str = "user",
     object: str = "",
-    address: str | None = None,
     detail: dict[str, Any] | None = None,
 ) -> None:
-    """Append to the audit log, in the transaction of what is logged."""
-    AuditEvent.objects.create(
+    """Append to the audit log, in the transaction of what is logged: what was done to whose
+    account, by whom, and from where as `coinos.caller` knows it. Once that is committed, the same
+    is a line of JSON in the server's log."""
+    who = caller()
+    event = AuditEvent(
         user=user,
         actor=actor[:60],
         action=action,
         object=object[:100],
-        address=address if address != "unknown" else None,
+        door=who.door,
+        address=who.address,
+        user_agent=who.user_agent,
         detail=detail or {},
     )
+    event.save(force_insert=True)
+    transaction.on_commit(lambda: logger.info(_line(event)), robust=True)
+
+
+def _line(event: AuditEvent) -> str:
+    """One object with the members that have a value."""
+    members = {
+        "action": event.action,
+        "user": str(event.user_id or ""),
+        "actor": event.actor,
+        "object": event.object,
+        "door": event.door,
+        "address": event.address,
+        "user_agent": event.user_agent,
+        "detail": event.detail,
+    }
+    return json.dumps({name: value for name, value in members.items() if value})

@@ -25,6 +25,7 @@ from rest_framework_simplejwt.state import token_backend
 
 from accounts.errors import ReadOnlyToken
 from accounts.models import ApiKey, Session, User
+from coinos.caller import caller
 from coinos.db import Query, ask
 from coinos.errors import Forbidden, InvalidRequest, Unauthorized
 from coinos.joined import Joined
@@ -98,15 +99,13 @@ class Credential:
 # --- Sessions and their tokens -------------------------------------------------------------------
 
 
-def start_session(
-    user: User, *, kind: str, address: str | None = None, user_agent: str = ""
-) -> Session:
-    """Write the row of a new sign-in."""
+def start_session(user: User, *, kind: str, user_agent: str | None = None) -> Session:
+    """Write the row of a new sign-in: of the caller's program, unless another name is given."""
     return Session.objects.create(
         user=user,
         kind=kind,
-        address=address if address != "unknown" else None,
-        user_agent=user_agent[:200],
+        address=caller().address,
+        user_agent=caller().user_agent if user_agent is None else user_agent,
         expires=timezone.now() + timedelta(days=settings.TOKEN_LIFETIME_DAYS),
     )
 
@@ -143,7 +142,7 @@ def read_only_token(user: User) -> str:
 SHOWN_IN_DOCS = "Shown in the API documentation"
 
 
-def shown_token(user: User, *, address: str) -> str:
+def shown_token(user: User) -> str:
     """A full token to read off the documentation page; the same one at each call while it lives."""
     session = Session.objects.filter(
         user=user,
@@ -153,9 +152,7 @@ def shown_token(user: User, *, address: str) -> str:
         expires__gt=timezone.now(),
     ).first()
     if session is None:
-        session = start_session(
-            user, kind=Session.Kind.LOGIN, address=address, user_agent=SHOWN_IN_DOCS
-        )
+        session = start_session(user, kind=Session.Kind.LOGIN, user_agent=SHOWN_IN_DOCS)
     return token_of(session)
 
 

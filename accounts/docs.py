@@ -11,7 +11,6 @@ from accounts import credentials
 from accounts.authentication import user_of
 from accounts.step_up import password_is_confirmed, with_password
 from coinos.errors import CoinosError
-from coinos.throttling import client_address
 from coinos.web import posted, sign_in_first
 
 
@@ -26,9 +25,7 @@ def page(request: HttpRequest) -> HttpResponse:
         form = with_password(request, forms.Form(posted(request)))
         context["form"] = form
         if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
-            context["token"] = credentials.shown_token(
-                user_of(request), address=client_address(request)
-            )
+            context["token"] = credentials.shown_token(user_of(request))
     response = render(request, "accounts/docs.html", context)
     response["Cache-Control"] = "no-store" if signed_in else "private, max-age=300"
     return response

@@ -612,7 +612,11 @@ class AuditEvent(models.Model):
     actor = models.CharField(max_length=60, help_text="user, operator name or system")
     action = models.CharField(max_length=40)
     object = models.CharField(max_length=100, blank=True)
+    door = models.CharField(
+        max_length=10, default="", blank=True, help_text="page, api, admin, command or task"
+    )
     address = models.GenericIPAddressField(null=True)
+    user_agent = models.CharField(max_length=200, blank=True)
     detail = models.JSONField(default=dict)
     created = models.DateTimeField(db_default=Now(), editable=False)
 

@@ -14,7 +14,6 @@ from django.views.decorators.http import require_http_methods
 from accounts import emails, links, services
 from accounts.forms import ForgotForm, NewPasswordForm
 from coinos.errors import CoinosError
-from coinos.throttling import client_address
 from coinos.web import add_error, limit_rate, posted
 
 
@@ -52,7 +51,6 @@ def reset(request: HttpRequest, user_id: UUID, token: str) -> HttpResponse:
                 token,
                 new=form.cleaned_data["password"],
                 api_keys=form.cleaned_data["api_keys"],
-                address=client_address(request),
             )
         except CoinosError as error:
             add_error(form, error)

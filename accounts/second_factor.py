@@ -61,9 +61,7 @@ def set_up_of(user: User) -> SetUp | None:
     return SetUp(seed, pyotp.TOTP(seed).provisioning_uri(name=name, issuer_name="coinos"))
 
 
-def confirm(
-    user: User, code: str, *, keep: Session | None, address: str | None = None
-) -> list[str]:
+def confirm(user: User, code: str, *, keep: Session | None) -> list[str]:
     """The app shows the right code: ask for one from now on, and end all other sign-ins.
 
     Returns the recovery codes, which cannot be shown again. Raises `Forbidden` when the code is
@@ -84,25 +82,25 @@ def confirm(
             raise InvalidRequest(_("Start again: there is nothing to confirm"))
         codes = _replace_recovery_codes(user)
         revoke_all(user, keep=keep)
-        audit(user, "second_factor.on", address=address)
+        audit(user, "second_factor.on")
     return codes
 
 
-def turn_off(user: User, code: str, *, keep: Session | None, address: str | None = None) -> None:
+def turn_off(user: User, code: str, *, keep: Session | None) -> None:
     """Ask for no code any more, and end all other sign-ins. Raises `Forbidden`, `RateLimited`."""
     _require_here(user, code)
     with transaction.atomic():
         _clear(user)
         revoke_all(user, keep=keep)
-        audit(user, "second_factor.off", address=address)
+        audit(user, "second_factor.off")
 
 
-def renew_recovery_codes(user: User, code: str, *, address: str | None = None) -> list[str]:
+def renew_recovery_codes(user: User, code: str) -> list[str]:
     """New recovery codes; the old ones end. Raises `Forbidden`, `RateLimited`."""
     _require_here(user, code)
     with transaction.atomic():
         codes = _replace_recovery_codes(user)
-        audit(user, "second_factor.recovery_codes", address=address)
+        audit(user, "second_factor.recovery_codes")
     return codes
 
 
@@ -122,7 +120,7 @@ def _clear(user: User) -> None:
 # --- Asking for it -------------------------------------------------------------------------------
 
 
-def require(user: User, code: str, *, address: str | None = None) -> None:
+def require(user: User, code: str) -> None:
     """Raise unless the account has no second factor or this is a code of it, which is then used up:
     `OtpRequired` when there is none, `WrongCode` when it is wrong or was used, `RateLimited` after
     five wrong ones in ten minutes or twenty in a day (P25)."""
@@ -134,7 +132,7 @@ def require(user: User, code: str, *, address: str | None = None) -> None:
     if re.fullmatch(r"[0-9]{6}", code, re.ASCII):
         _use(user, code)
     else:
-        _use_recovery_code(user, code, address=address)
+        _use_recovery_code(user, code)
 
 
 def _require_here(user: User, code: str) -> None:
@@ -159,14 +157,14 @@ def _use(user: User, code: str) -> None:
     _forgive(user)
 
 
-def _use_recovery_code(user: User, code: str, *, address: str | None) -> None:
+def _use_recovery_code(user: User, code: str) -> None:
     key = f"recovery:{user.id}"
     count_or_refuse(key, limit=TRIES, window_s=TRIES_WINDOW_S)
     with transaction.atomic():
         unused = RecoveryCode.objects.filter(user=user, code_sha256=_sha256(code), used_at=None)
         if not unused.update(used_at=timezone.now()):
             raise WrongCode(user.id)
-        audit(user, "second_factor.recovery_code_used", address=address)
+        audit(user, "second_factor.recovery_code_used")
     forgive(key)
 
 

@@ -15,7 +15,6 @@ from accounts.forms import CodeForm, EmailForm, LockTimerForm
 from accounts.step_up import password_is_confirmed, with_password
 from accounts.views import saved, settings_page
 from coinos.errors import CoinosError
-from coinos.throttling import client_address
 from coinos.web import add_error, limit_rate, posted, signed_in
 
 
@@ -62,7 +61,6 @@ def confirm_second_factor(request: HttpRequest) -> HttpResponse:
                 user,
                 form.cleaned_data["token"],
                 keep=session_of(request),
-                address=client_address(request),
             )
         except CoinosError as error:
             add_error(form, error)
@@ -83,7 +81,6 @@ def turn_off_second_factor(request: HttpRequest) -> HttpResponse:
                 user_of(request),
                 form.cleaned_data["token"],
                 keep=session_of(request),
-                address=client_address(request),
             )
         except CoinosError as error:
             add_error(form, error)
@@ -100,9 +97,7 @@ def renew_recovery_codes(request: HttpRequest) -> HttpResponse:
     form = CodeForm(request.POST)
     if form.is_valid():
         try:
-            codes = second_factor.renew_recovery_codes(
-                user_of(request), form.cleaned_data["token"], address=client_address(request)
-            )
+            codes = second_factor.renew_recovery_codes(user_of(request), form.cleaned_data["token"])
         except CoinosError as error:
             add_error(form, error)
         else:
@@ -156,7 +151,7 @@ def verify_email(request: HttpRequest, token: str) -> HttpResponse:
     form = with_password(request, Form(posted(request)))
     if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
         limit_rate(request, "verify", limit=10, window_s=60)
-        services.verify_email(user, token, address=client_address(request))
+        services.verify_email(user, token)
         return saved(request, _("Your e-mail address is confirmed"))
     context = {"form": form, "address": user.email, "here": "settings"}
     status = 422 if form.errors else 200

@@ -30,6 +30,7 @@ from accounts.errors import (
 )
 from accounts.models import ApiKey, Contact, LedgerAccount, Session, User
 from coinos import nostr, rates
+from coinos.caller import caller
 from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError, Forbidden, InvalidRequest, NotFound
 
@@ -86,13 +87,13 @@ def register(
     return user, secret_key
 
 
-def authenticate(*, username: str, password: str, code: str, address: str) -> User:
+def authenticate(*, username: str, password: str, code: str) -> User:
     """The user whose name and password these are, and whose second factor `code` is, when the
     account has one. An unknown name takes as long and answers the same as a wrong password.
 
     Raises `InvalidCredentials`, `RateLimited`, and `OtpRequired` once the password was right."""
     name = names.normalise(username)
-    by_name, by_address = f"login:name:{name}", f"login:address:{address}"
+    by_name, by_address = f"login:name:{name}", f"login:address:{caller().address}"
     for key in (by_name, by_address):
         count_or_refuse(key, limit=LOGIN_FAILURES, window_s=LOGIN_WINDOW_S)
     user = User.objects.filter(username=name).first()
@@ -101,7 +102,7 @@ def authenticate(*, username: str, password: str, code: str, address: str) -> Us
         raise InvalidCredentials()
     forgive(by_name)
     take_back(by_address)
-    second_factor.require(user, code, address=address)
+    second_factor.require(user, code)
     return user
 
 
@@ -202,7 +203,6 @@ def change_password(
     current: str,
     new: str,
     keep: Session | None,
-    address: str | None = None,
 ) -> None:
     """Set a new password and end every other sign-in. API keys live on. Raises `Forbidden` when
     `current` is wrong: to clients, 401 would mean that the token is no good."""
@@ -212,7 +212,7 @@ def change_password(
     with transaction.atomic():
         user.save(update_fields=["password"])
         revoke_all(user, keep=keep)
-        audit(user, "password.changed", address=address)
+        audit(user, "password.changed")
 
 
 def require_password(user: User, password: str) -> None:
@@ -222,9 +222,7 @@ def require_password(user: User, password: str) -> None:
     confirm_password(user, password, refusal=refusal)
 
 
-def reset_password(
-    user_id: UUID, token: str, *, new: str, api_keys: bool = False, address: str | None = None
-) -> None:
+def reset_password(user_id: UUID, token: str, *, new: str, api_keys: bool = False) -> None:
     """Set a new password by the link that came by e-mail, which works once, and end every sign-in;
     the API keys when asked. A second factor stays and is asked for (P25). Raises `LinkEnded`."""
     _check_new_password(new)
@@ -235,23 +233,23 @@ def reset_password(
         user.password = hashed
         user.save(update_fields=["password"])
         revoke_all(user, api_keys=api_keys)
-        audit(user, "password.reset", address=address)
+        audit(user, "password.reset")
     forgive(f"password:{user.id}")
 
 
-def verify_email(user: User, token: str, *, address: str | None = None) -> None:
+def verify_email(user: User, token: str) -> None:
     """The owner has opened the link that was sent to the account's address. Raises `LinkEnded`."""
     with transaction.atomic():
         links.check_verification(user, token)
         user.email_verified_at = timezone.now()
         user.save(update_fields=["email_verified_at"])
-        audit(user, "email.verified", address=address)
+        audit(user, "email.verified")
 
 
 # --- PIN -----------------------------------------------------------------------------------------
 
 
-def set_pin(user: User, *, new: str, current: str | None, address: str | None = None) -> None:
+def set_pin(user: User, *, new: str, current: str | None) -> None:
     """Set a six-digit PIN, or remove it with `new="delete"`. Changing one needs the old one."""
     if user.has_pin:
         require_pin(user, current)
@@ -268,7 +266,7 @@ def set_pin(user: User, *, new: str, current: str | None, address: str | None = 
     with transaction.atomic():
         user.save(update_fields=["pin_hash"])
         Session.objects.filter(user=user).update(pin_at=None)
-        audit(user, "pin.removed" if new == "delete" else "pin.set", address=address)
+        audit(user, "pin.removed" if new == "delete" else "pin.set")
 
 
 def set_lock_timer(user: User, locktime_s: int, *, pin: str | None) -> None:

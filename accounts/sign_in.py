@@ -20,7 +20,6 @@ from accounts.models import Session, User
 from accounts.step_up import note_confirmed
 from coinos import languages
 from coinos.errors import CoinosError
-from coinos.throttling import client_address
 from coinos.web import add_error, limit_rate, next_url, posted
 
 HALF_SIGNED_IN = "half_signed_in"
@@ -89,9 +88,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         limit_rate(request, "login", limit=10, window_s=5)
         try:
-            user = services.authenticate(
-                **form.cleaned_data, code="", address=client_address(request)
-            )
+            user = services.authenticate(**form.cleaned_data, code="")
         except OtpRequired as error:
             _note_half_signed_in(request, error.user_id, next_url(request, ""))
             return redirect("login_code")
@@ -113,9 +110,9 @@ def login_code(request: HttpRequest) -> HttpResponse:
     form = CodeForm(posted(request))
     if form.is_valid():
         limit_rate(request, "login", limit=10, window_s=5)
-        code, address = form.cleaned_data["token"], client_address(request)
+        code = form.cleaned_data["token"]
         try:
-            second_factor.require(user, code, address=address)
+            second_factor.require(user, code)
         except CoinosError as error:
             add_error(form, error)
         else:
@@ -154,12 +151,7 @@ def _half_signed_in(request: HttpRequest) -> tuple[User | None, str]:
 def _sign_in(request: HttpRequest, user: User) -> None:
     _end_session(request)
     login(request, user)
-    session = credentials.start_session(
-        user,
-        kind=Session.Kind.WEB,
-        address=client_address(request),
-        user_agent=request.headers.get("User-Agent", ""),
-    )
+    session = credentials.start_session(user, kind=Session.Kind.WEB)
     request.session[SESSION_ROW] = str(session.id)
     note_confirmed(request)
 

@@ -38,7 +38,6 @@ from accounts.rows import rows
 from accounts.step_up import note_confirmed, password_is_confirmed, with_password
 from coinos import languages
 from coinos.errors import CoinosError, NotFound
-from coinos.throttling import client_address
 from coinos.web import Units, add_error, limit_rate, next_url, signed_in
 
 RECENT_PAYMENTS = 6
@@ -205,7 +204,6 @@ def change_password(request: HttpRequest) -> HttpResponse:
                 current=form.cleaned_data["current_password"],
                 new=form.cleaned_data["password"],
                 keep=session_of(request),
-                address=client_address(request),
             )
         except CoinosError as error:
             add_error(form, error)
@@ -229,7 +227,6 @@ def change_pin(request: HttpRequest) -> HttpResponse:
                 user_of(request),
                 new=new,
                 current=form.cleaned_data["pin"],
-                address=client_address(request),
             )
         except CoinosError as error:
             add_error(form, error)

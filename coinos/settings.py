@@ -373,6 +373,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "coinos.static_files.StaticFiles",
+    "coinos.caller.caller_middleware",
     "coinos.csp.policy_middleware",
     "coinos.api.api_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

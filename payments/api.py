@@ -21,7 +21,7 @@ from coinos import answers
 from coinos.api import ApiView, ok, read
 from coinos.errors import InvalidRequest
 from coinos.money import msat_to_sat_ceil
-from coinos.throttling import client_address, throttle
+from coinos.throttling import throttle
 from payments import idempotency, services
 from payments.destinations import LightningAddress, Lnurl, Username, recognise
 from payments.fees import platform_fee_sat
@@ -60,7 +60,7 @@ class AccountView(UserView):
             pin=security.get("pin"),
         )
         super().post(request)  # nothing has changed yet; from here on nothing of ours is refused
-        services.save_auto_withdraw(user, order, address=client_address(request))
+        services.save_auto_withdraw(user, order)
         return ok({"user": user_json(user)})
 
 

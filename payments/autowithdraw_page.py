@@ -11,7 +11,6 @@ from django.views.decorators.http import require_http_methods
 from accounts.authentication import user_of
 from accounts.step_up import password_is_confirmed, with_password
 from coinos.errors import CoinosError
-from coinos.throttling import client_address
 from coinos.web import add_error, limit_rate, posted, signed_in
 from payments import services
 from payments.forms import AutoWithdrawForm
@@ -39,7 +38,7 @@ def page(request: HttpRequest) -> HttpResponse:
             order = services.check_auto_withdraw(
                 user, form.wanted(), password=None, pin=form.cleaned_data["pin"]
             )
-            services.save_auto_withdraw(user, order, address=client_address(request))
+            services.save_auto_withdraw(user, order)
         except CoinosError as error:
             add_error(form, error)
         else:

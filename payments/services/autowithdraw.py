@@ -95,7 +95,7 @@ def check_auto_withdraw(
     return Order(changes, recipient)
 
 
-def save_auto_withdraw(user: User, order: Order | None, *, address: str | None = None) -> None:
+def save_auto_withdraw(user: User, order: Order | None) -> None:
     """Store what was checked. Switched on, it looks at the balance at once."""
     if order is None:
         return
@@ -112,7 +112,7 @@ def save_auto_withdraw(user: User, order: Order | None, *, address: str | None =
             AutoWithdrawRun.objects.filter(user=user, state=AutoWithdrawRun.State.OPEN).update(
                 bolt11="", bolt11_sat=0
             )
-        audit(user, "autowithdraw.on" if user.autowithdraw else "autowithdraw.off", address=address)
+        audit(user, "autowithdraw.on" if user.autowithdraw else "autowithdraw.off")
 
 
 def _look_up(user: User, text: str) -> tuple[str, User | None]:

@@ -20,6 +20,7 @@ from accounts.authentication import SESSION_ROW
 from accounts.models import Activity, Session, User
 from accounts.step_up import CONFIRMED_AT
 from coinos import rates
+from coinos.caller import Caller, calling
 from coinos.models import Rate
 from coinos.simnet.control import Control
 from tests.cast import available_sat, fund, make_user
@@ -101,7 +102,8 @@ def sign_in(user: User) -> Person:
     person = Person(user=user)
     person.client.force_login(user)
     session = person.client.session
-    row = credentials.start_session(user, kind=Session.Kind.WEB, address="127.0.0.1")
+    with calling(Caller("page", address="127.0.0.1")):
+        row = credentials.start_session(user, kind=Session.Kind.WEB)
     session[SESSION_ROW] = str(row.id)
     session[CONFIRMED_AT] = time.time()
     session.save()

@@ -439,9 +439,7 @@ def test_one_payment_out_of_a_fund_has_the_limit_of_every_payment(
 def test_no_password_opens_a_fund(picnic: User, anyone: Api) -> None:
     for password in ("", picnic.password, "!", PASSWORD):
         with pytest.raises(InvalidCredentials):
-            services.authenticate(
-                username="picnic", password=password, code="", address="192.0.2.1"
-            )
+            services.authenticate(username="picnic", password=password, code="")
     refused = anyone.post("/login", {"username": "picnic", "password": picnic.password})
     assert refused.status_code == 401
 

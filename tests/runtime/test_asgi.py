@@ -12,6 +12,7 @@ from django.urls import resolve
 from accounts import credentials
 from accounts.models import Session, User
 from coinos.asgi import stream_routes
+from coinos.caller import Caller, calling
 from coinos.joined import Joined
 
 
@@ -42,7 +43,8 @@ def test_every_async_view_is_reached_as_a_stream() -> None:
 
 
 def test_a_written_statement_reads_a_session_as_django_does(alice: User) -> None:
-    made = credentials.start_session(alice, kind=Session.Kind.LOGIN, address="2001:db8::1")
+    with calling(Caller("api", address="2001:db8::1")):
+        made = credentials.start_session(alice, kind=Session.Kind.LOGIN)
     ours = credentials.live_session(made.id)
     djangos = Session.objects.select_related("user").get(id=made.id)
     assert ours is not None
