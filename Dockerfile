@@ -8,7 +8,9 @@ FROM python:3.12-slim
 ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
-    COINOS_DATA_DIR=/data
+    COINOS_DATA_DIR=/data \
+    HOST=0.0.0.0 \
+    PORT=8000
 RUN useradd --uid 1000 --create-home coinos && install -d -o coinos -g coinos -m 0700 /data
 COPY --from=packages /venv /venv
 WORKDIR /coinos
@@ -17,5 +19,4 @@ COPY . .
 USER coinos
 VOLUME /data
 EXPOSE 8000
-CMD ["granian", "--interface", "asginl", "coinos.asgi:application", \
-     "--host", "0.0.0.0", "--port", "8000", "--no-ws", "--respawn-failed-workers"]
+CMD ["python", "-m", "coinos.web_server"]

@@ -68,3 +68,10 @@ def packages() -> set[str]:
     """Folders in the repository with code or files that a server needs."""
     found = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
     return found | {"templates", "static"}
+
+
+def test_the_container_and_up_start_the_same_web_server():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert dockerfile.rstrip().endswith('CMD ["python", "-m", "coinos.web_server"]')
+    up = (ROOT / "coinos/management/commands/up.py").read_text()
+    assert '("web", "-m", "coinos.web_server"' in up

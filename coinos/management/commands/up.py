@@ -113,13 +113,7 @@ class Command(BaseCommand):
         )
 
     def web(self) -> Child:
-        return self.python(
-            *("web", "-m", "granian", "--interface", "asginl", "coinos.asgi:application"),
-            *("--host", settings.HOST, "--port", str(settings.PORT)),
-            *("--workers", str(settings.WEB_PROCESSES), "--workers-kill-timeout", "3"),
-            *("--no-ws", "--respawn-failed-workers", "--log-level", "warning"),
-            is_ready=web_is_healthy,
-        )
+        return self.python("web", "-m", "coinos.web_server", is_ready=web_is_healthy)
 
     def workers(self) -> list[Child]:
         """Threads, not forks: tasks are short or wait for a network, and memory is dear."""

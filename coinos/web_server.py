@@ -1,0 +1,67 @@
+"""The web server's command line, in one place: `python -m coinos.web_server`.
+
+`manage.py up` and the container both start this. It becomes granian, after asking the system for
+as many open files as the connections need.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coinos.settings")
+
+from django.conf import settings
+
+# Connections that each web process accepts; idle ones, streams and half-sent requests count.
+MAX_CONNECTIONS = 4096
+OTHER_FILES = 256
+"""What a web process opens besides: databases, look-ups, logs, code."""
+
+# A connection on which no request's headers arrive in this time is closed: one that sends nothing
+# at all, one that drips, and one that is kept alive for a request that does not come.
+HEADERS_TIMEOUT_S = 15
+STOP_S = 5
+"""For answers that are being made when the server is told to stop; then they are cut off."""
+
+
+def max_connections() -> int:
+    """The connections that one web process accepts: `MAX_CONNECTIONS`, or what the system's limit
+    of open files leaves for them."""
+    files, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(128, min(MAX_CONNECTIONS, files - OTHER_FILES))
+
+
+def allow_open_files() -> None:
+    """Raise this process's limit of open files as far as it is needed and allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def command() -> list[str]:
+    """The command that serves, for this process's limit of open files.
+
+    HTTP/1 only, which is what proxies speak to us: where granian looks for HTTP/2 first, it waits
+    for the first bytes of a connection without end.
+    """
+    connections = str(max_connections())
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "asginl", "coinos.asgi:application"),
+        *("--host", settings.HOST, "--port", str(settings.PORT)),
+        *("--workers", str(settings.WEB_PROCESSES), "--respawn-failed-workers"),
+        *("--backpressure", connections, "--backlog", connections),
+        *("--http", "1", "--http1-header-read-timeout", str(HEADERS_TIMEOUT_S * 1000), "--no-ws"),
+        *("--workers-kill-timeout", str(STOP_S), "--log-level", "warning"),
+    ]
+
+
+if __name__ == "__main__":
+    allow_open_files()
+    os.execv(sys.executable, command())  # noqa: S606 – our own command line
