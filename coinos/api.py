@@ -226,6 +226,8 @@ def api_middleware(
                 "Authorization, Content-Type, Idempotency-Key"
             )
             response["Access-Control-Max-Age"] = "86400"
+        elif getattr(request, "refusal", None):  # the web server has not read the body
+            response = problem_response(request.refusal)  # type: ignore[attr-defined]
         else:
             response = get_response(request)
         response["Access-Control-Allow-Origin"] = "*"

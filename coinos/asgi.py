@@ -24,6 +24,8 @@ from django.core.signals import request_started
 from django.urls import get_resolver, set_script_prefix
 from django.urls.resolvers import RoutePattern
 
+from coinos.bodies import BodyReader, is_announced
+from coinos.errors import CoinosError
 from coinos.routes import routes
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coinos.settings")
@@ -49,24 +51,38 @@ class OneThreadHandler(ASGIHandler):
         BaseHandler.__init__(self)
         self.load_middleware()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
+        self._bodies = BodyReader()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            body = await self.read_body(receive) if _has_body(scope) else BytesIO()
-        except RequestAborted:
-            return
+        body, refusal = BytesIO(), None
+        if is_announced(scope):
+            try:
+                body = await self._bodies.read(scope, receive)
+            except RequestAborted:
+                return
+            except CoinosError as error:
+                refusal = error
         loop = asyncio.get_running_loop()
-        start, content = await loop.run_in_executor(self._threads, self._answer, scope, body)
+        start, content = await loop.run_in_executor(
+            self._threads, self._answer, scope, body, refusal
+        )
         await send(start)
         await send({"type": "http.response.body", "body": content})
 
-    def _answer(self, scope: Scope, body: IO[bytes]) -> tuple[Message, bytes]:
+    def _answer(
+        self, scope: Scope, body: IO[bytes], refusal: CoinosError | None
+    ) -> tuple[Message, bytes]:
         """The start message and the content of the answer. The signals that open and close
-        database connections are sent here, in the thread that uses them."""
+        database connections are sent here, in the thread that uses them.
+
+        With a `refusal` of its body, the request reaches no view, and its connection ends: what is
+        left of the body would be read as the next request."""
         set_script_prefix(get_script_prefix(scope))
         request_started.send(sender=self.__class__, scope=scope)
-        request, refusal = self.create_request(scope, body)
-        response: Any = refusal if request is None else self.get_response(request)
+        request, malformed = self.create_request(scope, body)
+        if request is not None:
+            request.refusal = refusal  # type: ignore[attr-defined]
+        response: Any = malformed if request is None else self.get_response(request)
         try:
             content = b"".join(response)
             headers = [
@@ -76,6 +92,8 @@ class OneThreadHandler(ASGIHandler):
                 (b"Set-Cookie", cookie.OutputString().encode("ascii"))
                 for cookie in response.cookies.values()
             ]
+            if refusal:
+                headers.append((b"Connection", b"close"))
             start = {
                 "type": "http.response.start",
                 "status": response.status_code,
@@ -85,15 +103,6 @@ class OneThreadHandler(ASGIHandler):
         finally:
             response.close()
             body.close()
-
-
-def _has_body(scope: Scope) -> bool:
-    """False for a GET that announces no body. To ask for one takes another turn of the event loop,
-    a tenth of a small answer's time."""
-    announced = (b"content-length", b"transfer-encoding")
-    return scope["method"] not in ("GET", "HEAD") or any(
-        name in announced for name, _ in scope["headers"]
-    )
 
 
 in_one_thread = OneThreadHandler()
@@ -115,4 +124,6 @@ gc.freeze()
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["path"].strip("/")
     is_stream = any(route.match(path) for route in stream_routes)
+    # A stream's request has no body: one that has gets the answer that it is no way to ask.
+    is_stream = is_stream and not is_announced(scope)
     await (streams if is_stream else in_one_thread)(scope, receive, send)

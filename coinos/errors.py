@@ -95,6 +95,15 @@ class MethodNotAllowed(CoinosError):
     message = _("This method is not allowed here")
 
 
+class RequestTimeout(CoinosError):
+    """Raised when the body of a request has not arrived in time."""
+
+    status = 408
+    code = "request_timeout"
+    title = _("The request took too long")
+    message = _("The request did not arrive in time. Check your connection and try again")
+
+
 class TooLarge(CoinosError):
     status = 413
     code = "too_large"
@@ -114,6 +123,18 @@ class RateLimited(CoinosError):
     code = "rate_limited"
     title = _("Too many requests")
     message = _("Too many requests; wait a moment and try again")
+
+
+class Busy(CoinosError):
+    """Raised at once where a bounded place is full: nothing was begun, and trying again is safe."""
+
+    status = 503
+    code = "busy"
+    title = _("The server is busy")
+    message = _("The server is busy, and nothing was done. Try again in a moment")
+
+    def __init__(self, message: str | None = None, *, retry_after_s: int = 5) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
 
 
 class NodeUnavailable(CoinosError):

@@ -171,6 +171,9 @@ class ErrorPages:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if "\x00" in request.path_info:  # no name has one, and PostgreSQL would refuse to look
             return not_found(request, NotFound())
+        refusal: CoinosError | None = getattr(request, "refusal", None)
+        if refusal:  # the web server has not read the body
+            return error_page(request, refusal)
         response: HttpResponse = self.get_response(request)
         return response
 

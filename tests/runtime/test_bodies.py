@@ -1,0 +1,172 @@
+"""What callers may send before anybody knows who they are (sec-3): bodies within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coinos import bodies
+from coinos.bodies import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, BodyReader
+from coinos.errors import Busy, RequestTimeout, TooLarge
+from tests.database import Database
+from tests.web_server import WebServer, head, read_all, serving
+
+
+def story(coroutine: Any) -> Any:
+    return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+class Caller:
+    """Sends a body piece by piece, and then nothing more unless it was the last piece."""
+
+    def __init__(self, *pieces: bytes, ends: bool = True) -> None:
+        self.pieces = list(pieces)
+        self.ends = ends
+
+    async def receive(self) -> dict[str, Any]:
+        if not self.pieces:
+            await asyncio.Event().wait()
+        piece = self.pieces.pop(0)
+        more = bool(self.pieces) or not self.ends
+        return {"type": "http.request", "body": piece, "more_body": more}
+
+
+def post(path: str, **headers: str) -> dict[str, Any]:
+    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "method": "POST", "path": path, "headers": raw}
+
+
+def test_a_body_is_read_whole() -> None:
+    caller = Caller(b"ab", b"c")
+    assert story(BodyReader().read(post("/api/login"), caller.receive)).read() == b"abc"
+
+
+@pytest.mark.parametrize("length", [str(MAX_BODY_BYTES + 1), "9" * 30])
+def test_an_announced_length_is_refused_before_a_byte_is_read(length: str) -> None:
+    """sec-3"""
+    caller = Caller(b"never read")
+    with pytest.raises(TooLarge):
+        story(BodyReader().read(post("/api/login", content_length=length), caller.receive))
+    assert caller.pieces
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [("/api/login", MAX_BODY_BYTES), ("/settings/picture", MAX_UPLOAD_BYTES)],
+)
+def test_a_body_is_counted_while_it_is_read(path: str, most: int) -> None:
+    """sec-3"""
+    half = b"A" * (most // 2)
+    fits = Caller(half, half)
+    assert len(story(BodyReader().read(post(path), fits.receive)).read()) == most
+    endless = Caller(half, half, b"A", b"never read", ends=False)
+    with pytest.raises(TooLarge):
+        story(BodyReader().read(post(path), endless.receive))
+    assert endless.pieces == [b"never read"]
+
+
+def test_a_body_that_stalls_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """sec-3"""
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.05)
+    with pytest.raises(RequestTimeout):
+        story(BodyReader().read(post("/api/login"), Caller(b"a", ends=False).receive))
+
+
+def test_half_read_bodies_together_have_a_bound_and_small_ones_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """sec-3"""
+    monkeypatch.setattr(bodies, "MAX_HELD_BYTES", 100_000)
+    reader = BodyReader()
+
+    async def run() -> None:
+        piece = b"A" * 40_000
+        stalled = [
+            asyncio.create_task(reader.read(post("/api/login"), Caller(piece, ends=False).receive))
+            for _ in range(2)
+        ]
+        while reader.held_bytes < 80_000:
+            await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await reader.read(post("/api/login"), Caller(piece, ends=False).receive)
+        small = await reader.read(post("/api/login"), Caller(b"A" * 2000, b"A" * 2000).receive)
+        assert len(small.read()) == 4000
+        for task in stalled:
+            task.cancel()
+        await asyncio.wait(stalled)
+        assert reader.held_bytes == 0
+
+    story(run())
+
+
+# --- Over sockets --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def web(cloned_db: Database, redis: Any, tmp_path: Path) -> Iterator[WebServer]:
+    with serving(cloned_db, tmp_path) as server:
+        yield server
+
+
+def sends(connection: socket.socket, content: bytes) -> bool:
+    """Whether the other side still takes all of it."""
+    try:
+        connection.sendall(content)
+    except OSError:
+        return False
+    return True
+
+
+def deleted_files(web: WebServer) -> list[str]:
+    """What the web processes have open that has no name any more, as temporary files have not."""
+    folders = [Path(f"/proc/{worker.pid}/fd") for worker in web.workers()]
+    opened = [os.readlink(link) for folder in folders for link in folder.iterdir()]
+    return [path for path in opened if path.endswith("(deleted)")]
+
+
+def test_a_running_server_refuses_what_is_too_much_and_keeps_nothing_of_it(web: WebServer) -> None:
+    """sec-3"""
+    with web.connect() as announced:
+        announced.sendall(head("POST", "/api/login", Content_Length="300000000"))
+        answer = read_all(announced)  # at once, and the connection is closed
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["code"] == "too_large"
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+
+    with web.connect() as page:
+        page.sendall(head("POST", "/login", Content_Length="300000000"))
+        answer = read_all(page)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"text/html" in answer
+
+    with web.connect() as endless:
+        endless.sendall(head("POST", "/api/login", Transfer_Encoding="chunked"))
+        chunk = b"8000\r\n" + b"A" * 0x8000 + b"\r\n"
+        sent = sum(sends(endless, chunk) for _ in range(300))
+        assert read_all(endless)[:12] in (b"HTTP/1.1 413", b"")
+    assert sent < 300  # some lie in the system's buffers
+
+    with web.connect() as stream:
+        stream.sendall(head("POST", "/events", Content_Length="300000000"))
+        assert read_all(stream).startswith(b"HTTP/1.1 413")
+    assert deleted_files(web) == []
+
+
+def test_a_running_server_ends_a_body_that_stalls(web: WebServer) -> None:
+    """sec-2, sec-3: a connection that holds a place is closed by us."""
+    began = time.monotonic()
+    with web.connect() as stalled:
+        stalled.sendall(head("POST", "/api/login", Content_Length="1000") + b"{")
+        answer = read_all(stalled)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert json.loads(answer.split(b"\r\n\r\n", 1)[1])["code"] == "request_timeout"
+    assert time.monotonic() - began < bodies.BODY_TIMEOUT_S + 5
+    assert web.answers()
