@@ -2,6 +2,8 @@
 # make test   installs what the tests need and runs them; make test ARGS="-k ledger" for some
 # make proof  kills everything again and again and compares the books with the truth (15 minutes;
 #             QUICK=1 two minutes, SEED=… T=T4,T5 to replay)
+# make attack attacks a server as strangers would while others use it (3 minutes; A=streams,logins
+#             for some)
 # make lint   formatter, linter, types, imports, Django's own checks
 # make bench  how fast it is beside this machine's limits; QUICK=1, ARGS="--stages api,send"
 # make audit  known vulnerabilities of what is locked (asks the Internet)
@@ -12,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: up test proof lint bench audit lock install install-dev
+.PHONY: up test proof attack lint bench audit lock install install-dev
 .DEFAULT_GOAL := up
 
 # exec: SIGTERM to make reaches manage.py itself, which stops everything.
@@ -25,6 +27,10 @@ test: install-dev
 # QUICK, SEED and T reach it through the environment.
 proof: install-dev
 	@exec $(BIN)/python -m tests.proof
+
+# Starts a server of its own, and removes it again. A reaches it through the environment.
+attack: install-dev
+	@exec $(BIN)/python -m tests.attack
 
 # A production-like environment, so that `check --deploy` judges what a real server would get.
 lint: export PUBLIC_URL := https://wallet.example.com

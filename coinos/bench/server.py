@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from django.conf import settings
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 START_S = 180
 STOP_S = 30
 
@@ -35,29 +35,35 @@ class Started:
 def started(*, processes: int, database_url: str = "", owner_url: str = "") -> Iterator[Started]:
     """Run everything on a free port and an empty data dir; remove both at the end.
 
-    Without `database_url` the database is the embedded one. The server's words go to a file in
-    the data dir and are shown when it does not start.
+    Without `database_url` the database is the embedded one.
     """
     data_dir = Path(tempfile.mkdtemp(prefix="coinos-bench-"))
-    environment = _environment(data_dir, processes, database_url, owner_url)
+    with up(data_dir, _environment(data_dir, processes, database_url, owner_url)) as server:
+        yield server
+
+
+@contextmanager
+def up(data_dir: Path, environment: dict[str, str]) -> Iterator[Started]:
+    """Run `manage.py up` with this environment, and remove its data dir at the end. Its words go to
+    `up.log` there and are shown when it does not start."""
     began = time.monotonic()
     with open(data_dir / "up.log", "wb") as log:
-        up = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "manage.py", "up"],
-            cwd=settings.BASE_DIR,
+            cwd=ROOT,
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,
         )
     try:
-        _wait_until_ready(up, data_dir / "up.log")
-        yield Started(up.pid, environment, time.monotonic() - began)
+        _wait_until_ready(process, data_dir / "up.log")
+        yield Started(process.pid, environment, time.monotonic() - began)
     finally:
-        up.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)
         try:
-            up.wait(STOP_S)
+            process.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            up.kill()
+            process.kill()
         shutil.rmtree(data_dir, ignore_errors=True)
 
 
@@ -76,7 +82,7 @@ def _environment(
         | {
             "DJANGO_SETTINGS_MODULE": "coinos.bench.settings",
             "COINOS_DATA_DIR": str(data_dir),
-            "PORT": str(_free_port()),
+            "PORT": str(free_port()),
             "WEB_PROCESSES": str(processes),
             "RATE_LIMITS": "off",
             "LOG_LEVEL": "WARNING",
@@ -84,7 +90,7 @@ def _environment(
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

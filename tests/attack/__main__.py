@@ -1,0 +1,5 @@
+import sys
+
+from tests.attack.run import main
+
+sys.exit(main())

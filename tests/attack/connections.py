@@ -1,0 +1,98 @@
+"""Attacks by connections: held open, half said, or left over (sec-2, sec-3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.attack.attacks import Tried, attack
+from tests.attack.strangers import Crowd, heard, push
+from tests.attack.world import World
+
+MANY = 1100
+HELD_S = 3.5
+SPOOLED_AT_MOST = 64 * 1024
+ENDLESS = 12 * 1024 * 1024
+
+
+def head(world: World, first: str, *lines: str) -> bytes:
+    """The head of a request, complete but for the empty line at its end."""
+    return "\r\n".join([first, f"Host: {world.domain}", *lines]).encode() + b"\r\n"
+
+
+def held_open(world: World, what: str, says: Iterator[bytes] | list[bytes]) -> Tried:
+    """MANY connections from eleven addresses, each of which says one of these and no more."""
+    tried, says = Tried(f"{MANY:,} {what}"), list(says)
+    addresses = world.addresses(11)
+    with Crowd(world.port) as crowd:
+        for number in range(MANY):
+            crowd.open(addresses[number % len(addresses)], says[number % len(says)])
+            if crowd.not_accepted > 5:
+                break
+        crowd.hold(HELD_S)
+        tried.answers = crowd.answers()
+    return tried
+
+
+@attack("idle", "sec-2")
+def idle_connections(world: World) -> Tried:
+    """Connections that send nothing."""
+    return held_open(world, "connections that send nothing", [b""])
+
+
+@attack("half-heads", "sec-2")
+def half_heads(world: World) -> Tried:
+    """Requests whose head never ends."""
+    half = head(world, "GET /login HTTP/1.1") + b"X-Wait: fo"
+    return held_open(world, "heads of requests that never end", [half])
+
+
+@attack("stalled", "sec-2")
+def stalled_bodies(world: World) -> Tried:
+    """Bodies that begin and never go on, announced by length and in chunks."""
+    form, plain = (
+        "Content-Type: application/x-www-form-urlencoded",
+        "Content-Type: application/json",
+    )
+    says = [
+        head(world, "POST /api/login HTTP/1.1", plain, "Content-Length: 1000") + b"\r\n{",
+        head(world, "POST /login HTTP/1.1", form, "Content-Length: 1000") + b"\r\nu",
+        head(world, "POST /api/login HTTP/1.1", plain, "Transfer-Encoding: chunked")
+        + b"\r\n3e8\r\n{",
+    ]
+    return held_open(world, "bodies that stop after a byte, by length and in chunks", says)
+
+
+@attack("keep-alive", "sec-2")
+def hoarded_connections(world: World) -> Tried:
+    """Connections that are kept after their answer."""
+    asked = head(world, "GET /api/health HTTP/1.1", "Connection: keep-alive") + b"\r\n"
+    return held_open(world, "connections kept open after an answer", [asked])
+
+
+@attack("endless", "sec-3")
+def endless_bodies(world: World) -> Tried:
+    """Bodies that never end, sent before anybody has signed in."""
+    tried = Tried(f"12 bodies of {ENDLESS // 2**20} MB (of 300 MB announced, or in chunks)")
+    chunk, taken = b"A" * 65536, 0
+    with Crowd(world.port) as crowd:
+        for path in ("/api/login", "/login", "/api/invoice", "/settings/picture", "/no/such", "/"):
+            for how in ("Content-Length: 300000000", "Transfer-Encoding: chunked"):
+                begun = head(world, f"POST {path} HTTP/1.1", "Content-Type: text/plain", how)
+                connection = crowd.open(world.address(), begun + b"\r\n")
+                if connection is None:
+                    continue
+                said = chunk if "Length" in how else b"10000\r\n" + chunk + b"\r\n"
+                sent = push(connection, said, limit=ENDLESS, seconds=1)
+                taken = max(taken, sent)
+        spooled = world.spooled_files(SPOOLED_AT_MOST)
+        crowd.hold(1)
+        spooled += world.spooled_files(SPOOLED_AT_MOST)
+        for connection in crowd.sockets:
+            tried.answers[heard(connection)] += 1
+        tried.require(
+            not spooled, f"a temporary file of {max(spooled, default=0):,} bytes is kept of a body"
+        )
+        tried.require(
+            not tried.answers["open"], f"{tried.answers['open']} endless bodies are still read"
+        )
+    return tried

@@ -1,0 +1,42 @@
+"""The table that `make attack` prints: one row for each attack."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass, field
+
+WIDTH = 132
+
+
+@dataclass
+class Row:
+    name: str
+    tried: str
+    answered: str
+    worst_health_ms: float
+    worst_payment_ms: float
+    as_before_after_s: float | None
+    """None: not within five seconds."""
+    broken: list[str] = field(default_factory=list)
+    repeated: bool = False
+
+    @property
+    def verdict(self) -> str:
+        return ("FAILED" if self.broken else "held") + (" (2nd try)" if self.repeated else "")
+
+
+def heading() -> str:
+    return (
+        f"{'attack':12} {'tried, and what was answered':68} {'health':>8} {'payment':>8}"
+        f" {'as before':>9}  verdict\n" + "-" * WIDTH
+    )
+
+
+def render(row: Row) -> str:
+    tried = textwrap.wrap(row.tried, 68) + textwrap.wrap(f"→ {row.answered}", 68)
+    after = "never" if row.as_before_after_s is None else f"{row.as_before_after_s:.1f} s"
+    waits = f"{row.worst_health_ms:5,.0f} ms {row.worst_payment_ms:5,.0f} ms"
+    lines = [f"{row.name:12} {tried[0]:68} {waits} {after:>9}  {row.verdict}"]
+    lines += [f"{'':12} {line}" for line in tried[1:]]
+    lines += [f"{'':12} ✗ {line}" for one in row.broken for line in textwrap.wrap(one, 110)]
+    return "\n".join(lines)
