@@ -17,7 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from rest_framework_simplejwt.exceptions import TokenBackendError
 from rest_framework_simplejwt.settings import api_settings as jwt_settings
@@ -100,9 +100,13 @@ class Credential:
 
 
 def start_session(user: User, *, kind: str, user_agent: str | None = None) -> Session:
-    """Write the row of a new sign-in: of the caller's program, unless another name is given."""
+    """Write the row of a new sign-in: of the caller's program, unless another name is given.
+
+    `user` is as read before the password was checked: should that change before the row is written,
+    the session has ended before it began."""
     return Session.objects.create(
         user=user,
+        authenticators_version=user.authenticators_version,
         kind=kind,
         address=caller().address,
         user_agent=caller().user_agent if user_agent is None else user_agent,
@@ -126,8 +130,8 @@ def token_of(session: Session) -> str:
 def read_only_token(user: User) -> str:
     """The account's one read-only token, the same at each call until it is revoked."""
     live = Q(user=user, kind=Session.Kind.READ_ONLY, revoked_at=None)
-    session = Session.objects.filter(live).first()
-    if session and session.expires <= timezone.now():
+    session = Session.objects.select_related("user").filter(live).first()
+    if session and not session.is_live:
         revoke_session(user, session.id)
         session = None
     if session is None:
@@ -144,13 +148,7 @@ SHOWN_IN_DOCS = "Shown in the API documentation"
 
 def shown_token(user: User) -> str:
     """A full token to read off the documentation page; the same one at each call while it lives."""
-    session = Session.objects.filter(
-        user=user,
-        kind=Session.Kind.LOGIN,
-        user_agent=SHOWN_IN_DOCS,
-        revoked_at=None,
-        expires__gt=timezone.now(),
-    ).first()
+    session = live_sessions(user).filter(kind=Session.Kind.LOGIN, user_agent=SHOWN_IN_DOCS).first()
     if session is None:
         session = start_session(user, kind=Session.Kind.LOGIN, user_agent=SHOWN_IN_DOCS)
     return token_of(session)
@@ -179,7 +177,8 @@ def _named_by(token: str) -> tuple[UUID, str]:
 
 
 def live_session(session_id: UUID | str) -> Session | None:
-    """The session with its user, when it is neither revoked nor over and the user is active."""
+    """The session with its user, when it is neither revoked nor over, the authenticators are those
+    it was made under, and the user is active."""
     session = _session_with_user(session_id)
     if session is None or not session.is_live or not session.user.is_active or session.user.is_fund:
         return None
@@ -187,6 +186,16 @@ def live_session(session_id: UUID | str) -> Session | None:
     if now - session.last_used > timedelta(minutes=1):
         Session.objects.filter(id=session.id).update(last_used=now)
     return session
+
+
+def live_sessions(user: User) -> QuerySet[Session]:
+    """All sign-ins of the user that have not ended."""
+    return Session.objects.filter(
+        user=user,
+        revoked_at=None,
+        expires__gt=timezone.now(),
+        authenticators_version=F("user__authenticators_version"),
+    )
 
 
 def _session_with_user(session_id: UUID | str) -> Session | None:
@@ -222,6 +231,21 @@ def revoke_all(user: User, *, keep: Session | None = None, api_keys: bool = Fals
     sessions.update(revoked_at=now)
     if api_keys:
         ApiKey.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
+
+
+def end_sessions_of_before(user: User, *, keep: Session | None, api_keys: bool = False) -> None:
+    """The user's password or second factor has just been changed, in this transaction: end all
+    sessions but the one that changed it, and the API keys when asked.
+
+    Without this they would end as well, `keep` too: each knows the state it was made under."""
+    before = user.authenticators_version
+    user.refresh_from_db(fields=["authenticators_version"])
+    revoke_all(user, keep=keep, api_keys=api_keys)
+    if keep:
+        keep.authenticators_version = user.authenticators_version
+        Session.objects.filter(id=keep.id, authenticators_version=before).update(
+            authenticators_version=user.authenticators_version
+        )
 
 
 # --- API keys ------------------------------------------------------------------------------------

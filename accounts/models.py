@@ -15,7 +15,7 @@ import uuid
 from typing import Any
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
-from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX, check_password, make_password
 from django.contrib.auth.models import PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import HashIndex
@@ -26,6 +26,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts import email_addresses
+from accounts.passwords import only_hashed_again
 from coinos import crypto
 
 
@@ -97,6 +98,12 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     totp_seed = models.TextField(blank=True, help_text="Encrypted; unused until second_factor_at")
     totp_last_step = models.BigIntegerField(default=0, help_text="A code works once")
+    authenticators_version = models.PositiveIntegerField(
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text="Changes of password and second factor; the database counts",
+    )
     pubkey = models.CharField(max_length=64, unique=True, null=True, blank=True)
     webhook_signing_secret = models.TextField(blank=True, help_text="Encrypted")
     webhook = models.URLField(
@@ -159,6 +166,19 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     def __str__(self) -> str:
         return self.username
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """Whether this is the password; its hash is renewed when it was made with old parameters.
+        That is no change: sessions live on. And it undoes none that was made meanwhile."""
+        checked = self.password
+
+        def hash_again(raw_password: str) -> None:
+            hashed = make_password(raw_password)
+            with only_hashed_again():
+                if User.objects.filter(id=self.id, password=checked).update(password=hashed):
+                    self.password = hashed
+
+        return check_password(raw_password, checked, hash_again)
 
     @property
     def is_fund(self) -> bool:
@@ -257,6 +277,12 @@ class Session(models.Model):
     expires = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)
     pin_at = models.DateTimeField(null=True, blank=True, help_text="Last right PIN, in a browser")
+    authenticators_version = models.PositiveIntegerField(
+        default=0,
+        db_default=0,
+        editable=False,
+        help_text="The user's, at sign-in; the session ends when it differs",
+    )
 
     class Meta:
         constraints = [
@@ -269,7 +295,12 @@ class Session(models.Model):
 
     @property
     def is_live(self) -> bool:
-        return self.revoked_at is None and self.expires > timezone.now()
+        """Neither revoked nor over, and the user's authenticators have not changed since."""
+        return (
+            self.revoked_at is None
+            and self.expires > timezone.now()
+            and self.authenticators_version == self.user.authenticators_version
+        )
 
 
 class ApiKey(models.Model):

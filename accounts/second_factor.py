@@ -21,7 +21,7 @@ from django.utils.translation import gettext_noop as _
 
 from accounts.attempts import count_or_refuse, forgive
 from accounts.audit import audit
-from accounts.credentials import revoke_all
+from accounts.credentials import end_sessions_of_before
 from accounts.errors import OtpRequired, WrongCode
 from accounts.models import RecoveryCode, Session, User
 from coinos import crypto
@@ -81,7 +81,7 @@ def confirm(user: User, code: str, *, keep: Session | None) -> list[str]:
         if not turned_on:
             raise InvalidRequest(_("Start again: there is nothing to confirm"))
         codes = _replace_recovery_codes(user)
-        revoke_all(user, keep=keep)
+        end_sessions_of_before(user, keep=keep)
         audit(user, "second_factor.on")
     return codes
 
@@ -91,7 +91,7 @@ def turn_off(user: User, code: str, *, keep: Session | None) -> None:
     _require_here(user, code)
     with transaction.atomic():
         _clear(user)
-        revoke_all(user, keep=keep)
+        end_sessions_of_before(user, keep=keep)
         audit(user, "second_factor.off")
 
 
@@ -108,7 +108,7 @@ def remove_as_operator(user: User, *, actor: str, reason: str) -> None:
     """For somebody who has lost the app and the recovery codes, once the operator knows him."""
     with transaction.atomic():
         _clear(user)
-        revoke_all(user)
+        end_sessions_of_before(user, keep=None)
         audit(user, "second_factor.removed", actor=actor, detail={"reason": reason})
 
 

@@ -11,7 +11,6 @@ from django.contrib.auth import logout, update_session_auth_hash
 from django.forms import BaseForm, Form
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.utils import timezone
 from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
@@ -312,7 +311,6 @@ def settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
     """The one settings page, with a form that was refused or a secret that was asked for."""
     user = user_of(request)
     stored = User.objects.get(id=user.id)  # a refused form may have changed our copy
-    now = timezone.now()
     context: dict[str, Any] = {
         "profile": ProfileForm(
             initial={name: getattr(stored, name) for name in ProfileForm.base_fields}
@@ -341,7 +339,7 @@ def settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
         ),
         "recovery_codes_left": second_factor.recovery_codes_left(stored),
         "api_key": with_password(request, ApiKeyForm()),
-        "sessions": stored.sessions.filter(revoked_at=None, expires__gt=now).order_by("-last_used"),
+        "sessions": credentials.live_sessions(stored).order_by("-last_used"),
         "this_session": session_of(request),
         "api_keys": stored.api_keys.filter(revoked_at=None).order_by("-created"),
         "here": "settings",

@@ -11,6 +11,7 @@ from django.test import Client
 
 from accounts import credentials, ledger
 from accounts.models import Session, User
+from accounts.passwords import only_hashed_again
 
 PASSWORD = "correct horse"
 _numbers = itertools.count(1)
@@ -55,6 +56,14 @@ def make_user(name: str, **fields: Any) -> User:
     with transaction.atomic():
         user.save(force_insert=True)
         ledger.open_account(user)
+    return user
+
+
+def give_password(user: User, password: str = PASSWORD) -> User:
+    """As if the account had had this password all along: no session ends."""
+    user.set_password(password)
+    with only_hashed_again():
+        user.save(update_fields=["password"])
     return user
 
 
@@ -106,4 +115,4 @@ def api_of(user: User) -> Api:
     return Api(token_of(user))
 
 
-__all__ = ["PASSWORD", "Api", "alice", "anyone", "api_of", "bob", "charlie"]
+__all__ = ["PASSWORD", "Api", "alice", "anyone", "api_of", "bob", "charlie", "give_password"]

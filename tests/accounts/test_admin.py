@@ -27,7 +27,7 @@ from coinos.heartbeat import periodic
 from coinos.models import Heartbeat, Rate
 from invoices.models import Address, Deposit, Invoice, LightningRequest, WebhookDelivery
 from payments.models import Payment
-from tests.cast import PASSWORD, Api, api_of, available_sat, fund
+from tests.cast import PASSWORD, Api, api_of, available_sat, fund, give_password
 
 MODELS = [model for model in admin.site._registry if model._meta.app_label != "auth"]
 MONEY = [LedgerAccount, Transfer, Activity, Invoice, LightningRequest, Address, Deposit, Payment]
@@ -42,8 +42,7 @@ def quick_hashes(settings: Any) -> None:
 def operator(db: None) -> User:
     call_command("createsuperuser", username="olga", interactive=False, verbosity=0)
     user = User.objects.get(username="olga")
-    user.set_password(PASSWORD)
-    user.save()
+    give_password(user)
     return user
 
 
@@ -93,8 +92,7 @@ def test_an_operator_signs_in_with_his_password(client: Client, operator: User) 
 
 
 def test_a_user_of_the_wallet_cannot_sign_in_there(client: Client, alice: User) -> None:
-    alice.set_password(PASSWORD)
-    alice.save()
+    give_password(alice)
     client.post(reverse("admin:login"), {"username": "alice", "password": PASSWORD})
     assert client.get(reverse("admin:index")).status_code == 302
 
@@ -162,8 +160,7 @@ def test_a_search_finds_a_user_by_every_name(office: Client, alice: User, bob: U
 
 
 def test_no_page_shows_a_secret(busy: Api, office: Client, alice: User) -> None:
-    alice.set_password(PASSWORD)
-    alice.save()
+    give_password(alice)
     services.set_pin(alice, new="123456", current=None)
     secret = next(app["secret"] for app in busy.get("/apps").body)
     hidden = [alice.password, alice.pin_hash, secret, ApiKey.objects.get().key_sha256]
@@ -255,8 +252,7 @@ def test_an_evicted_account_has_no_door_left(office: Client, alice: User) -> Non
 def test_money_that_came_after_the_end_is_found_and_its_owner_readmitted(
     office: Client, alice: User, bob: User
 ) -> None:
-    alice.set_password(PASSWORD)
-    alice.save()
+    give_password(alice)
     former = api_of(alice)
     services.close_account(alice, password=PASSWORD)
     fund(alice, 100)  # as an invoice of before that is paid now

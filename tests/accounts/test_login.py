@@ -13,7 +13,7 @@ from django.utils import timezone
 from accounts import services
 from accounts.models import Attempts, Session, User
 from accounts.tasks import forget_attempts
-from tests.cast import PASSWORD, Api, api_of
+from tests.cast import PASSWORD, Api, api_of, give_password
 
 WRONG = {
     "type": f"{settings.PUBLIC_URL}/docs/errors#invalid_credentials",
@@ -34,8 +34,7 @@ def quick_hashes(settings: Any) -> None:
 
 @pytest.fixture
 def alice_with_password(alice: User) -> User:
-    alice.set_password(PASSWORD)
-    alice.save()
+    give_password(alice)
     return alice
 
 
@@ -96,9 +95,7 @@ def test_every_failed_login_is_answered_alike(
     alice_with_password: User, bob: User, body: dict[str, object]
 ) -> None:
     """P04, P19: an unknown user, a wrong password, a field left out, an evicted account."""
-    bob.username = "evicted"
-    bob.set_password(PASSWORD)
-    bob.save()
+    User.objects.filter(id=give_password(bob).id).update(username="evicted")
     services.evict(bob, actor="test", reason="test")
     answer = Api().post("/login", body)
     assert answer.status_code == 401

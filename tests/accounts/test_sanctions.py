@@ -11,7 +11,7 @@ from accounts import credentials, ledger, services
 from accounts.errors import InvalidCredentials
 from accounts.ledger import House
 from accounts.models import AuditEvent, User
-from tests.cast import PASSWORD, Api, api_of, available_sat, fund
+from tests.cast import PASSWORD, Api, api_of, available_sat, fund, give_password
 
 
 @pytest.fixture(autouse=True)
@@ -21,8 +21,7 @@ def quick_hashes(settings: Any) -> None:
 
 @pytest.fixture
 def leaver(alice: User) -> User:
-    alice.set_password(PASSWORD)
-    alice.save()
+    give_password(alice)
     return alice
 
 

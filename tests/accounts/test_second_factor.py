@@ -19,7 +19,7 @@ from accounts.errors import WrongCode
 from accounts.models import AuditEvent, RecoveryCode, Session, User
 from coinos import crypto
 from coinos.errors import CoinosError, Forbidden, RateLimited
-from tests.cast import PASSWORD, Api, api_of, make_user
+from tests.cast import PASSWORD, Api, api_of, give_password, make_user
 from tests.database import Database
 
 NOON = 1_795_435_200
@@ -62,8 +62,7 @@ def turn_on(user: User, keep: Session | None = None) -> tuple[Phone, list[str]]:
 @pytest.fixture
 def alice(db: None) -> User:
     user = make_user("alice")
-    user.set_password(PASSWORD)
-    user.save()
+    give_password(user)
     return user
 
 

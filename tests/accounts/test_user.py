@@ -15,7 +15,7 @@ from accounts.ledger import House
 from accounts.models import AuditEvent, User
 from coinos import rates
 from coinos.models import Rate
-from tests.cast import PASSWORD, Api, api_of, fund, token_of
+from tests.cast import PASSWORD, Api, api_of, fund, give_password, token_of
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +24,7 @@ def quick_hashes(settings: Any) -> None:
 
 
 def with_password(user: User) -> User:
-    user.set_password(PASSWORD)
-    user.save()
+    give_password(user)
     return user
 
 

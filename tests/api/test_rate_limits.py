@@ -13,7 +13,7 @@ from django.test import Client, RequestFactory
 
 from accounts.models import Attempts, User
 from coinos.throttling import client_address, client_network
-from tests.cast import PASSWORD, Api, api_of, make_user
+from tests.cast import Api, api_of, give_password, make_user
 from tests.database import Database
 
 FULL_HOUR = (time.time() // 3600 + 24) * 3600
@@ -145,8 +145,7 @@ def test_of_a_hundred_parallel_guesses_twenty_are_evaluated(
     """P18: the count is one atomic increment in the database."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     alice = make_user("alice")
-    alice.set_password(PASSWORD)
-    alice.save()
+    give_password(alice)
 
     def guess(number: int) -> int:
         try:

@@ -15,7 +15,7 @@ from accounts.models import FundManager, User
 from payments.models import Gift
 from payments.services.gifts import return_expired
 from tests.accounts.mailbox import Mailbox
-from tests.cast import PASSWORD, available_sat, fund, make_user
+from tests.cast import PASSWORD, available_sat, fund, give_password, make_user
 from tests.html.conftest import Browser, Person, sign_in
 from tests.html.test_email import mailbox
 from tests.html.test_gifts import link_on
@@ -276,8 +276,7 @@ def test_a_manager_may_leave_and_does_not_do_what_is_the_owners(bob: Person, pic
 
 def test_an_open_page_alone_makes_nobody_a_manager(alice: Person, charlie: Person) -> None:
     """Else whoever finds it open would need no PIN of hers."""
-    alice.user.set_password(PASSWORD)
-    alice.user.save()
+    give_password(alice.user)
     alice = sign_in(alice.user)
     funds.create_fund(alice.user, username="picnic")
     forget_the_password(alice)
@@ -347,8 +346,7 @@ def test_the_owner_changes_its_page_and_closes_it(
 
 def test_an_account_with_an_open_fund_says_what_to_do_first(alice: Person) -> None:
     dora = make_user("dora")
-    dora.set_password(PASSWORD)
-    dora.save()
+    give_password(dora)
     funds.create_fund(dora, username="cellar")
     browser = Browser()
     browser.post("/login", username="dora", password=PASSWORD)

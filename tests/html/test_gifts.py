@@ -12,7 +12,7 @@ from accounts import services
 from accounts.models import User
 from payments.models import Gift
 from payments.services.gifts import return_expired
-from tests.cast import available_sat
+from tests.cast import available_sat, give_password
 from tests.html.conftest import Browser, Page, Person
 
 
@@ -122,8 +122,7 @@ def test_a_visitor_registers_and_comes_back_to_the_gift(alice: Person, stranger:
 
 
 def test_who_signs_in_comes_back_to_the_gift(alice: Person, bob: Person, stranger: Browser) -> None:
-    bob.user.set_password("correct horse")
-    bob.user.save()
+    give_password(bob.user)
     link = link_on(make(alice).page)
     page = stranger.get(link).page
     login = next(found["href"] for found in page.all("a") if "/login?next" in found["href"])

@@ -14,7 +14,7 @@ from accounts import services
 from accounts.models import ApiKey, Picture, Session, User
 from accounts.step_up import CONFIRMED_AT
 from invoices import webhooks
-from tests.cast import Api, api_of
+from tests.cast import Api, api_of, give_password
 from tests.html.conftest import Browser, Page, Person, sign_in
 
 PROFILE = {"username": "alice", "display": "", "about": ""}
@@ -221,8 +221,7 @@ def test_a_key_of_somebody_else_cannot_be_revoked(alice: Person, charlie: Person
 def test_a_secret_needs_a_press_and_a_password_of_the_last_minutes(
     alice: Person, path: str, secret: str
 ) -> None:
-    alice.user.set_password("correct horse")
-    alice.user.save()
+    give_password(alice.user)
     alice = sign_in(alice.user)
     forget_the_password(alice)
 
@@ -396,8 +395,7 @@ def close(person: Person, username: str, password: str) -> Any:
 
 
 def test_an_empty_account_is_closed_for_good(bob: Person, stranger: Browser) -> None:
-    bob.user.set_password("correct horse")
-    bob.user.save()
+    give_password(bob.user)
     person = sign_in(bob.user)
     assert close(person, "bob", "correct horse").headers["Location"] == "/"
     assert "Your account is closed" in person.get("/").page.text
@@ -418,8 +416,7 @@ def test_an_empty_account_is_closed_for_good(bob: Person, stranger: Browser) -> 
 def test_closing_needs_the_name_the_password_and_no_sats(
     alice: Person, username: str, password: str, sentence: str
 ) -> None:
-    alice.user.set_password("correct horse")
-    alice.user.save()
+    give_password(alice.user)
     person = sign_in(alice.user)
     answer = close(person, username, password)
     assert answer.status_code == 422

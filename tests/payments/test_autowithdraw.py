@@ -21,7 +21,7 @@ from accounts.models import Activity, AuditEvent, Event, Transfer, User
 from coinos.simnet.control import Control
 from payments.models import AutoWithdraw, AutoWithdrawRun, Payment
 from payments.services.autowithdraw_runs import run_due
-from tests.cast import PASSWORD, fund
+from tests.cast import PASSWORD, fund, give_password
 from tests.database import ROOT, Database
 from tests.payments.conftest import Person
 from tests.payments.lnurl_service import Service
@@ -38,8 +38,7 @@ def quick_hashes(settings: Any) -> None:
 
 def ask(person: Person, **wanted: Any) -> Any:
     """POST /user with the password, which the person has."""
-    person.user.set_password(PASSWORD)
-    User.objects.filter(id=person.user.id).update(password=person.user.password)
+    give_password(person.user)
     return person.api.post("/user", {"current_password": PASSWORD} | wanted)
 
 

@@ -43,7 +43,7 @@ from payments.idempotency import Named
 from payments.models import Gift
 from payments.services import funds as spending
 from payments.services import gifts, send_to_user
-from tests.cast import PASSWORD, Api, available_sat, fund, make_user
+from tests.cast import PASSWORD, Api, available_sat, fund, give_password, make_user
 from tests.database import Database
 from tests.invoices.helpers import receive
 from tests.payments.conftest import Person
@@ -498,8 +498,7 @@ def test_an_owner_with_an_open_fund_does_not_close_the_account(picnic: User) -> 
     """A05: nobody else could close the fund. A manager may go, and the role goes too."""
     owner, manager = make_user("dora"), make_user("emil")
     for user in (owner, manager):
-        user.set_password(PASSWORD)
-        user.save()
+        give_password(user)
     funds.create_fund(owner, username="cellar")
     funds.add_manager(owner, "cellar", "emil")
     with pytest.raises(services.FundsOpen):

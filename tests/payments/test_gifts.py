@@ -20,6 +20,7 @@ from payments.errors import GiftGone, GiftNotFound
 from payments.idempotency import Named
 from payments.models import Gift
 from payments.services import gifts
+from tests.cast import give_password
 from tests.database import Database
 from tests.payments.conftest import Person
 from tests.payments.test_claims import at_once
@@ -268,8 +269,7 @@ def test_what_a_sanctioned_giver_has_set_aside_stays_until_it_returns(
 def test_an_account_with_open_gifts_cannot_be_closed(alice: Person, settings: Any) -> None:
     """A05: the balance is not all that somebody has here."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    alice.user.set_password("correct horse")
-    alice.user.save()
+    give_password(alice.user)
     gift, _ = give(alice, 100_000)
     assert alice.available_sat == 0
     with pytest.raises(services.GiftsOpen):
@@ -284,8 +284,7 @@ def test_an_account_whose_gifts_are_taken_can_be_closed(
     alice: Person, bob: Person, settings: Any
 ) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    alice.user.set_password("correct horse")
-    alice.user.save()
+    give_password(alice.user)
     _, token = give(alice, 100_000)
     gifts.take_gift(bob.user, token)
     services.close_account(alice.user, password="correct horse")

@@ -17,7 +17,7 @@ from coinos import rates
 from coinos.models import Rate
 from coinos.simnet.control import Control
 from tests.api.endpoints import ENDPOINTS, KEY, NOBODY
-from tests.cast import PASSWORD, Api, token_of
+from tests.cast import PASSWORD, Api, give_password, token_of
 from tests.payments.conftest import Person
 
 STREAMS = {"GET /events"}
@@ -107,8 +107,7 @@ def test_no_endpoint_asks_the_database_more_than_it_did(
     alice: Person, bob: Person, network: Control, redis: Any, settings: Any
 ) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    alice.user.set_password(PASSWORD)
-    alice.user.save()
+    give_password(alice.user)
     Rate.objects.create(minute=timezone.now(), rates={"USD": "100000"})
     rates.forget()
     network.mine()

@@ -30,7 +30,7 @@ from invoices.models import WebhookDelivery
 from payments.models import Gift
 from payments.services import make_gift
 from tests.api.endpoints import ENDPOINTS, routes
-from tests.cast import PASSWORD, Api, fund, make_user, token_of
+from tests.cast import PASSWORD, Api, fund, give_password, make_user, token_of
 from tests.database import Database
 from tests.proof import table
 from tests.proof.oracle import deviation_msat
@@ -134,7 +134,7 @@ def alice(cloned_db: Database, simnet: Control, redis: Any, settings: Any) -> Al
     Rate.objects.create(minute=timezone.now(), rates={"USD": "100000"})
     rates.forget()
     user = make_user("alice", email="alice@private.example")
-    user.set_password(PASSWORD)
+    give_password(user)
     user.webhook = "https://93.184.215.14/account-of-alice"
     user.webhook_secret = "s3cr3t-b"
     user.save()
@@ -289,8 +289,7 @@ def unsigned(token: str) -> str:
 
 def callers(alice: Alice) -> list[Caller]:
     bob, evicted = make_user("bob"), make_user("evicted")
-    bob.set_password(PASSWORD)
-    bob.save()
+    give_password(bob)
     evicted_token = token_of(evicted)
     User.objects.filter(id=evicted.id).update(is_active=False)
     gone = credentials.start_session(alice.user, kind=Session.Kind.LOGIN)
