@@ -101,6 +101,6 @@ class WebhookDeliveryAdmin(LookOnlyAdmin):
 
     @action(description="Deliver again", permissions=["act"])
     def redeliver(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
-        for delivery in deliveries:
+        for delivery in deliveries.exclude(body=""):
             webhooks.redeliver(delivery)
         messages.success(request, "They will be called again now.")

@@ -15,10 +15,10 @@ from accounts.models import User
 from accounts.selectors import user_by_name
 from coinos import answers
 from coinos.api import ApiView, WholeField, errors_at, ok, read
-from coinos.errors import InvalidRequest, NotFound, Unauthorized
+from coinos.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
 from coinos.throttling import throttle
 from invoices import services
-from invoices.errors import NotTheOwner
+from invoices.errors import NotByReadOnlyToken, NotTheOwner
 from invoices.models import Invoice
 from invoices.selectors import get_invoice, invoices_of
 from invoices.serializers import (
@@ -52,6 +52,7 @@ class CreateInvoiceView(ApiView):
         if aid is not None and aid != str(user.id):
             raise NotFound("account not found")
         with errors_at("/invoice"):
+            _require_payee(request, user, webhook=draft.webhook, secret=draft.secret)
             invoice = services.create_invoice(user, draft, own=request.user == user)
         return ok(invoice_json(invoice, with_webhook=True))  # to who has just set it
 
@@ -84,13 +85,17 @@ class InvoiceView(ApiView):
         invoice = get_invoice(key)
         sets_webhook = "webhook" in changes or "secret" in changes
         with errors_at("/invoice"):
-            if sets_webhook:
-                _require_owner(request, invoice)
+            _require_payee(
+                request, invoice.user, webhook="webhook" in changes, secret="secret" in changes
+            )
             if "tip" in changes:
                 invoice = services.set_tip(invoice, changes["tip"])
             if sets_webhook:
                 invoice = services.set_webhook(
-                    invoice, webhook=changes.get("webhook"), secret=changes.get("secret")
+                    invoice,
+                    by=cast(User, request.user),
+                    webhook=changes.get("webhook"),
+                    secret=changes.get("secret"),
                 )
         shown = sets_webhook or _knows_webhook(request, invoice)
         return ok(invoice_json(invoice, with_webhook=shown))
@@ -140,11 +145,25 @@ def _payee(request: Request) -> User:
     return credential.user
 
 
-def _require_owner(request: Request, invoice: Invoice) -> None:
+def _require_payee(request: Request, payee: User, **given: object) -> None:
+    """Only who is paid says who is told of it, and not by a token that may only read: whoever is
+    told has our word, signed with the payee's key. `given` are the members that would say so.
+
+    Raises `NotTheOwner`, `NotByReadOnlyToken`, or `Forbidden` for a key of too small a scope, each
+    with the first of these as its field."""
+    field = next((f"/{name}" for name, value in given.items() if value), None)
+    if field is None:
+        return
     credential = _credential(request)
-    if credential is None or credential.user != invoice.user:
-        raise NotTheOwner()
-    credential.require("receive", read_only_allowed=True)
+    if credential is None or credential.user != payee:
+        raise NotTheOwner(field=field)
+    if credential.is_read_only:
+        raise NotByReadOnlyToken(field=field)
+    try:
+        credential.require("receive")
+    except Forbidden as refusal:
+        refusal.field = field
+        raise
 
 
 def _knows_webhook(request: Request, invoice: Invoice) -> bool:

@@ -83,4 +83,18 @@ class InvoiceAlreadySettled(InvoiceAlreadyPaid):
 
 
 class NotTheOwner(Forbidden):
+    """Raised when somebody else than the payee says who shall be told of payments, in his name."""
+
     message = _("Only the owner of the invoice may set its webhook")
+
+
+class NotByReadOnlyToken(Forbidden):
+    """Raised when a token that may only read says who shall be told."""
+
+    message = "A read-only token may not set a webhook. Use an API key of the scope receive"
+
+
+class NotSentAgain(NotFound):
+    """Raised for an old call whose webhook a stranger had set, when that was still possible."""
+
+    message = _("This call is not made again: somebody else had set its webhook")

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from django.contrib.postgres.indexes import HashIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -56,6 +56,9 @@ class Invoice(models.Model):
     webhook = models.URLField(max_length=2000, blank=True)
     webhook_disabled_at = models.DateTimeField(null=True, help_text="It answered 410 or never")
     secret = models.TextField(blank=True, help_text="Sealed; sent back in the webhook's body")
+    webhook_set_by = models.UUIDField(
+        null=True, help_text="The user who set the webhook and secret: the payee, or nobody"
+    )
 
     created = models.DateTimeField(default=timezone.now, editable=False)
     expiry_s = models.PositiveIntegerField()
@@ -67,6 +70,11 @@ class Invoice(models.Model):
             models.CheckConstraint(name="invoice_tip_ge_0", condition=Q(tip_sat__gte=0)),
             models.CheckConstraint(name="invoice_received_ge_0", condition=Q(received_sat__gte=0)),
             models.CheckConstraint(name="invoice_pending_ge_0", condition=Q(pending_sat__gte=0)),
+            models.CheckConstraint(
+                name="webhook_belongs_to_the_payee",
+                condition=Q(webhook="", secret="", webhook_set_by=None)
+                | Q(webhook_set_by__isnull=False, webhook_set_by=F("user")),
+            ),
         ]
         indexes = [models.Index(name="invoices_of_user", fields=["user", "-created"])]
 
@@ -291,7 +299,9 @@ class WebhookDelivery(models.Model):
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="+")
     url = models.URLField(max_length=2000)
     endpoint = models.CharField(max_length=300, help_text="scheme://host:port of the URL")
-    body = models.TextField(help_text="Sealed: it may contain the invoice's secret")
+    body = models.TextField(
+        help_text="Sealed: it may contain the invoice's secret. Blank: it is not sent again"
+    )
     state = models.CharField(max_length=9, choices=State, default=State.PENDING)
     attempts_count = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(default=timezone.now)
@@ -300,6 +310,11 @@ class WebhookDelivery(models.Model):
 
     class Meta:
         verbose_name_plural = "webhook deliveries"
+        constraints = [
+            models.CheckConstraint(
+                name="pending_delivery_has_a_body", condition=~Q(state="pending", body="")
+            ),
+        ]
         indexes = [
             models.Index(
                 name="delivery_due",

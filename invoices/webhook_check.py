@@ -68,3 +68,13 @@ def is_signed(user: User, *, message_id: str, timestamp: str, signature: str, bo
     except (ValueError, OverflowError, OSError):
         return False
     return any(hmac.compare_digest(expected.encode(), one.encode()) for one in signature.split())
+
+
+def is_about_a_strangers_invoice(body: str) -> bool:
+    """Whether a call says that its invoice was made by somebody else than who is paid: then what it
+    asks for and its memo are that person's words, under our signature."""
+    try:
+        told = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(told, dict) and told.get("own") is False

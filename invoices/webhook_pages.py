@@ -94,6 +94,8 @@ def check_signature(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         shown["checked"] = True
         shown["is_signed"] = webhook_check.is_signed(user_of(request), **form.cleaned_data)
+        body = form.cleaned_data["body"]
+        shown["is_a_strangers"] = webhook_check.is_about_a_strangers_invoice(body)
     return _page(request, **shown)
 
 

@@ -34,6 +34,7 @@ from coinos import bell, crypto
 from coinos.failpoints import failpoint
 from coinos.http import Fetcher, FetchFailed, Response
 from coinos.rows import update_all
+from invoices.errors import NotSentAgain
 from invoices.models import Invoice, WebhookAttempt, WebhookDelivery
 
 logger = logging.getLogger(__name__)
@@ -112,7 +113,8 @@ def queue(news: Sequence[News]) -> list[WebhookDelivery]:
 
 
 def payload(news: News) -> dict[str, object]:
-    """The flat body of api.md 6; `hash` is the bolt11 or address that was paid."""
+    """The flat body of docs/api.md. `hash` is the bolt11 or address that was paid. An
+    invoice that somebody else made is marked: we sign what strangers wrote into it, too."""
     invoice, activity = news.invoice, news.activity
     body: dict[str, object] = {
         "amount": activity.amount_sat,
@@ -121,6 +123,8 @@ def payload(news: News) -> dict[str, object]:
         "received": news.received_sat,
         "text": invoice.text_of(activity.hash),
     }
+    if not invoice.own:
+        body["own"] = False
     if activity.memo:
         body["memo"] = activity.memo
     if secret := source_of(invoice).webhook_secret:
@@ -148,7 +152,11 @@ def rotate_signing_secret(user: User) -> str:
 
 
 def redeliver(delivery: WebhookDelivery) -> None:
-    """Call again, with the same `webhook-id`, from the start of the schedule."""
+    """Call again, with the same `webhook-id`, from the start of the schedule.
+
+    Raises `NotSentAgain` for a call that was never the owner's."""
+    if not delivery.body:
+        raise NotSentAgain()
     with transaction.atomic():
         WebhookDelivery.objects.filter(id=delivery.id).update(
             state=WebhookDelivery.State.PENDING,

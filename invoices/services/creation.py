@@ -28,6 +28,7 @@ from invoices.errors import (
     InvoiceAlreadySettled,
     InvoiceExpired,
     MemoTooLong,
+    NotTheOwner,
 )
 from invoices.models import Address, Invoice, LightningRequest
 from invoices.services.receipts import lock
@@ -72,11 +73,15 @@ class LnurlTerms:
 def create_invoice(
     user: User, draft: InvoiceDraft, *, own: bool, lnurl: LnurlTerms | None = None
 ) -> Invoice:
-    """Make an invoice of `user`; `own` says whether he made it himself.
+    """Make an invoice of `user`; `own` says whether it is made by that user.
 
     Calls a node, so not inside a transaction. The rate is ours, stamped now; a missing one stops
-    only an amount in fiat. Raises `NodeUnavailable`, and then nothing is visible to anybody.
+    only an amount in fiat. Raises `NotTheOwner` when somebody else names a webhook or a secret, and
+    `NodeUnavailable`; then nothing is visible to anybody.
     """
+    for name in ("webhook", "secret"):
+        if getattr(draft, name) and not own:
+            raise NotTheOwner(field=f"/{name}")
     if draft.currency and draft.currency not in rates.known_currencies():
         raise rates.UnknownCurrency(field="/currency")
     currency = draft.currency or user.currency
@@ -104,6 +109,7 @@ def create_invoice(
         expiry_s=draft.expiry_s,
     )
     invoice.webhook_secret = draft.secret
+    invoice.webhook_set_by = user.id if draft.webhook or draft.secret else None
     if draft.type == Invoice.Type.BITCOIN:
         return _with_address(invoice, draft.address_type)
     address = None
@@ -162,8 +168,13 @@ def set_tip(invoice: Invoice, tip_sat: int) -> Invoice:
     return invoice
 
 
-def set_webhook(invoice: Invoice, *, webhook: str | None, secret: str | None) -> Invoice:
-    """Say whom to tell of payments; None leaves a value as it is, "" removes it."""
+def set_webhook(invoice: Invoice, *, by: User, webhook: str | None, secret: str | None) -> Invoice:
+    """Say whom to tell of payments; None leaves a value as it is, "" removes it.
+
+    May look a name up, so not inside a transaction. Raises `NotTheOwner` unless `by` is the payee,
+    `UrlRefused`."""
+    if by.id != invoice.user_id:
+        raise NotTheOwner(field="/secret" if webhook is None else "/webhook")
     if webhook:
         check_url(webhook, kind="webhook", field="/webhook")
     with transaction.atomic():
@@ -172,7 +183,8 @@ def set_webhook(invoice: Invoice, *, webhook: str | None, secret: str | None) ->
             invoice.webhook, invoice.webhook_disabled_at = webhook, None
         if secret is not None:
             invoice.webhook_secret = secret
-        invoice.save(update_fields=["webhook", "webhook_disabled_at", "secret"])
+        invoice.webhook_set_by = by.id if invoice.webhook or invoice.secret else None
+        invoice.save(update_fields=["webhook", "webhook_disabled_at", "secret", "webhook_set_by"])
     return invoice
 
 
