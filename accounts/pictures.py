@@ -1,5 +1,5 @@
-"""The picture and the banner of a profile: resized by the browser, told by their first bytes, never
-decoded here."""
+"""The picture and the banner of a profile: resized by the browser, told by their first bytes, kept
+without metadata, never decoded here."""
 
 from __future__ import annotations
 
@@ -12,20 +12,27 @@ from django.urls import reverse
 from django.utils.translation import gettext_noop as _
 
 from accounts.models import Picture, User
+from accounts.picture_metadata import Malformed, without_metadata
 from coinos.errors import InvalidRequest
 
 MOST_BYTES = 200_000
 
 
 def set_picture(user: User, kind: str, content: bytes) -> None:
-    """Make this the user's picture of that kind, at an address that changes with it. Raises
-    `InvalidRequest` above `MOST_BYTES` and for anything that does not begin like a JPEG, PNG or
-    WebP."""
+    """Make this the user's picture of that kind, without its metadata, at an address that changes
+    with it. Raises `InvalidRequest` above `MOST_BYTES`, for anything that does not begin like a
+    JPEG, PNG or WebP, and for one that is damaged."""
     if len(content) > MOST_BYTES:
         raise InvalidRequest(_("The picture may be at most 200 kB"), field=f"/{kind}")
     type = _type_of(content)
     if type is None:
         raise InvalidRequest(_("The picture must be a JPEG, PNG or WebP"), field=f"/{kind}")
+    try:
+        content = without_metadata(content, type)
+    except Malformed:
+        raise InvalidRequest(
+            _("This picture is damaged. Save it again or choose another one"), field=f"/{kind}"
+        ) from None
     version = sha256(content).hexdigest()[:12]
     path = reverse(kind, args=[user.id])
     setattr(user, kind, f"{settings.PUBLIC_URL}{path}?v={version}")

@@ -14,6 +14,7 @@ from accounts import services
 from accounts.models import ApiKey, Picture, Session, User
 from accounts.step_up import CONFIRMED_AT
 from invoices import webhooks
+from tests.accounts.pictures import GPS, JPEG, PNG, WEBP, with_metadata
 from tests.cast import Api, api_of, give_password
 from tests.html.conftest import Browser, Page, Person, sign_in
 
@@ -295,10 +296,6 @@ def test_every_error_code_is_explained(stranger: Browser) -> None:
 
 # --- The picture and the banner ------------------------------------------------------------------
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
-JPEG = b"\xff\xd8\xff\xe0" + bytes(100)
-WEBP = b"RIFF\x64\x00\x00\x00WEBPVP8 " + bytes(80)
-
 
 def upload(person: Person, content: bytes, name: str = "me.png", *, kind: str = "picture") -> Any:
     return person.post(f"/settings/{kind}", **{kind: SimpleUploadedFile(name, content)})
@@ -329,6 +326,8 @@ def test_a_picture_is_served_as_it_was_sent_and_as_nothing_but_an_image(
         (b"<svg onload=alert(1)>", "must be a JPEG, PNG or WebP"),
         (b"GIF89a" + bytes(50), "must be a JPEG, PNG or WebP"),
         (PNG + bytes(200_000), "at most 200 kB"),
+        (PNG[:-1], "This picture is damaged"),
+        (JPEG[:100], "This picture is damaged"),
         (b"", "empty"),
     ],
 )
@@ -341,6 +340,17 @@ def test_what_is_no_small_picture_is_refused(
     assert sentence in answer.page.text
     assert getattr(fresh(alice), kind) == ""
     assert not Picture.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["picture", "banner"])
+@pytest.mark.parametrize("picture", [PNG, JPEG, WEBP])
+def test_a_picture_sent_without_our_script_does_not_tell_where_it_was_taken(
+    alice: Person, stranger: Browser, picture: bytes, kind: str
+) -> None:
+    """sec-18"""
+    upload(alice, with_metadata(picture), kind=kind)
+    (shown,) = stranger.get("/alice").page.all("img")
+    assert GPS not in stranger.get(shown["src"]).content
 
 
 def test_a_new_picture_has_a_new_address_and_can_be_removed(
