@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC
 from typing import Any
+from unicodedata import category, normalize
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -26,6 +27,8 @@ from coinos.db import let_go_of_connection
 from coinos.money import sat_to_fiat
 
 LINES_PER_READ = 1000
+FORMULA_SIGNS = {"=", "+", "-", "@"}
+DRAWN_AS_NOTHING = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
 COLUMNS = (
     "created settled status type direction amount_sat tip_sat network_fee_sat platform_fee_sat "
     "total_sat balance_sat currency rate fiat_amount fiat_total counterparty memo hash txid "
@@ -151,8 +154,15 @@ def _row(line: Line, balance_sat: int) -> list[Any]:
 
 
 def _words(text: str) -> str:
-    """A cell of other people's words: spreadsheets must not take it for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
+    """A cell of other people's words: spreadsheets must not take it for a formula, whatever blank
+    or invisible characters stand before it, and whichever width its first sign has."""
+    first = next(filter(_is_seen, normalize("NFKC", text)), "")
+    return f"'{text}" if first in FORMULA_SIGNS or text.startswith(("\t", "\r", "\n")) else text
+
+
+def _is_seen(character: str) -> bool:
+    """No blank, control, format or combining character, and no letter that is drawn as nothing."""
+    return category(character)[0] not in "ZCM" and character not in DRAWN_AS_NOTHING
 
 
 def _text(rows: list[list[Any]]) -> str:

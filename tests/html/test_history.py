@@ -378,10 +378,41 @@ def test_what_settles_during_an_export_stays_as_it_was_at_its_start(
 
 
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
-@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t="])
 def test_a_note_is_no_formula_in_a_spreadsheet(alice: Person, start: str) -> None:
     record(alice, 1, memo=f"{start}HYPERLINK(1)")
     assert rows(alice)[0]["memo"] == f"'{start}HYPERLINK(1)"
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
+@pytest.mark.parametrize(
+    "before",
+    [
+        " ",
+        "\u00a0",
+        "\u3000",
+        "\u200b",
+        "\ufeff",
+        "\u2066",
+        "\u0301",
+        "\u3164",
+        "\u2800",
+        " \u200d ",
+    ],
+)
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\uff1d", "\uff0b", "\ufe66", "\uff20"])
+def test_a_formula_hides_behind_nothing(alice: Person, before: str, sign: str) -> None:
+    """sec-18: a blank, or what nobody sees, in front of the sign; and signs of another width."""
+    for memo in (f"{before}{sign}1", f"{sign}1"):
+        record(alice, 1, memo=memo)
+        assert rows(alice)[0]["memo"] == f"'{memo}"
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
+@pytest.mark.parametrize("memo", ["2 + 2 = 4", " tea", "\u200bbread", "\u200b", "é - ü", "あ＝い"])
+def test_an_ordinary_note_stays_as_it_was_written(alice: Person, memo: str) -> None:
+    record(alice, 1, memo=memo)
+    assert rows(alice)[0]["memo"] == memo
 
 
 def test_an_export_is_for_its_owner_only(stranger: Browser) -> None:
