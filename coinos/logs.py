@@ -7,6 +7,7 @@ make or read such a path without it.
 
 import logging
 import re
+import threading
 from collections.abc import Iterable
 
 # What follows one of these words is hidden, in "word: value", word=value and "word": "value".
@@ -79,3 +80,41 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+class ClientErrors(logging.Filter):
+    """What callers did wrong is news, not a warning, and no more than `PER_MINUTE` lines of it each
+    minute and process: strangers cannot fill the disk or hide what matters. The first line of the
+    next minute says how many were left out.
+
+    For handlers: loggers ask their own filters only, and there is one logger for each kind of
+    suspicious request. `level` is the lowest that the handler shall write."""
+
+    PER_MINUTE = 60
+
+    def __init__(self, level: str = "NOTSET") -> None:
+        super().__init__()
+        self._level = logging.getLevelNamesMapping()[level]
+        self._lock = threading.Lock()
+        self._minute = 0
+        self._lines = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        status = getattr(record, "status_code", 0)
+        if not 400 <= status < 500 and not record.name.startswith("django.security."):
+            return True
+        if self._level > logging.INFO:
+            return False
+        minute = int(record.created // 60)
+        with self._lock:
+            left_out = max(0, self._lines - self.PER_MINUTE) if minute != self._minute else 0
+            self._lines = 1 if minute != self._minute else self._lines + 1
+            self._minute = minute
+            if self._lines > self.PER_MINUTE:
+                return False
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.exc_info = record.exc_text = None  # the traceback of a wrong Host says nothing
+        if left_out:
+            record.msg = f"{record.getMessage()} ({left_out} more were left out before)"
+            record.args = None
+        return True

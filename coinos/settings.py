@@ -17,7 +17,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from coinos import embedded, mail, secret_keys
-from coinos.logs import RedactingFormatter
+from coinos.logs import ClientErrors, RedactingFormatter
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -522,6 +522,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
 
 # --- Logs ----------------------------------------------------------------------------------
 
+LOG_LEVEL = choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING"))
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -531,11 +532,15 @@ LOGGING = {
             "format": "%(asctime)s %(levelname)s %(name)s: %(message)s",
         }
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "redacting"}},
-    "root": {
-        "handlers": ["console"],
-        "level": choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING")),
+    "filters": {"client errors": {"()": ClientErrors, "level": LOG_LEVEL}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "redacting",
+            "filters": ["client errors"],
+        }
     },
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         # Three lines for every request.
         "psycopg.pool": {"level": "WARNING"},
