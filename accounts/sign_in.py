@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import time
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth import login, logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -19,6 +17,7 @@ from accounts.forms import CodeForm, RegisterForm, SignInForm
 from accounts.models import Session, User
 from accounts.step_up import note_confirmed
 from coinos import languages
+from coinos.contact import contact_link
 from coinos.errors import CoinosError
 from coinos.web import add_error, limit_rate, next_url, posted
 
@@ -42,12 +41,7 @@ def privacy(request: HttpRequest) -> HttpResponse:
 @require_safe
 def support(request: HttpRequest) -> HttpResponse:
     """The operator's contact as it was set; a link where it is an address of some kind."""
-    contact, link = settings.SUPPORT_CONTACT, ""
-    if contact.startswith(("https://", "mailto:")):
-        link = contact
-    elif re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", contact):
-        link = f"mailto:{contact}"
-    return render(request, "accounts/support.html", {"support_link": link})
+    return render(request, "accounts/support.html", {"support_link": contact_link()})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -9,7 +9,7 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from django.views.decorators.csrf import csrf_exempt
 
 from accounts.streams import api_events
-from coinos import info, pwa
+from coinos import contact, info, pwa
 from coinos.api import not_found
 from coinos.logs import hide_in_paths
 from coinos.routes import routes
@@ -35,6 +35,7 @@ api_urls: list[URLPattern | URLResolver] = [
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include(api_urls)),
+    path(".well-known/security.txt", contact.security_txt, name="security_txt"),
     path("manifest.webmanifest", pwa.manifest, name="manifest"),
     path("service-worker.js", pwa.service_worker, name="service_worker"),
     path("offline", pwa.offline, name="offline"),
