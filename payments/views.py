@@ -402,7 +402,7 @@ def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
     user = user_of(request) if getattr(request, "credential", None) else None
     line = line_of(user, payment_id) if user else None
     if user is None or line is None or "public" in request.GET:
-        return _receipt(request, payment_id, is_signed_in=user is not None)
+        return _receipt(request, payment_id, viewer=user)
     outgoing = payment_of(line)
     steps = timeline(line, outgoing, gift_of(line))
     state = f"{line.status}-{outgoing.state if outgoing else ''}-{len(steps)}"
@@ -419,25 +419,25 @@ def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
         "fee_returned_sat": fee_returned_sat(outgoing) if outgoing else 0,
         "here": "payments",
     }
-    response = render(request, "payments/payment.html", context)
-    response["Cache-Control"] = "no-store"
-    return response
+    return render(request, "payments/payment.html", context)
 
 
-def _receipt(request: HttpRequest, payment_id: UUID, *, is_signed_in: bool) -> HttpResponse:
-    """What a shared link shows: that so much was paid, when and how. Not the note, the other side,
-    the fees or the balance, and only once it is settled."""
+def _receipt(request: HttpRequest, payment_id: UUID, *, viewer: User | None) -> HttpResponse:
+    """What a shared link shows: that so much was paid, when and how, and only once it is settled.
+    Not the note, the fees or the balance; and whose payment it was only to the other side, who
+    knows."""
     limit_rate(request, "receipt", limit=60, window_s=60)
     line = Activity.objects.select_related("user").filter(id=payment_id).first()
     if line is None or line.status != Activity.Status.SETTLED:
-        if not is_signed_in:
+        if viewer is None:
             return sign_in_first(request)  # whose payment it is sees more
         raise NotFound(gettext_noop("There is no such payment in your account"))
     is_onchain = line.type == Activity.Type.BITCOIN
+    is_other_side = viewer is not None and viewer.id == line.counterparty_id
     context = {
         "payment": line,
         "amount_sat": abs(line.with_tip_sat),
-        "owner": "" if line.user.hidepay else line.user.display or line.user.username,
+        "owner": line.user.display or line.user.username if is_other_side else "",
         "txid": ((line.ref or "").partition(":")[0] if line.is_incoming else line.hash)
         if is_onchain
         else "",
