@@ -27,7 +27,8 @@ def page(request: HttpRequest) -> HttpResponse:
         if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
             context["token"] = credentials.shown_token(user_of(request))
     response = render(request, "accounts/docs.html", context)
-    response["Cache-Control"] = "no-store" if signed_in else "private, max-age=300"
+    if not signed_in:
+        response["Cache-Control"] = "private, max-age=300"
     return response
 
 

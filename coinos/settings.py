@@ -56,6 +56,13 @@ def names(name: str) -> list[str]:
     return [part.strip() for part in text(name).split(",") if part.strip()]
 
 
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 # --- Where things live ---------------------------------------------------------------------
 
 DATA_DIR = Path(text("COINOS_DATA_DIR", str(BASE_DIR / "data"))).expanduser().absolute()
@@ -163,9 +170,10 @@ if PUBLIC_IS_HTTPS and not TRUSTED_PROXIES:
         " and let that proxy overwrite X-Forwarded-For and X-Forwarded-Proto."
     )
 
-ALLOWED_HOSTS = list(
-    dict.fromkeys([public.hostname, *names("ALLOWED_HOSTS"), "127.0.0.1", "localhost", "[::1]"])
-)
+public_host = f"[{public.hostname}]" if ":" in public.hostname else public.hostname
+ALLOWED_HOSTS = list(dict.fromkeys([public_host, *names("ALLOWED_HOSTS")]))
+if is_loopback(public.hostname) or public.hostname in ("0.0.0.0", "::"):  # noqa: S104
+    ALLOWED_HOSTS = [*dict.fromkeys([*ALLOWED_HOSTS, "127.0.0.1", "localhost", "[::1]"])]
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
 # Processes and threads of `manage.py up`.
@@ -235,13 +243,6 @@ def explorer(url: str) -> str:
             " http is for an explorer on this machine."
         )
     return url
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 EXPLORER_URL = explorer(text("EXPLORER_URL"))
@@ -375,6 +376,7 @@ MIDDLEWARE = [
     "coinos.static_files.StaticFiles",
     "coinos.caller.caller_middleware",
     "coinos.csp.policy_middleware",
+    "coinos.web.private_pages",
     "coinos.api.api_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -500,7 +502,7 @@ CONTENT_SECURITY_POLICY = {
 }
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = PUBLIC_IS_HTTPS
-SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True  # scripts send forms, which hold the token
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 # Browsers refuse the __Host- prefix without Secure, so plain http has plain names.
 SESSION_COOKIE_NAME = "__Host-sessionid" if PUBLIC_IS_HTTPS else "sessionid"

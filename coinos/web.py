@@ -19,7 +19,7 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import InterfaceError, OperationalError
 from django.forms import BaseForm
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -243,6 +243,25 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return error_page(request, NotFound(message))
 
 
+# --- What caches may keep ------------------------------------------------------------------------
+
+
+def private_pages(
+    get_response: Callable[[HttpRequest], HttpResponseBase],
+) -> Callable[[HttpRequest], HttpResponseBase]:
+    """Middleware: no cache keeps what is seen with a session or begins one, the signed-in view of a
+    public page included. A view says otherwise for what is the same for everybody, like a picture.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        if {*request.COOKIES, *response.cookies} & {settings.SESSION_COOKIE_NAME}:
+            response.setdefault("Cache-Control", "no-store")
+        return response
+
+    return middleware
+
+
 # --- Who may open a page, and how often ----------------------------------------------------------
 
 P = ParamSpec("P")
@@ -251,17 +270,13 @@ P = ParamSpec("P")
 def signed_in(
     view: Callable[Concatenate[HttpRequest, P], HttpResponse],
 ) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
-    """A page for people who are signed in to the wallet; others go to the sign-in page first.
-
-    What such a page shows is private: no cache keeps it."""
+    """A page for people who are signed in to the wallet; others go to the sign-in page first."""
 
     @functools.wraps(view)
     def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if request.credential is None:  # type: ignore[attr-defined]
             return sign_in_first(request)
-        response = view(request, *args, **kwargs)
-        response.setdefault("Cache-Control", "no-store")
-        return response
+        return view(request, *args, **kwargs)
 
     return guarded
 

@@ -217,3 +217,14 @@ def test_answers_carry_the_security_headers(caller: Client, db: None, path: str)
 def test_private_answers_are_kept_by_no_cache(caller: Client, alice: User) -> None:
     answer = caller.get("/api/me", headers={"Authorization": f"Bearer {token_of(alice)}"})
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.django_db
+def test_a_machine_asks_for_health_under_any_name_and_for_nothing_else(client: Client) -> None:
+    """sec-18: only our own name is answered to. A health check knows none."""
+    for host in ("127.0.0.1:8000", "localhost", "web", "10.0.0.7"):
+        assert client.get("/api/health", headers={"host": host}).status_code in (200, 503)
+        assert client.get("/api/health/", headers={"host": host}).status_code in (200, 503)
+    for path in ("/api/me", "/login", "/api/healthy"):
+        answer = client.get(path, headers={"host": "web"})
+        assert answer.status_code == 400, path

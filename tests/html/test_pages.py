@@ -5,14 +5,17 @@ from __future__ import annotations
 import gzip
 import re
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from accounts import credentials
 from accounts.models import Session
 from coinos.simnet.control import Control
+from invoices.services import InvoiceDraft, create_invoice
 from tests.html.conftest import Browser, Person
 
 PUBLIC = ["/", "/register", "/login", "/forgot", "/privacy", "/support", "/docs", "/docs/errors"]
@@ -63,6 +66,31 @@ def test_a_stranger_may_read_the_public_pages(path: str, stranger: Browser, bob:
 def test_alice_opens_her_pages(path: str, alice: Person) -> None:
     answer = open_page(alice, path)
     assert "Signed in as alice" in answer.page.text
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_no_cache_keeps_a_page_that_was_seen_signed_in(
+    alice: Person, bob: Person, stranger: Browser, network: Control
+) -> None:
+    """sec-18: the owner's invoice with its webhooks, and what strangers may see as well."""
+    invoice = str(create_invoice(alice.user, InvoiceDraft(amount_sat=1000), own=True).id)
+    paths = [*PUBLIC, *PRIVATE, "/bob/sticker", f"/invoice/{invoice}", f"/invoice/{invoice}/tip"]
+    paths += ["/manifest.webmanifest", "/nowhere/at/all", f"/payment/{uuid4()}", "/logout"]
+    for path in paths:
+        assert alice.get(path).headers["Cache-Control"] == "no-store", path
+    assert "Cache-Control" not in stranger.get("/bob").headers
+    assert "public" in alice.get("/bob/qr.svg").headers["Cache-Control"]  # one for everybody
+
+
+def test_scripts_read_no_cookie_that_guards_forms(stranger: Browser) -> None:
+    """sec-18"""
+    stranger.get("/login")
+    assert stranger.client.cookies[settings.CSRF_COOKIE_NAME]["httponly"]
+
+
+def test_the_answer_that_signs_somebody_in_is_kept_nowhere(stranger: Browser) -> None:
+    answer = stranger.post("/register", username="dora", password="correct horse battery")
+    assert settings.SESSION_COOKIE_NAME in answer.cookies
     assert answer.headers["Cache-Control"] == "no-store"
 
 

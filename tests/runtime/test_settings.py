@@ -55,9 +55,28 @@ def test_with_nothing_set_the_server_is_a_local_simulated_one(read):
 def test_a_real_server_is_strict(read):
     settings = read(**MAINNET)
     assert settings["SESSION_COOKIE_NAME"] == "__Host-sessionid"
+    assert settings["SESSION_COOKIE_HTTPONLY"]
+    assert settings["CSRF_COOKIE_HTTPONLY"]
     assert settings["SECURE_HSTS_SECONDS"] >= 31536000
     assert settings["ALLOW_PRIVATE_URLS"] == []
     assert not settings["ADMIN_ENABLED"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "hosts"),
+    [
+        ({}, ["127.0.0.1", "localhost", "[::1]"]),
+        ({"HOST": "0.0.0.0"}, ["0.0.0.0", "127.0.0.1", "localhost", "[::1]"]),
+        ({"PUBLIC_URL": "http://localhost"}, ["localhost", "127.0.0.1", "[::1]"]),
+        ({"PUBLIC_URL": "http://[fd00::1]:8000"}, ["[fd00::1]"]),
+        (HTTPS, ["wallet.example.com"]),
+        ({**HTTPS, "ALLOWED_HOSTS": "a.onion,127.0.0.1"},
+            ["wallet.example.com", "a.onion", "127.0.0.1"]),
+    ],
+)  # fmt: skip
+def test_only_a_server_on_this_machine_answers_to_the_names_of_loopback(read, environment, hosts):
+    """sec-18"""
+    assert read(**environment)["ALLOWED_HOSTS"] == hosts
 
 
 @pytest.mark.parametrize(
