@@ -26,10 +26,9 @@ from accounts.serializers import (
     public_profile,
     user_json,
 )
-from coinos import answers
+from coinos import answers, limits
 from coinos.api import ApiView, errors_at, ok, read
 from coinos.errors import InvalidRequest
-from coinos.throttling import throttle
 
 COOKIE_AGE_S = 5 * 24 * 3600
 
@@ -42,7 +41,7 @@ def sign_in(user: User) -> str:
 class RegisterView(ApiView):
     authentication_classes = ()
     optional_auth = True
-    throttle_classes = (throttle("register", limit=60, window_s=3600),)
+    counted = {"GET": limits.READ, "POST": limits.REGISTER}
 
     @extend_schema(request=WrappedRegistration, responses=answers.Registered)
     def post(self, request: ApiRequest) -> Response:
@@ -71,7 +70,7 @@ class RegisterView(ApiView):
 class LoginView(ApiView):
     authentication_classes = ()
     optional_auth = True
-    throttle_classes = (throttle("login", limit=10, window_s=5),)
+    counted = {"GET": limits.READ, "POST": limits.SIGN_IN}
 
     @extend_schema(request=Login, responses=answers.SignedIn)
     def post(self, request: ApiRequest) -> Response:
@@ -160,7 +159,7 @@ class UserView(ApiView):
 class UserProfileView(ApiView):
     authentication_classes = ()
     optional_auth = True
-    throttle_classes = (throttle("users", limit=60, window_s=10),)
+    counted = {"GET": limits.PROFILE}
 
     @extend_schema(responses=answers.PublicProfile)
     def get(self, request: ApiRequest, key: str) -> Response:

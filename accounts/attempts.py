@@ -15,12 +15,14 @@ from django.utils.translation import gettext_noop as _
 
 from accounts.models import Attempts
 from coinos.errors import RateLimited
+from coinos.limits import Rate
 
 LONGEST_WINDOW = timedelta(days=1)
 
 
-def count_or_refuse(key: str, *, limit: int, window_s: int) -> None:
+def count_or_refuse(rate: Rate, who: object) -> None:
     """Count one try before it is evaluated; `RateLimited` when the window's tries are used up.
+    `who` is what the rate is counted by: the id of a user, a name, a network, a mailbox.
 
     Call `forgive` or `take_back` after a success, so that only failures add up. Never call this
     inside a transaction that the failure rolls back: it would not have been counted.
@@ -36,11 +38,12 @@ def count_or_refuse(key: str, *, limit: int, window_s: int) -> None:
                                THEN excluded.window_start ELSE tries.window_start END
             RETURNING count, window_start
             """,
-            [key[:120], now, *[now - timedelta(seconds=window_s)] * 2],
+            [_key(rate, who), now, *[now - timedelta(seconds=rate.window_s)] * 2],
         )
         count, window_start = cursor.fetchone()
-    if count > limit:
-        wait_s = int((window_start + timedelta(seconds=window_s) - now).total_seconds()) + 1
+    if count > rate.at_most:
+        ends = window_start + timedelta(seconds=rate.window_s)
+        wait_s = int((ends - now).total_seconds()) + 1
         raise RateLimited(
             _("Too many tries; wait %(seconds)s seconds and try again"),
             retry_after_s=wait_s,
@@ -48,15 +51,19 @@ def count_or_refuse(key: str, *, limit: int, window_s: int) -> None:
         )
 
 
-def forgive(key: str) -> None:
+def forgive(rate: Rate, who: object) -> None:
     """The try that was counted last was right: forget the failures before it."""
-    Attempts.objects.filter(key=key[:120]).delete()
+    Attempts.objects.filter(key=_key(rate, who)).delete()
 
 
-def take_back(key: str) -> None:
+def take_back(rate: Rate, who: object) -> None:
     """The try that was counted last was right, and says nothing about the failures before it:
     whoever signs in to an account of his own is not forgiven his guesses at others."""
-    Attempts.objects.filter(key=key[:120], count__gt=0).update(count=F("count") - 1)
+    Attempts.objects.filter(key=_key(rate, who), count__gt=0).update(count=F("count") - 1)
+
+
+def _key(rate: Rate, who: object) -> str:
+    return f"{rate.name}:{who}"[:120]
 
 
 def forget_old() -> None:

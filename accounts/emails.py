@@ -25,7 +25,7 @@ from django.utils.translation import gettext_noop
 from accounts import links, names
 from accounts.attempts import count_or_refuse
 from accounts.models import Activity, Email, User
-from coinos import bell, languages
+from coinos import bell, languages, limits
 from coinos.errors import InvalidRequest
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,6 @@ RETRY_AFTER = [
 LEASE = timedelta(minutes=5)  # longer than sending can take: a killed worker's rows come free
 RUN_S = 50
 KEPT_FOR = timedelta(days=7)
-LINKS_AN_HOUR = 5  # for one account or address: nobody's mailbox is flooded
 ACCOUNTS_PER_ADDRESS = 10
 
 # --- What is sent --------------------------------------------------------------------------------
@@ -50,7 +49,7 @@ def queue_verification(user: User) -> None:
     """Send the link that confirms the account's address. Raises `RateLimited`."""
     if not settings.EMAIL_ENABLED or not user.email:
         raise InvalidRequest(gettext_noop("There is no address to send a link to"))
-    count_or_refuse(f"verify:{user.id}", limit=LINKS_AN_HOUR, window_s=3600)
+    count_or_refuse(limits.VERIFY_MAILS, user.id)
     _queue(Email(kind=Email.Kind.VERIFY, user=user))
 
 
@@ -58,7 +57,7 @@ def queue_reset(typed: str) -> None:
     """Send a link for a new password to whoever this name or address belongs to, if anybody: a
     worker finds that out. Raises `RateLimited`, by what was typed."""
     typed = typed.strip().lower()
-    count_or_refuse(f"reset:{typed}", limit=LINKS_AN_HOUR, window_s=3600)
+    count_or_refuse(limits.RESET_MAILS, typed)
     _queue(Email(kind=Email.Kind.RESET, typed=typed))
 
 

@@ -13,17 +13,19 @@ from django.views.decorators.http import require_http_methods
 
 from accounts import emails, links, services
 from accounts.forms import ForgotForm, NewPasswordForm
+from coinos import limits
 from coinos.errors import CoinosError
-from coinos.web import add_error, limit_rate, posted
+from coinos.throttling import limited
+from coinos.web import add_error, posted
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited(post=limits.FORGOT)
 def forgot(request: HttpRequest) -> HttpResponse:
     """Ask for a link. The answer is the same whether or not there is such an account (P19): all
     that happens here is that the wish is written down."""
     form = ForgotForm(posted(request))
     if settings.EMAIL_ENABLED and form.is_valid():
-        limit_rate(request, "forgot", limit=10, window_s=600)
         try:
             emails.queue_reset(form.cleaned_data["account"])
         except CoinosError as error:
@@ -39,9 +41,9 @@ def forgot(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited(get=limits.RESET, post=limits.RESET)
 def reset(request: HttpRequest, user_id: UUID, token: str) -> HttpResponse:
     """Where the link leads. Afterwards one signs in as always, with the second factor (P25)."""
-    limit_rate(request, "reset", limit=20, window_s=60)
     links.user_of_reset(user_id, token)
     form = NewPasswordForm(posted(request))
     if form.is_valid():

@@ -24,13 +24,11 @@ from accounts.audit import audit
 from accounts.credentials import end_sessions_of_before
 from accounts.errors import OtpRequired, WrongCode
 from accounts.models import RecoveryCode, Session, User
-from coinos import crypto
+from coinos import crypto, limits
 from coinos.errors import Forbidden, InvalidRequest
 
 STEP_S = 30
 STEPS_ASIDE = (0, -1, 1)
-TRIES, TRIES_WINDOW_S = 5, 600
-TRIES_A_DAY = 20  # whoever goes on guessing waits longer
 RECOVERY_CODES = 10
 RECOVERY_CODE_BYTES = 10  # 80 bits: beyond guessing, so a plain hash keeps them
 
@@ -158,14 +156,13 @@ def _use(user: User, code: str) -> None:
 
 
 def _use_recovery_code(user: User, code: str) -> None:
-    key = f"recovery:{user.id}"
-    count_or_refuse(key, limit=TRIES, window_s=TRIES_WINDOW_S)
+    count_or_refuse(limits.RECOVERY_CODE, user.id)
     with transaction.atomic():
         unused = RecoveryCode.objects.filter(user=user, code_sha256=_sha256(code), used_at=None)
         if not unused.update(used_at=timezone.now()):
             raise WrongCode(user.id)
         audit(user, "second_factor.recovery_code_used")
-    forgive(key)
+    forgive(limits.RECOVERY_CODE, user.id)
 
 
 def recovery_codes_left(user: User) -> int:
@@ -188,13 +185,13 @@ def _step_of(seed: str, code: str) -> int | None:
 
 
 def _count(user: User) -> None:
-    count_or_refuse(f"totp:{user.id}", limit=TRIES, window_s=TRIES_WINDOW_S)
-    count_or_refuse(f"totp:day:{user.id}", limit=TRIES_A_DAY, window_s=24 * 3600)
+    count_or_refuse(limits.CODE, user.id)
+    count_or_refuse(limits.CODE_A_DAY, user.id)  # whoever goes on guessing waits longer
 
 
 def _forgive(user: User) -> None:
-    forgive(f"totp:{user.id}")
-    forgive(f"totp:day:{user.id}")
+    forgive(limits.CODE, user.id)
+    forgive(limits.CODE_A_DAY, user.id)
 
 
 def _replace_recovery_codes(user: User) -> list[str]:

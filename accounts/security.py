@@ -14,8 +14,10 @@ from accounts.authentication import session_of, user_of
 from accounts.forms import CodeForm, EmailForm, LockTimerForm
 from accounts.step_up import password_is_confirmed, with_password
 from accounts.views import saved, settings_page
+from coinos import limits
 from coinos.errors import CoinosError
-from coinos.web import add_error, limit_rate, posted, signed_in
+from coinos.throttling import limited
+from coinos.web import add_error, posted, signed_in
 
 
 @require_POST
@@ -144,13 +146,13 @@ def send_link(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
+@limited(post=limits.VERIFY)
 def verify_email(request: HttpRequest, token: str) -> HttpResponse:
     """Where the link leads. Whoever opens it must be signed in, with the password of the last
     minutes: a session left open is not enough to take an account over by its e-mail (P21)."""
     user = user_of(request)
     form = with_password(request, Form(posted(request)))
     if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
-        limit_rate(request, "verify", limit=10, window_s=60)
         services.verify_email(user, token)
         return saved(request, _("Your e-mail address is confirmed"))
     context = {"form": form, "address": user.email, "here": "settings"}

@@ -29,13 +29,11 @@ from accounts.errors import (
     UsernameTaken,
 )
 from accounts.models import ApiKey, Contact, LedgerAccount, Session, User
-from coinos import nostr, rates
+from coinos import limits, nostr, rates
 from coinos.caller import caller
 from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError, Forbidden, InvalidRequest, NotFound
 
-LOGIN_FAILURES, LOGIN_WINDOW_S = 20, 600
-PIN_FAILURES, PIN_WINDOW_S = 5, 600
 PASSWORD_MIN_BYTES, PASSWORD_MAX_BYTES = 6, 1024
 
 # One argon2 hash takes 100 MiB: two at a time, or ten logins would take a gigabyte.
@@ -93,15 +91,17 @@ def authenticate(*, username: str, password: str, code: str) -> User:
 
     Raises `InvalidCredentials`, `RateLimited`, and `OtpRequired` once the password was right."""
     name = names.normalise(username)
-    by_name, by_address = f"login:name:{name}", f"login:address:{caller().address}"
-    for key in (by_name, by_address):
-        count_or_refuse(key, limit=LOGIN_FAILURES, window_s=LOGIN_WINDOW_S)
+    network = caller().network
+    count_or_refuse(limits.PASSWORD_OF_NAME, name)
+    if network:
+        count_or_refuse(limits.PASSWORD_FROM_NETWORK, network)
     user = User.objects.filter(username=name).first()
     right = _verify(password, user)
     if user is None or not right or not user.is_active:
         raise InvalidCredentials()
-    forgive(by_name)
-    take_back(by_address)
+    forgive(limits.PASSWORD_OF_NAME, name)
+    if network:
+        take_back(limits.PASSWORD_FROM_NETWORK, network)
     second_factor.require(user, code)
     return user
 
@@ -109,11 +109,10 @@ def authenticate(*, username: str, password: str, code: str) -> User:
 def confirm_password(user: User, password: str, *, refusal: CoinosError | None = None) -> None:
     """Raise `refusal` (by default `InvalidCredentials`) unless this is the user's password: for
     what an open session alone may not do. Guesses are counted."""
-    key = f"password:{user.id}"
-    count_or_refuse(key, limit=LOGIN_FAILURES, window_s=LOGIN_WINDOW_S)
+    count_or_refuse(limits.PASSWORD, user.id)
     if not _verify(password, user):
         raise refusal or InvalidCredentials(_("The password is wrong"), field="/password")
-    forgive(key)
+    forgive(limits.PASSWORD, user.id)
 
 
 def _verify(password: str, user: User | None) -> bool:
@@ -234,7 +233,7 @@ def reset_password(user_id: UUID, token: str, *, new: str, api_keys: bool = Fals
         user.save(update_fields=["password"])
         end_sessions_of_before(user, keep=None, api_keys=api_keys)
         audit(user, "password.reset")
-    forgive(f"password:{user.id}")
+    forgive(limits.PASSWORD, user.id)
 
 
 def set_password_as_operator(
@@ -250,7 +249,7 @@ def set_password_as_operator(
         end_sessions_of_before(user, keep=None, api_keys=api_keys)
         detail = {"reason": reason, "api_keys": api_keys}
         audit(user, "password.set", actor=actor, detail=detail)
-    forgive(f"password:{user.id}")
+    forgive(limits.PASSWORD, user.id)
 
 
 def verify_email(user: User, token: str) -> None:
@@ -301,17 +300,16 @@ def require_pin(user: User, pin: object) -> None:
         return
     if not isinstance(pin, str) or not pin:
         raise InvalidPin(field="/pin")
-    key = f"pin:{user.id}"
-    count_or_refuse(key, limit=PIN_FAILURES, window_s=PIN_WINDOW_S)
+    count_or_refuse(limits.PIN, user.id)
     with _turn_to_hash():
         right = check_password(pin, user.pin_hash)
     if not right:
         raise InvalidPin(
             field="/pin",
             page_message=InvalidPin.WRONG,
-            values={"attempts": PIN_FAILURES, "minutes": PIN_WINDOW_S // 60},
+            values={"attempts": limits.PIN.at_most, "minutes": limits.PIN.window_s // 60},
         )
-    forgive(key)
+    forgive(limits.PIN, user.id)
 
 
 # --- Contacts ------------------------------------------------------------------------------------

@@ -16,10 +16,11 @@ from accounts.errors import OtpRequired, UsernameTaken
 from accounts.forms import CodeForm, RegisterForm, SignInForm
 from accounts.models import Session, User
 from accounts.step_up import note_confirmed
-from coinos import languages
+from coinos import languages, limits
 from coinos.contact import contact_link
 from coinos.errors import CoinosError
-from coinos.web import add_error, limit_rate, next_url, posted
+from coinos.throttling import limited
+from coinos.web import add_error, next_url, posted
 
 HALF_SIGNED_IN = "half_signed_in"
 HALF_SIGNED_IN_FOR_S = 300
@@ -45,10 +46,10 @@ def support(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited(post=limits.REGISTER)
 def register(request: HttpRequest) -> HttpResponse:
     form, free_name = RegisterForm(posted(request)), ""
     if request.method == "POST":
-        limit_rate(request, "register", limit=60, window_s=3600)
         if form.is_valid():
             try:
                 user, _secret_key = services.register(**form.cleaned_data)
@@ -77,10 +78,10 @@ def register(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited(post=limits.SIGN_IN)
 def sign_in(request: HttpRequest) -> HttpResponse:
     form = SignInForm(posted(request))
     if form.is_valid():
-        limit_rate(request, "login", limit=10, window_s=5)
         try:
             user = services.authenticate(**form.cleaned_data, code="")
         except OtpRequired as error:
@@ -96,6 +97,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited(post=limits.SIGN_IN)
 def login_code(request: HttpRequest) -> HttpResponse:
     """The second step, for whoever typed the right password within the last minutes."""
     user, wanted = _half_signed_in(request)
@@ -103,7 +105,6 @@ def login_code(request: HttpRequest) -> HttpResponse:
         return redirect("login")
     form = CodeForm(posted(request))
     if form.is_valid():
-        limit_rate(request, "login", limit=10, window_s=5)
         code = form.cleaned_data["token"]
         try:
             second_factor.require(user, code)

@@ -33,8 +33,10 @@ from accounts.authentication import TOKEN_COOKIE
 from accounts.credentials import credential_of, live_session
 from accounts.models import Event
 from accounts.serializers import payment_json
+from coinos import limits
 from coinos.drf import problem_response
 from coinos.errors import CoinosError, MethodNotAllowed, RateLimited, Unauthorized
+from coinos.throttling import limited
 
 MAX_DURATION_S = 3600
 HEARTBEAT_S = 20
@@ -94,6 +96,7 @@ def watch_invoice(invoice_id: UUID, *, caller: str) -> Watch:
 
 
 @require_safe
+@limited(get=limits.STREAM)
 async def page_events(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """GET /events: the signed-in user's stream for pages, by session cookie."""
     credential = request.credential  # type: ignore[attr-defined]
@@ -108,6 +111,7 @@ async def page_events(request: HttpRequest) -> HttpResponse | StreamingHttpRespo
     return await respond(request, watch)
 
 
+@limited(get=limits.STREAM)
 async def api_events(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """GET /api/events: the same for programs, by `Authorization: Bearer` or the token cookie.
 

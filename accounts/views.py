@@ -35,9 +35,10 @@ from accounts.forms import (
 from accounts.models import Picture, User
 from accounts.rows import rows
 from accounts.step_up import note_confirmed, password_is_confirmed, with_password
-from coinos import languages
+from coinos import languages, limits
 from coinos.errors import CoinosError, NotFound
-from coinos.web import Units, add_error, limit_rate, next_url, signed_in
+from coinos.throttling import limited
+from coinos.web import Units, add_error, next_url, signed_in
 
 RECENT_PAYMENTS = 6
 HIDE_BALANCE = "hide_balance"
@@ -115,6 +116,7 @@ def save_profile(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
+@limited(post=limits.PICTURE)
 def save_picture(request: HttpRequest, kind: str) -> HttpResponse:
     """Set the picture or banner that was sent, or take it away."""
     user = user_of(request)
@@ -125,7 +127,6 @@ def save_picture(request: HttpRequest, kind: str) -> HttpResponse:
             request,
             _("Your banner has been removed") if is_banner else _("Your picture has been removed"),
         )
-    limit_rate(request, "picture", limit=10, window_s=60)
     form = (BannerForm if is_banner else PictureForm)(request.POST, request.FILES)
     if form.is_valid():
         try:
@@ -257,9 +258,9 @@ def revoke_all(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
+@limited(post=limits.CLOSE)
 def close_account(request: HttpRequest) -> HttpResponse:
     """Close the account for good and sign out."""
-    limit_rate(request, "close", limit=5, window_s=600)
     user = user_of(request)
     form = CloseForm(request.POST, owner=user)
     if form.is_valid():

@@ -18,9 +18,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from coinos import errors
+from coinos import errors, limits, throttling
 from coinos.drf import problem_response
+from coinos.limits import Rate
 from coinos.money import MAX_SAT, parse_decimal, parse_sat
+from coinos.throttling import Limit
 
 # --- Fields --------------------------------------------------------------------------------------
 
@@ -188,13 +190,29 @@ class AnswerJSON(DefaultContentNegotiation):
 
 
 class ApiView(APIView):
-    """A view of the API. Needs a full token unless it says otherwise."""
+    """A view of the API. Needs a full token unless it says otherwise, and has the rates of all
+    endpoints unless it names its own."""
 
     content_negotiation_class = AnswerJSON
     permission_classes = (HasScope,)
     required_scope: ClassVar[str] = "full"
     read_only_token: ClassVar[bool] = False
     optional_auth: ClassVar[bool] = False
+    counted: ClassVar[Mapping[str, Limit]] = throttling.OF_API
+
+    def perform_authentication(self, request: Request) -> None:
+        try:
+            super().perform_authentication(request)
+        except errors.Unauthorized:
+            throttling.count(request, limits.UNKNOWN_TOKEN)
+            raise
+
+    def check_permissions(self, request: Request) -> None:
+        """Count the request first, whether or not it may do what it asks for."""
+        limit = throttling.limit_of(self.counted, request.method)
+        if isinstance(limit, Rate):
+            throttling.count(request, limit)
+        super().check_permissions(request)
 
 
 def ok(data: Any) -> Response:

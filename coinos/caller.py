@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponseBase
 
-from coinos.throttling import client_address
+from coinos.throttling import client_address, is_shared, network_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,14 @@ class Caller:
     door: str
     address: str | None = None
     user_agent: str = ""
+
+    @property
+    def network(self) -> str | None:
+        """What failures are counted by: the address, or the /64 of an IPv6 one. None where the
+        address tells nobody from anybody, so that nobody locks out everybody."""
+        if self.address is None or is_shared(self.address):
+            return None
+        return network_of(self.address)
 
 
 NOBODY = Caller("task")

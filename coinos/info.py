@@ -10,10 +10,9 @@ from redis import RedisError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from coinos import answers, nodes, rates
+from coinos import answers, limits, nodes, rates
 from coinos.api import ApiView, ok
 from coinos.heartbeat import health
-from coinos.throttling import throttle
 
 NODE_INFO_CACHE_S = 10
 
@@ -21,6 +20,7 @@ NODE_INFO_CACHE_S = 10
 class HealthView(ApiView):
     authentication_classes = ()
     optional_auth = True
+    counted = {"GET": limits.HEALTH}
 
     @extend_schema(responses={200: answers.Health, 503: answers.Health})
     def get(self, request: Request) -> Response:
@@ -51,7 +51,7 @@ class OpenView(ApiView):
 
     authentication_classes = ()
     optional_auth = True
-    throttle_classes = (throttle("info", limit=60, window_s=10),)
+    counted = {"GET": limits.INFO}
 
 
 class RatesView(OpenView):

@@ -1,7 +1,7 @@
-"""Rate limits: one atomic counter per caller and window in Redis (api.md 2.5).
+"""Count requests against the rates of `coinos.limits`: one atomic counter per caller and window in
+Redis, one round trip per request (api.md 2.5).
 
-Keyed by credential, else by client address; never by anything a client can choose. When Redis is
-away requests pass: money is guarded by the database, not by these.
+When Redis is away requests pass: money is guarded by the database, not by these.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ import functools
 import logging
 import math
 import time
-from ipaddress import ip_address, ip_network
-from typing import Any
+from collections.abc import Callable, Mapping
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import redis
 from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.request import Request
-from rest_framework.throttling import BaseThrottle
+
+from coinos import limits
+from coinos.errors import RateLimited
+from coinos.limits import By, Rate, Unlimited
 
 logger = logging.getLogger(__name__)
+
+# --- Who is asking -------------------------------------------------------------------------------
 
 
 def client_address(request: HttpRequest | Request) -> str:
@@ -32,33 +39,90 @@ def client_address(request: HttpRequest | Request) -> str:
     if proxies and len(forwarded) >= proxies and forwarded[-proxies]:
         text = forwarded[-proxies]
     try:
-        return str(ip_address(text.partition("%")[0]))
+        address = ip_address(text.partition("%")[0])
     except ValueError:
         return "unknown"
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(mapped or address)  # on a socket of both kinds IPv4 peers look like ::ffff:192.0.2.1
 
 
 def client_network(request: HttpRequest | Request) -> str:
     """What to count requests by: the address, or the /64 of an IPv6 one, which one host owns."""
-    address = client_address(request)
+    return network_of(client_address(request))
+
+
+def network_of(address: str) -> str:
+    """The address, or the /64 of an IPv6 one."""
     return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address
 
 
-def allow(name: str, caller: str, *, limit: int, window_s: int) -> int:
-    """Count one request. Returns 0 when it may pass, else the seconds until the window ends."""
+def is_shared(address: str) -> bool:
+    """Whether everybody may have this address, so that it tells nobody from anybody: there is none
+    behind a unix socket, an onion service connects from a private one, and whatever stands on this
+    machine before a public site from loopback. Nobody is locked out by such an address."""
+    if address == "unknown":
+        return True
+    found, site = ip_address(address), urlsplit(settings.PUBLIC_URL).hostname or ""
+    if site.endswith(".onion"):
+        return not found.is_global
+    return found.is_loopback and not _is_loopback(site)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+# --- Counting ------------------------------------------------------------------------------------
+
+
+def count(request: HttpRequest | Request, rate: Rate) -> None:
+    """Count one request of this caller. Raises `RateLimited` beyond the rate."""
     if not settings.RATE_LIMITS:
-        return 0
+        return
+    caller, at_most = _caller(request, rate)
+    if at_most is None:
+        return
+    wait_s = _seconds_to_wait(rate, caller, at_most)
+    if wait_s:
+        raise RateLimited(retry_after_s=wait_s)
+
+
+def _caller(request: HttpRequest | Request, rate: Rate) -> tuple[str, int | None]:
+    """Whom the request is counted for, and how many of them may pass; None for any number."""
+    if rate.by != By.NETWORK:
+        # DRF has authenticated the API's requests, our middleware those of pages.
+        credential: Any = (
+            request.auth if isinstance(request, Request) else getattr(request, "credential", None)
+        )
+        if credential:
+            return str(credential.user.id), rate.at_most
+    address = client_address(request)
+    if is_shared(address):
+        return "together", rate.together
+    return network_of(address), rate.at_most
+
+
+def _seconds_to_wait(rate: Rate, caller: str, at_most: int) -> int:
+    """Count one. Returns 0 when it may pass, else the seconds until the window ends."""
     now = time.time()
-    window = int(now // window_s)
-    key = f"throttle:{name}:{caller}:{window}"
+    key = key_of(rate, caller, now)
     try:
         pipeline = _client().pipeline(transaction=False)
         pipeline.incr(key)
-        pipeline.expire(key, window_s + 1)
-        count = pipeline.execute()[0]
+        pipeline.expire(key, rate.window_s + 1)
+        counted = pipeline.execute()[0]
     except redis.RedisError:
         logger.warning("redis is away: requests are not rate limited")
         return 0
-    return 0 if count <= limit else max(1, math.ceil((window + 1) * window_s - now))
+    return 0 if counted <= at_most else max(1, math.ceil(rate.window_s - now % rate.window_s))
+
+
+def key_of(rate: Rate, caller: str, at: float) -> str:
+    """Of the counter for this caller in the window that holds the moment `at`."""
+    return f"throttle:{rate.name}:{caller}:{int(at // rate.window_s)}"
 
 
 @functools.cache
@@ -66,25 +130,25 @@ def _client() -> redis.Redis:
     return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1)
 
 
-class Throttle(BaseThrottle):
-    """Base of the throttles made by `throttle`."""
+# --- The rates of a route ------------------------------------------------------------------------
 
-    name: str
-    limit: int
-    window_s: int
-    seconds_left = 0
-
-    def allow_request(self, request: Request, view: Any) -> bool:
-        credential: Any = request.auth
-        caller = credential.id if credential else client_network(request)
-        self.seconds_left = allow(self.name, caller, limit=self.limit, window_s=self.window_s)
-        return not self.seconds_left
-
-    def wait(self) -> float:
-        return self.seconds_left
+View = TypeVar("View", bound=Callable[..., Any])
+Limit = Rate | Unlimited
+OF_API: Mapping[str, Limit] = {"GET": limits.READ, "POST": limits.CHANGE}
+OF_PAGES: Mapping[str, Limit] = {"GET": limits.PAGE, "POST": limits.CHANGE}
 
 
-def throttle(name: str, *, limit: int, window_s: int) -> type[Throttle]:
-    """A DRF throttle class: at most `limit` requests per `window_s` for each caller of `name`."""
-    attributes = {"name": name, "limit": limit, "window_s": window_s}
-    return type(f"{name.title()}Throttle", (Throttle,), attributes)
+def limited(*, get: Limit = limits.PAGE, post: Limit = limits.CHANGE) -> Callable[[View], View]:
+    """Decorate the view of a page: what each method is counted against, instead of what every page
+    is. `coinos.web.RateLimits` counts, before the view runs."""
+
+    def mark(view: View) -> View:
+        view.limits = {"GET": get, "POST": post}  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def limit_of(route_limits: Mapping[str, Limit], method: str | None) -> Limit:
+    """HEAD is a GET; a method that the view does not have costs what a GET does."""
+    return route_limits.get(method or "GET") or route_limits["GET"]

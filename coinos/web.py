@@ -29,7 +29,8 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from coinos import amounts, languages, rates
+from coinos import amounts, languages, rates, throttling
+from coinos.drf import problem_response
 from coinos.errors import (
     CoinosError,
     DatabaseUnavailable,
@@ -38,8 +39,8 @@ from coinos.errors import (
     RateLimited,
     Unauthorized,
 )
+from coinos.limits import Rate
 from coinos.money import sat_to_fiat
-from coinos.throttling import allow, client_network
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -288,14 +289,31 @@ def sign_in_first(request: HttpRequest) -> HttpResponse:
     return redirect(f"{reverse('login')}?{urlencode({'next': request.get_full_path()})}")
 
 
-def limit_rate(request: HttpRequest, name: str, *, limit: int, window_s: int) -> None:
-    """Raise `RateLimited` above `limit` requests per window; shared with the API's throttle of
-    that name. Keyed by the signed-in credential, else by address."""
-    credential = getattr(request, "credential", None)
-    caller = credential.id if credential else client_network(request)
-    wait_s = allow(name, caller, limit=limit, window_s=window_s)
-    if wait_s:
-        raise RateLimited(retry_after_s=wait_s)
+class RateLimits:
+    """Middleware: count every request to a page against what its view says with `limited`, before
+    it runs. Endpoints of the API count for themselves: they know their caller later."""
+
+    def __init__(self, get_response: Any) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = self.get_response(request)
+        return response
+
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponse | None:
+        if hasattr(view, "cls"):
+            return None
+        limit = throttling.limit_of(getattr(view, "limits", throttling.OF_PAGES), request.method)
+        if not isinstance(limit, Rate):
+            return None
+        try:
+            throttling.count(request, limit)
+        except RateLimited as error:
+            is_api = request.path_info.startswith("/api/")
+            return problem_response(error) if is_api else error_page(request, error)
+        return None
 
 
 def posted(request: HttpRequest) -> QueryDict | None:

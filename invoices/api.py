@@ -8,15 +8,13 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import BaseThrottle
 
 from accounts.credentials import Credential
 from accounts.models import User
 from accounts.selectors import user_by_name
-from coinos import answers
+from coinos import answers, limits
 from coinos.api import ApiView, WholeField, errors_at, ok, read
 from coinos.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
-from coinos.throttling import throttle
 from invoices import services
 from invoices.errors import NotByReadOnlyToken, NotTheOwner
 from invoices.models import Invoice
@@ -32,10 +30,6 @@ from invoices.serializers import (
 
 MOST_INVOICES = 1000
 
-CreateThrottle = throttle("invoice-create", limit=30, window_s=10)
-ReadThrottle = throttle("invoice-read", limit=100, window_s=10)
-EditThrottle = throttle("invoice-edit", limit=30, window_s=10)
-
 
 class CreateInvoiceView(ApiView):
     """Make an invoice: one's own with a token, anybody's by `user.username`."""
@@ -43,7 +37,7 @@ class CreateInvoiceView(ApiView):
     required_scope = "receive"
     read_only_token = True
     optional_auth = True
-    throttle_classes = (CreateThrottle,)
+    counted = {"GET": limits.READ, "POST": limits.INVOICE_CREATE}
 
     @extend_schema(request=InvoiceRequest, responses=answers.Invoice)
     def post(self, request: Request) -> Response:
@@ -63,9 +57,7 @@ class InvoiceView(ApiView):
     required_scope = "read"
     read_only_token = True
     optional_auth = True
-
-    def get_throttles(self) -> list[BaseThrottle]:
-        return [ReadThrottle() if self.request.method == "GET" else EditThrottle()]
+    counted = {"GET": limits.INVOICE_READ, "POST": limits.INVOICE_EDIT}
 
     @extend_schema(responses=answers.InvoiceWithUser)
     def get(self, request: Request, key: str) -> Response:
@@ -111,7 +103,7 @@ class InvoicesView(ApiView):
 
     required_scope = "read"
     read_only_token = True
-    throttle_classes = (ReadThrottle,)
+    counted = {"GET": limits.INVOICE_READ}
 
     @extend_schema(parameters=[PageFields], responses=answers.Invoice(many=True))
     def get(self, request: Request) -> Response:

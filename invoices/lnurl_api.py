@@ -10,15 +10,11 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from coinos import answers
+from coinos import answers, limits
 from coinos.api import ApiView, ok
 from coinos.errors import CoinosError, RateLimited
-from coinos.throttling import throttle
 from invoices import lnurl
 from invoices.models import Invoice
-
-LnurlThrottle = throttle("lnurl", limit=60, window_s=60)
-VerifyThrottle = throttle("lnurl-verify", limit=100, window_s=10)
 
 
 class LnurlView(ApiView):
@@ -26,7 +22,7 @@ class LnurlView(ApiView):
 
     authentication_classes: Any = ()
     optional_auth = True
-    throttle_classes = (LnurlThrottle,)
+    counted = {"GET": limits.LNURL}
 
     def handle_exception(self, exc: Exception) -> Response:
         if isinstance(exc, CoinosError) and not isinstance(exc, RateLimited):
@@ -71,7 +67,7 @@ class CallbackView(LnurlView):
 class VerifyView(LnurlView):
     """GET /api/lnurl/verify/:id: has it been paid? (LUD-21)"""
 
-    throttle_classes = (VerifyThrottle,)
+    counted = {"GET": limits.LNURL_VERIFY}
 
     @extend_schema(responses=answers.LnurlVerified)
     def get(self, request: Request, invoice_id: str) -> Response:

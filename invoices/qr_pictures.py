@@ -9,8 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 from django.views.decorators.http import require_safe
 
-from coinos import qr
-from coinos.web import limit_rate
+from coinos import limits, qr
+from coinos.throttling import limited
 from invoices import selectors
 from invoices.codes import codes
 from invoices.lnurl import lnurl_of
@@ -19,6 +19,7 @@ PERSON_CACHED_S = 24 * 3600
 
 
 @require_safe
+@limited(get=limits.QR_PICTURE)
 def of_person(request: HttpRequest, username: str, format: str) -> HttpResponse:
     """The Lightning Address, for a shop's own page or a sticker. Not of who hides the page."""
     owner = selectors.payee(username)
@@ -32,6 +33,7 @@ def of_person(request: HttpRequest, username: str, format: str) -> HttpResponse:
 
 
 @require_safe
+@limited(get=limits.QR_PICTURE)
 def of_invoice(request: HttpRequest, invoice_id: UUID, format: str) -> HttpResponse:
     """What the invoice's page shows; `?way=` picks a code as it does there."""
     invoice = selectors.get_invoice(str(invoice_id))
@@ -47,7 +49,6 @@ def _picture(
     etag = f'"{hashlib.sha256(f"{format}:{payload}".encode()).hexdigest()[:32]}"'
     response = get_conditional_response(request, etag=etag)
     if response is None:
-        limit_rate(request, "qr-picture", limit=60, window_s=60)
         response = HttpResponse(qr.picture(payload, format), content_type=qr.TYPES[format])
         response["Content-Disposition"] = f'inline; filename="{name}.{format}"'
         response["Content-Security-Policy"] = "default-src 'none'; sandbox"

@@ -13,10 +13,12 @@ from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_http_methods
 
 from accounts.authentication import user_of
+from coinos import limits
 from coinos.errors import CoinosError, InvalidRequest, NodeUnavailable, Unauthorized
 from coinos.money import MSAT_PER_SAT, parse_sat
 from coinos.simnet.control import Control, ControlError
-from coinos.web import limit_rate, next_url, sentence
+from coinos.throttling import limited
+from coinos.web import next_url, sentence
 from invoices.models import Invoice
 from invoices.services import InvoiceDraft, create_invoice
 
@@ -31,10 +33,10 @@ class OutsideRefused(CoinosError):
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited(post=limits.SIMNET)
 def page(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"here": "simnet"}
     if request.method == "POST":
-        limit_rate(request, "simnet", limit=60, window_s=60)
         try:
             context |= _act(request)
         except CoinosError as error:

@@ -19,9 +19,10 @@ from accounts import streams
 from accounts.authentication import user_of
 from accounts.models import User
 from accounts.views import wallet
+from coinos import limits
 from coinos.errors import CoinosError, NodeUnavailable, NotFound
-from coinos.throttling import client_address
-from coinos.web import add_error, limit_rate, posted, signed_in
+from coinos.throttling import client_address, limited
+from coinos.web import add_error, posted, signed_in
 from invoices import selectors, services
 from invoices.codes import codes
 from invoices.errors import InvoiceAlreadySettled, InvoiceExpired
@@ -37,6 +38,7 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
+@limited(post=limits.INVOICE_CREATE)
 def receive(request: HttpRequest) -> HttpResponse:
     user = user_of(request)
     form = ReceiveForm(posted(request), owner=user)
@@ -54,6 +56,7 @@ def receive(request: HttpRequest) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited(post=limits.INVOICE_CREATE)
 def person(request: HttpRequest, username: str) -> HttpResponse:
     """`/alice`: her own wallet to herself; to others who she is and a form that pays her."""
     viewer = _viewer(request)
@@ -86,7 +89,6 @@ def _create(
     own: bool,
 ) -> Invoice | None:
     """The new invoice, or None when it was refused and the form says why."""
-    limit_rate(request, "invoice", limit=30, window_s=10)
     create = services.create_for_any_wallet if draft.with_address else services.create_invoice
     try:
         invoice = create(owner, draft, own=own)
@@ -184,12 +186,12 @@ def _is_news(invoice: Invoice, deposits: list[Deposit]) -> bool:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited(post=limits.INVOICE_EDIT)
 def tip(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
     """Ask the payer for a tip, before payment. Nobody needs an account to give one."""
     found = selectors.get_invoice(str(invoice_id))
     form = TipForm(posted(request), invoice=found)
     if found.takes_tip and form.is_valid():
-        limit_rate(request, "invoice-edit", limit=30, window_s=10)
         try:
             services.set_tip(found, form.cleaned_data["tip_sat"])
         except (InvoiceAlreadySettled, InvoiceExpired):
@@ -205,16 +207,17 @@ def tip(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
 
 
 @require_POST
+@limited(post=limits.INVOICE_CREATE)
 def renew(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
     """A new invoice in place of an expired one, asked for by its owner or by who wants to pay."""
     found = selectors.get_invoice(str(invoice_id))
     if found.status != "expired":
         return redirect("invoice", found.id)
-    limit_rate(request, "invoice", limit=30, window_s=10)
     return redirect("invoice", services.renew_invoice(found, by=_viewer(request)).id)
 
 
 @require_safe
+@limited(get=limits.STREAM)
 async def invoice_events(
     request: HttpRequest, invoice_id: UUID
 ) -> HttpResponse | StreamingHttpResponse:

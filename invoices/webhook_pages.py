@@ -15,8 +15,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.authentication import user_of
 from accounts.step_up import password_is_confirmed, with_password
+from coinos import limits
 from coinos.errors import CoinosError, NotFound
-from coinos.web import add_error, limit_rate, next_url, posted, signed_in
+from coinos.throttling import limited
+from coinos.web import add_error, next_url, posted, signed_in
 from invoices import selectors, services, webhook_check, webhooks
 from invoices.forms import AccountWebhookForm, CheckSignatureForm, TryWebhookForm
 
@@ -40,12 +42,12 @@ def webhook_settings(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
+@limited(post=limits.WEBHOOK_SAVE)
 def save_account_webhook(request: HttpRequest) -> HttpResponse:
     """Set the webhook of the account, let a paused one go on, or switch it off."""
     user = user_of(request)
     form = AccountWebhookForm(request.POST, owner=user)
     if form.is_valid():
-        limit_rate(request, "webhook-save", limit=10, window_s=60)
         try:
             services.set_account_webhook(user, **form.cleaned_data)
         except CoinosError as error:
@@ -72,12 +74,12 @@ def redeliver(request: HttpRequest, delivery_id: UUID) -> HttpResponse:
 
 @require_POST
 @signed_in
+@limited(post=limits.WEBHOOK_TRY)
 def try_webhook(request: HttpRequest) -> HttpResponse:
     """Call a URL now, to see what it answers."""
     form = TryWebhookForm(request.POST)
     shown: dict[str, Any] = {"try": form}
     if form.is_valid():
-        limit_rate(request, "webhook-try", limit=10, window_s=60)
         try:
             shown["tried"] = webhook_check.try_webhook(user_of(request), form.cleaned_data["url"])
         except CoinosError as error:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
@@ -17,11 +15,10 @@ from accounts.serializers import (
     payment_json,
     user_json,
 )
-from coinos import answers
+from coinos import answers, limits
 from coinos.api import ApiView, ok, read
 from coinos.errors import InvalidRequest
 from coinos.money import msat_to_sat_ceil
-from coinos.throttling import throttle
 from payments import idempotency, services
 from payments.destinations import LightningAddress, Lnurl, Username, recognise
 from payments.fees import platform_fee_sat
@@ -68,7 +65,7 @@ class SpendView(ApiView):
     """A view that sends money."""
 
     required_scope = "spend"
-    throttle_classes = (throttle("spend", limit=30, window_s=10),)
+    counted = {"GET": limits.READ, "POST": limits.SPEND}
 
     def named(self, request: ApiRequest) -> Named | None:
         header = request.headers.get("Idempotency-Key")
@@ -82,9 +79,6 @@ class SpendView(ApiView):
 
 
 class PaymentsView(SpendView):
-    def get_throttles(self) -> list[Any]:
-        return super().get_throttles() if self.request.method == "POST" else []
-
     @property
     def required_scope(self) -> str:  # type: ignore[override]
         return "spend" if self.request.method == "POST" else "read"
@@ -139,7 +133,7 @@ class PaymentView(ApiView):
     optional_auth = True
     required_scope = "read"
     read_only_token = True
-    throttle_classes = (throttle("payment", limit=60, window_s=10),)
+    counted = {"GET": limits.PAYMENT}
 
     @extend_schema(responses=answers.PublicPayment)
     def get(self, request: ApiRequest, key: str) -> Response:
@@ -217,6 +211,7 @@ class OnchainSendView(SpendView):
 
 class OnchainFeeView(ApiView):
     required_scope = "read"
+    counted = {"GET": limits.READ, "POST": limits.QUOTE}
 
     @extend_schema(request=OnchainPayment, responses=answers.FeeQuote)
     def post(self, request: ApiRequest) -> Response:
@@ -250,6 +245,7 @@ class OnchainFeeView(ApiView):
 
 class ParseView(ApiView):
     required_scope = "read"
+    counted = {"GET": limits.READ, "POST": limits.DECODE}
 
     @extend_schema(request=PaymentRequestToParse, responses=answers.Parsed)
     def post(self, request: ApiRequest) -> Response:
@@ -271,7 +267,7 @@ class ParseView(ApiView):
 class DecodeView(ApiView):
     authentication_classes = ()
     optional_auth = True
-    throttle_classes = (throttle("decode", limit=30, window_s=10),)
+    counted = {"GET": limits.DECODE}
 
     @extend_schema(responses=answers.Decoded)
     def get(self, request: ApiRequest, payreq: str) -> Response:

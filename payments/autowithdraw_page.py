@@ -10,8 +10,10 @@ from django.views.decorators.http import require_http_methods
 
 from accounts.authentication import user_of
 from accounts.step_up import password_is_confirmed, with_password
+from coinos import limits
 from coinos.errors import CoinosError
-from coinos.web import add_error, limit_rate, posted, signed_in
+from coinos.throttling import limited
+from coinos.web import add_error, posted, signed_in
 from payments import services
 from payments.forms import AutoWithdrawForm
 from payments.selectors import auto_withdraw_of, destination_of, last_auto_withdrawal
@@ -19,6 +21,7 @@ from payments.selectors import auto_withdraw_of, destination_of, last_auto_withd
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
+@limited(post=limits.LOOK)
 def page(request: HttpRequest) -> HttpResponse:
     """What is set, when it looks next and why it did not pay; POST sets it."""
     user = user_of(request)
@@ -33,7 +36,6 @@ def page(request: HttpRequest) -> HttpResponse:
     )
     with_password(request, form)
     if form.is_valid() and password_is_confirmed(request, form):
-        limit_rate(request, "look", limit=30, window_s=60)
         try:
             order = services.check_auto_withdraw(
                 user, form.wanted(), password=None, pin=form.cleaned_data["pin"]

@@ -25,8 +25,10 @@ from accounts.selectors import Line, StatementFilter, statement_page
 from accounts.services import BalanceLeft
 from accounts.step_up import password_is_confirmed, with_password
 from accounts.views import HIDE_BALANCE
+from coinos import limits
 from coinos.errors import CoinosError, InvalidRequest
-from coinos.web import Units, add_error, limit_rate, posted, sentence, signed_in
+from coinos.throttling import limited
+from coinos.web import Units, add_error, posted, sentence, signed_in
 from invoices.lnurl import lnurl_of
 from payments import idempotency, services
 from payments.forms import ConfirmForm, GiftForm, PinOnlyForm, TakeOutForm
@@ -38,12 +40,12 @@ PAYMENTS_SHOWN = 50
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
+@limited(post=limits.FUND)
 def funds(request: HttpRequest) -> HttpResponse:
     """The funds that one owns or manages. POST opens a new one."""
     user = user_of(request)
     form = FundForm(posted(request))
     if form.is_valid():
-        limit_rate(request, "fund", limit=10, window_s=600)
         try:
             made = accounts_funds.create_fund(user, **form.cleaned_data)
         except CoinosError as error:
@@ -102,13 +104,13 @@ def _rows(lines: list[Line], units: Units) -> list[Row]:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
+@limited(post=limits.SPEND)
 def take_out(request: HttpRequest, name: str) -> HttpResponse:
     """Move an amount to one's own balance."""
     user = user_of(request)
     found = accounts_funds.fund_for(user, name)
     form = TakeOutForm(posted(request), owner=user, initial={"key": ConfirmForm.new_key()})
     if form.is_valid():
-        limit_rate(request, "spend", limit=10, window_s=10)
         shown = {word: form.cleaned_data[word] for word in ("amount_sat", "memo")}
         try:
             services.take_out(
@@ -128,13 +130,13 @@ def take_out(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
+@limited(post=limits.SPEND)
 def gift(request: HttpRequest, name: str) -> HttpResponse:
     """Hand out a gift and show its link, this once."""
     user = user_of(request)
     found = accounts_funds.fund_for(user, name)
     form = GiftForm(posted(request), owner=user, initial={"key": ConfirmForm.new_key()})
     if form.is_valid():
-        limit_rate(request, "spend", limit=10, window_s=10)
         shown = {word: form.cleaned_data[word] for word in ("amount_sat", "days", "memo")}
         try:
             made = services.make_gift_of_fund(
@@ -169,10 +171,10 @@ def _spend_page(request: HttpRequest, template: str, fund: Any, form: Any) -> Ht
 
 @require_POST
 @signed_in
+@limited(post=limits.SPEND)
 def link(request: HttpRequest, name: str, gift_id: UUID) -> HttpResponse:
     """A new link for a gift; the old one ends. Asks for the PIN first, where there is one."""
     found = accounts_funds.fund_for(user_of(request), name)
-    limit_rate(request, "spend", limit=10, window_s=10)
     form = PinOnlyForm(request.POST if "pin" in request.POST else None)
     try:
         replaced = services.replace_link_of_fund(
@@ -192,6 +194,7 @@ def link(request: HttpRequest, name: str, gift_id: UUID) -> HttpResponse:
 
 @require_POST
 @signed_in
+@limited(post=limits.SPEND)
 def take_back(request: HttpRequest, name: str, gift_id: UUID) -> HttpResponse:
     user = user_of(request)
     found = accounts_funds.fund_for(user, name)
@@ -216,9 +219,9 @@ def save_profile(request: HttpRequest, name: str) -> HttpResponse:
 
 @require_POST
 @signed_in
+@limited(post=limits.MANAGER)
 def add_manager(request: HttpRequest, name: str) -> HttpResponse:
     """Asks for the password: whoever finds the page open names nobody who then needs no PIN."""
-    limit_rate(request, "manager", limit=20, window_s=60)
     user = user_of(request)
     found = accounts_funds.fund_for(user, name)
     form = with_password(request, ManagerForm(request.POST))

@@ -14,8 +14,10 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.authentication import user_of
+from coinos import limits
 from coinos.errors import CoinosError
-from coinos.web import limit_rate, posted, sentence, sign_in_first, signed_in
+from coinos.throttling import limited
+from coinos.web import posted, sentence, sign_in_first, signed_in
 from payments import idempotency, services
 from payments.forms import ConfirmForm, GiftForm
 from payments.models import Gift
@@ -30,12 +32,12 @@ ALREADY_MADE = gettext_lazy(
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
+@limited(post=limits.SPEND)
 def gifts(request: HttpRequest) -> HttpResponse:
     """Gifts that were made. POST makes one and shows its link, this once."""
     user = user_of(request)
     form = GiftForm(posted(request), owner=user, initial={"key": ConfirmForm.new_key()})
     if form.is_valid():
-        limit_rate(request, "spend", limit=10, window_s=10)
         shown = {name: form.cleaned_data[name] for name in ("amount_sat", "days", "memo")}
         try:
             made = services.make_gift(
@@ -57,6 +59,7 @@ def gifts(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
+@limited(post=limits.SPEND)
 def replace_link(request: HttpRequest, gift_id: UUID) -> HttpResponse:
     """A new link; the old one ends."""
     return voucher(request, *services.replace_link(user_of(request), gift_id))
@@ -64,6 +67,7 @@ def replace_link(request: HttpRequest, gift_id: UUID) -> HttpResponse:
 
 @require_POST
 @signed_in
+@limited(post=limits.SPEND)
 def take_back(request: HttpRequest, gift_id: UUID) -> HttpResponse:
     services.take_back(user_of(request), gift_id)
     messages.success(request, _("The gift is yours again"))
@@ -71,9 +75,9 @@ def take_back(request: HttpRequest, gift_id: UUID) -> HttpResponse:
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
+@limited(get=limits.GIFT, post=limits.GIFT)
 def gift(request: HttpRequest, token: str) -> HttpResponse:
     """What whoever has the link sees; POST takes it into the account that is signed in."""
-    limit_rate(request, "gift", limit=60, window_s=60)
     taker = user_of(request) if getattr(request, "credential", None) else None
     problem = ""
     if request.method == "POST":

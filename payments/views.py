@@ -31,12 +31,13 @@ from accounts.selectors import (
     statement_page,
 )
 from accounts.services import pin_contact
+from coinos import limits
 from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError, NotFound
+from coinos.throttling import count, limited
 from coinos.web import (
     Units,
     add_error,
-    limit_rate,
     posted,
     sentence,
     sign_in_first,
@@ -67,12 +68,12 @@ PINNED_SHOWN = 30
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
+@limited(post=limits.LOOK)
 def send(request: HttpRequest) -> HttpResponse:
     """Paste anything. POST goes on to the amount, or to the confirmation when it is known; with
     what was chosen before, to change it or to try again."""
     form = SendAgainForm(posted(request), initial={"text": request.GET.get("text", "")})
     if form.is_valid():
-        limit_rate(request, "look", limit=30, window_s=60)
         chosen = form.cleaned_data
         text = chosen["text"].strip()
         try:
@@ -90,9 +91,9 @@ def send(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
+@limited(post=limits.LOOK)
 def confirm(request: HttpRequest) -> HttpResponse:
     """The amount is chosen: show what it costs."""
-    limit_rate(request, "look", limit=30, window_s=60)
     user = user_of(request)
     pasted = SendForm(request.POST)
     if not pasted.is_valid():
@@ -130,9 +131,9 @@ def confirm(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 @signed_in
+@limited(post=limits.SPEND)
 def pay_confirmed(request: HttpRequest) -> HttpResponse:
     """Pay exactly what the confirmation page showed. Posting it again shows the first result."""
-    limit_rate(request, "spend", limit=10, window_s=10)
     form = ConfirmForm(request.POST)
     if not form.is_valid():
         messages.error(request, _("That confirmation was not complete; nothing was sent."))
@@ -344,6 +345,7 @@ def payments(request: HttpRequest) -> HttpResponse:
     return render(request, "payments/payments.html", context)
 
 
+@limited(get=limits.EXPORT)
 async def export(request: HttpRequest) -> HttpResponse:
     """The same list, all pages of it, as a CSV file."""
     return await sync_to_async(_export)(request)
@@ -352,7 +354,6 @@ async def export(request: HttpRequest) -> HttpResponse:
 @require_safe
 @signed_in
 def _export(request: HttpRequest) -> HttpResponse:
-    limit_rate(request, "export", limit=10, window_s=60)
     user = user_of(request)
     _, wanted = _history(request)
     name = f"coinos-{user.username}-{timezone.now():%Y-%m-%d}.csv"
@@ -372,7 +373,7 @@ def _history(request: HttpRequest) -> tuple[HistoryForm, StatementFilter]:
     wanted = form.wanted()
     text = form.cleaned_data.get("q", "")
     if text:
-        limit_rate(request, "search", limit=60, window_s=60)
+        count(request, limits.SEARCH)
         wanted = search(user_of(request), wanted, text)
     return form, wanted
 
@@ -426,7 +427,7 @@ def _receipt(request: HttpRequest, payment_id: UUID, *, viewer: User | None) -> 
     """What a shared link shows: that so much was paid, when and how, and only once it is settled.
     Not the note, the fees or the balance; and whose payment it was only to the other side, who
     knows."""
-    limit_rate(request, "receipt", limit=60, window_s=60)
+    count(request, limits.RECEIPT)
     line = Activity.objects.select_related("user").filter(id=payment_id).first()
     if line is None or line.status != Activity.Status.SETTLED:
         if viewer is None:

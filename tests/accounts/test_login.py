@@ -161,7 +161,7 @@ def test_signing_in_to_ones_own_account_does_not_forgive_guesses_at_others(
             assert login(username="alice", password=PASSWORD).status_code == 200
         assert login(username=f"victim{number}", password="guess").status_code == 401
     assert login(username="victim99", password="guess").status_code == 429
-    assert Attempts.objects.get(key="login:address:127.0.0.1").count == 21
+    assert Attempts.objects.get(key="login:network:127.0.0.1").count == 21
 
 
 # --- Logout --------------------------------------------------------------------------------------

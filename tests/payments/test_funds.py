@@ -35,6 +35,7 @@ from accounts.errors import (
 )
 from accounts.ledger import House
 from accounts.models import Activity, AuditEvent, FundManager, LedgerAccount, Session, User
+from coinos import limits
 from coinos.errors import Forbidden, InvalidRequest, Unauthorized
 from coinos.simnet.control import Control
 from payments.errors import GiftGone, GiftNotFound
@@ -409,7 +410,7 @@ def test_the_pin_that_is_asked_is_the_pin_of_the_person(
             take_out(bob, picnic, pin=pin)
         with pytest.raises(InvalidPin):
             spending.replace_link_of_fund(credential=by(bob), fund=picnic, gift_id=gift.id, pin=pin)
-        services.forgive(f"pin:{bob.user.id}")
+        services.forgive(limits.PIN, bob.user.id)
     take_out(bob, picnic, pin="123456")
     assert (available_sat(picnic), bob.available_sat) == (8000, 1000)
 

@@ -1,0 +1,140 @@
+"""Every limit of the product, as data: how much, of what, counted by whom, and what happens beyond.
+
+A `Rate` is so many requests in a window of time, a `Bound` so many of a thing at a time. API and
+pages share them. What people count by is never something that they can have any number of: the
+user behind a token, key or session, and a network (an IPv4 address, or the /64 of an IPv6 one),
+never the credential and never the full address.
+
+docs/operating.md and docs/api.md repeat these numbers; tests/test_limits.py compares them. Rates
+are counted by `coinos.throttling` in Redis, tries at secrets by `accounts.attempts` in the
+database. Money has limits of its own, which are settings (README).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class By(StrEnum):
+    """What a limit is counted by."""
+
+    USER = "user"
+    NETWORK = "network"
+    CALLER = "user, else network"
+    NAME = "user name that was typed"
+    MAILBOX = "mailbox"
+    PAYEE = "payee"
+    PROCESS = "server process"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """At most `at_most` times in `window_s` seconds. Beyond it: 429 `rate_limited`, at once, with
+    the seconds until the window ends as `Retry-After`."""
+
+    name: str
+    """Of the counter; unique."""
+    at_most: int
+    window_s: int
+    by: By
+    of: str
+    """What is counted, for the documents."""
+    together: int | None = None
+    """What all callers whom nobody can tell apart may do together: those behind a unix socket or an
+    onion service. None: they are not counted, for one of them could use up what all have. It is
+    set where strangers make something that stays."""
+
+
+@dataclass(frozen=True)
+class Bound:
+    """At most `at_most` of a thing at a time."""
+
+    name: str
+    at_most: int
+    by: By
+    of: str
+    """What is bounded, for the documents."""
+    beyond: str
+    """What happens to the next one, for the documents."""
+
+
+@dataclass(frozen=True)
+class Unlimited:
+    """A route without a rate, and why it needs none."""
+
+    reason: str
+
+
+# --- Every route: what holds where nothing below is named ----------------------------------------
+
+READ = Rate("read", 300, 10, By.CALLER, "reading requests to the API")
+CHANGE = Rate("change", 60, 60, By.CALLER, "changes of settings, and forms of pages")
+PAGE = Rate("page", 600, 60, By.CALLER, "pages that are opened")
+UNKNOWN_TOKEN = Rate("unknown-token", 60, 10, By.NETWORK, "requests with a token that is no good")
+
+# --- Signing in, and the account -----------------------------------------------------------------
+
+REGISTER = Rate("register", 60, 3600, By.NETWORK, "new accounts", together=600)
+SIGN_IN = Rate("login", 10, 5, By.NETWORK, "sign-ins, right or wrong")
+
+PASSWORD_OF_NAME = Rate("login:name", 20, 600, By.NAME, "wrong passwords at sign-in")
+PASSWORD_FROM_NETWORK = Rate("login:network", 20, 600, By.NETWORK, "wrong passwords at sign-in")
+PASSWORD = Rate("password", 20, 600, By.USER, "wrong passwords where a session is asked for one")
+PIN = Rate("pin", 5, 600, By.USER, "wrong PINs")
+CODE = Rate("totp", 5, 600, By.USER, "wrong codes of the second factor")
+CODE_A_DAY = Rate("totp:day", 20, 24 * 3600, By.USER, "wrong codes of the second factor")
+RECOVERY_CODE = Rate("recovery", 5, 600, By.USER, "wrong recovery codes")
+
+FORGOT = Rate("forgot", 10, 600, By.NETWORK, "links asked for a new password", together=100)
+RESET = Rate("reset", 20, 60, By.NETWORK, "visits to such links")
+VERIFY = Rate("verify", 10, 60, By.USER, "confirmations of an e-mail address")
+VERIFY_MAILS = Rate("verify-mails", 5, 3600, By.USER, "links that confirm an e-mail address")
+RESET_MAILS = Rate("reset-mails", 5, 3600, By.MAILBOX, "links for a new password")
+
+PICTURE = Rate("picture", 10, 60, By.USER, "uploads of pictures")
+CLOSE = Rate("close", 5, 600, By.USER, "tries to close an account")
+
+# --- Being paid ----------------------------------------------------------------------------------
+
+INVOICE_CREATE = Rate("invoice-create", 60, 10, By.CALLER, "new invoices", together=600)
+INVOICE_EDIT = Rate("invoice-edit", 60, 10, By.CALLER, "changes of invoices", together=600)
+INVOICE_READ = Rate("invoice-read", 300, 10, By.CALLER, "looks at invoices")
+LNURL = Rate("lnurl", 60, 60, By.NETWORK, "LNURL-pay requests", together=600)
+LNURL_VERIFY = Rate("lnurl-verify", 100, 10, By.NETWORK, "questions whether LNURL paid")
+QR_PICTURE = Rate("qr-picture", 60, 60, By.CALLER, "QR codes as pictures")
+
+WEBHOOK_SAVE = Rate("webhook-save", 10, 60, By.USER, "changes of the account's webhook")
+WEBHOOK_TRY = Rate("webhook-try", 10, 60, By.USER, "test calls of a webhook")
+
+# --- Paying --------------------------------------------------------------------------------------
+
+SPEND = Rate("spend", 30, 10, By.USER, "spends, whatever kind")
+LOOK = Rate("look", 30, 60, By.USER, "destinations looked up, on the pages")
+QUOTE = Rate("quote", 30, 10, By.USER, "quotes of an on-chain fee")
+DECODE = Rate("decode", 30, 10, By.CALLER, "payment requests read")
+GIFT = Rate("gift", 60, 60, By.CALLER, "looks at gifts")
+FUND = Rate("fund", 10, 600, By.USER, "new funds")
+MANAGER = Rate("manager", 20, 60, By.USER, "managers added to funds")
+
+# --- Looking back, and around --------------------------------------------------------------------
+
+PAYMENT = Rate("payment", 60, 10, By.CALLER, "looks at one payment")
+RECEIPT = Rate("receipt", 60, 60, By.CALLER, "looks at somebody's receipt")
+SEARCH = Rate("search", 60, 60, By.USER, "searches in the history")
+EXPORT = Rate("export", 10, 60, By.USER, "downloads of the history")
+PROFILE = Rate("users", 60, 10, By.CALLER, "looks at public profiles")
+INFO = Rate("info", 60, 10, By.CALLER, "rates and facts about the node")
+HEALTH = Rate("health", 100, 10, By.NETWORK, "questions whether the server is well")
+STREAM = Rate("stream", 60, 60, By.CALLER, "live streams that are opened")
+SIMNET = Rate("simnet", 60, 60, By.CALLER, "moves of the simulated network")
+
+
+def all_rates() -> list[Rate]:
+    """In the order of this page."""
+    return [one for one in globals().values() if isinstance(one, Rate)]
+
+
+def all_bounds() -> list[Bound]:
+    """In the order of this page."""
+    return [one for one in globals().values() if isinstance(one, Bound)]
