@@ -121,6 +121,7 @@ def payload(news: News) -> dict[str, object]:
         "confirmed": news.confirmed,
         "hash": activity.hash,
         "received": news.received_sat,
+        "status": activity.status,
         "text": invoice.text_of(activity.hash),
     }
     if not invoice.own:

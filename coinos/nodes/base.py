@@ -359,6 +359,10 @@ class BitcoinNode(Protocol):
         """Is this block part of the best chain? Raises `NodeRefused` with code `block_unknown`
         when the node has never seen it: another data directory, not a reorganisation."""
 
+    def block_height(self, block_hash: str) -> int:
+        """The height of a block, of the best chain or not. Raises `NodeRefused` with code
+        `block_unknown`."""
+
     def prepare(
         self,
         *,

@@ -140,14 +140,19 @@ class BitcoinCore:
         )
 
     def block_is_active(self, block_hash: str) -> bool:
+        # -1 for a block that is not in the best chain
+        return self._header(block_hash).integer("confirmations", minimum=-1) > 0
+
+    def block_height(self, block_hash: str) -> int:
+        return self._header(block_hash).integer("height")
+
+    def _header(self, block_hash: str) -> Reply:
         try:
-            header = Reply(self._call("getblockheader", block_hash), "getblockheader")
+            return Reply(self._call("getblockheader", block_hash), "getblockheader")
         except RpcError as error:
             if error.code == NOT_FOUND:
                 raise NodeRefused("The node knows no such block", code="block_unknown") from None
             raise NodeUnavailable() from None
-        # -1 for a block that is not in the best chain
-        return header.integer("confirmations", minimum=-1) > 0
 
     def fee_rates(self) -> FeeRates:
         mempool = Reply(self._node("getmempoolinfo"), "getmempoolinfo")

@@ -7,8 +7,10 @@ leaves out: a conflicted deposit vanishes from `listsinceblock`, and a reorg may
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
+from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -23,7 +25,7 @@ from coinos.killswitch import stop_sends
 from coinos.locks import only_one
 from coinos.money import MSAT_PER_SAT
 from coinos.nodes import bitcoin
-from coinos.nodes.base import BitcoinNode, NodeRefused, Output, WalletTransaction
+from coinos.nodes.base import BitcoinNode, NodeRefused, Output, Receipts, WalletTransaction
 from invoices.models import Address, Cursor, Deposit, Invoice
 from invoices.services.receipts import add, lock, tell_webhooks, tip_within, withdraw_requests
 from invoices.webhooks import News
@@ -38,9 +40,9 @@ WAITING = [Deposit.State.SEEN, Deposit.State.REVERSED]
 def scan_bitcoin() -> None:
     """Bring every deposit up to date with the chain; one process at a time.
 
-    1. Reverse credits whose block has left the active chain. 2. Note what is new since the cursor.
-    3. Credit or mark as conflicted what waits. 4. Move the cursor, once all of it is committed.
-    Does nothing while the node is catching up.
+    1. List what is new since the cursor. 2. Reverse credits whose block has left the active chain.
+    3. Note what is new. 4. Credit or mark as conflicted what waits. 5. Move the cursor, once all of
+    it is committed. Does nothing while the node is catching up.
     """
     with only_one("scan_bitcoin") as mine:
         if not mine:
@@ -50,21 +52,41 @@ def scan_bitcoin() -> None:
         if not info.synced or info.network != settings.NETWORK:
             logger.warning("the bitcoin node is not ready: network %s", info.network)
             return
+        chain = _Chain(node)
+        cursor = Cursor.objects.filter(name=CURSOR).first()
         try:
-            _check_credited(node, tip_height=info.blocks)
-            next_block_hash = _note_new(node)
+            receipts = (
+                node.receipts_since(cursor.value, confirmations=most_confirmations())
+                if cursor
+                # Nothing of today is listed again: it is the operator's own.
+                else node.receipts_since(None, confirmations=1)
+            )
+            failpoint("dep.after_list")
+            seen_height = node.block_height(cursor.value) if cursor else info.blocks
+            _check_credited(chain, seen_height=min(seen_height, info.blocks))
+            _check_removed(chain, receipts.removed_txids)
         except NodeRefused as refusal:
             if refusal.code == "block_unknown":
                 stop_sends("the bitcoin node does not know a block that our deposits were in")
             raise
+        _note_new(receipts, is_first_look=cursor is None)
         for deposit in Deposit.objects.filter(state__in=WAITING).order_by("created"):
             try:
-                _follow(node, deposit)
+                _follow(chain, deposit)
             except (NodeUnavailable, OperationalError, InterfaceError):
                 raise
             except Exception:  # one odd deposit does not hold up the others
                 logger.critical("cannot follow the deposit %s", deposit.outpoint, exc_info=True)
-        Cursor.objects.update_or_create(name=CURSOR, defaults={"value": next_block_hash})
+        Cursor.objects.update_or_create(name=CURSOR, defaults={"value": receipts.next_block_hash})
+
+
+class _Chain:
+    """What one scan asks the node: once for each transaction and block, however many outputs it
+    has. An answer for one output is as large as the whole transaction."""
+
+    def __init__(self, node: BitcoinNode) -> None:
+        self.transaction = functools.cache(node.transaction)
+        self.block_is_active = functools.cache(node.block_is_active)
 
 
 def confirmations_required(amount_sat: int) -> int:
@@ -80,13 +102,8 @@ def most_confirmations() -> int:
 # --- Seen ----------------------------------------------------------------------------------------
 
 
-def _note_new(node: BitcoinNode) -> str:
-    """Write a row for each output that is new; returns where to read from next time."""
-    cursor = Cursor.objects.filter(name=CURSOR).first()
-    receipts = node.receipts_since(
-        cursor.value if cursor else None, confirmations=most_confirmations()
-    )
-    failpoint("dep.after_list")
+def _note_new(receipts: Receipts, *, is_first_look: bool) -> None:
+    """Write a row for each output that is new."""
     # Many small outputs of one transaction are as large as the transaction.
     transaction_sat: Counter[str] = Counter()
     for output in receipts.outputs:
@@ -95,9 +112,8 @@ def _note_new(node: BitcoinNode) -> str:
         if output.amount_sat > 0 and output.confirmations >= 0:
             is_ours = _note(output, confirmations_required(transaction_sat[output.txid]))
             # What the wallet held before we first looked is the operator's own.
-            if not is_ours and cursor:
+            if not is_ours and not is_first_look:
                 _note_unmatched(output)
-    return receipts.next_block_hash
 
 
 @ledger.atomic
@@ -108,12 +124,11 @@ def _note(output: Output, confirmations_required: int) -> bool:
     if address is None:
         return False
     deposit = Deposit.objects.filter(txid=output.txid, vout=output.vout).first()
-    if deposit and deposit.state != Deposit.State.CONFLICTED:
+    if deposit:
+        if deposit.state == Deposit.State.CONFLICTED:
+            _bring_back(deposit)
         return True
     invoice = lock(address.invoice_id)
-    if deposit:
-        _bring_back(invoice, deposit)
-        return True
     deposit, is_new = Deposit.objects.get_or_create(
         txid=output.txid,
         vout=output.vout,
@@ -170,14 +185,14 @@ def _note_unmatched(output: Output) -> None:
 # --- Waiting -------------------------------------------------------------------------------------
 
 
-def _follow(node: BitcoinNode, deposit: Deposit) -> None:
+def _follow(chain: _Chain, deposit: Deposit) -> None:
     """Ask for this very transaction, and credit the deposit or mark it as conflicted."""
-    transaction = node.transaction(deposit.txid)
+    transaction = chain.transaction(deposit.txid)
     if transaction is None:
         logger.error("the wallet does not know the transaction of deposit %s", deposit.outpoint)
     elif transaction.confirmations < 0:
         _conflict(deposit)
-    elif _is_deep_enough(node, deposit, transaction):
+    elif _is_deep_enough(chain, deposit, transaction):
         failpoint("dep.before_credit")
         _credit(deposit, transaction)
         failpoint("dep.after_credit")
@@ -185,11 +200,11 @@ def _follow(node: BitcoinNode, deposit: Deposit) -> None:
         Deposit.objects.filter(id=deposit.id).update(confirmations=transaction.confirmations)
 
 
-def _is_deep_enough(node: BitcoinNode, deposit: Deposit, transaction: WalletTransaction) -> bool:
+def _is_deep_enough(chain: _Chain, deposit: Deposit, transaction: WalletTransaction) -> bool:
     return (
         transaction.confirmations >= deposit.confirmations_required
         and transaction.block_hash is not None
-        and node.block_is_active(transaction.block_hash)
+        and chain.block_is_active(transaction.block_hash)
     )
 
 
@@ -228,9 +243,7 @@ def _credit(deposit: Deposit, transaction: WalletTransaction) -> None:
     if invoice.is_paid:
         withdraw_requests([invoice])
     _count_pending(invoice)
-    activity = statement.change(_line(deposit), status=Activity.Status.SETTLED, reason="")
-    event = Event.objects.filter(activity=activity).latest("id")
-    tell_webhooks([News(invoice, activity, event.id, invoice.received_sat, confirmed=True)])
+    _tell(invoice, deposit, Activity.Status.SETTLED)
 
 
 @ledger.atomic
@@ -243,39 +256,52 @@ def _conflict(deposit: Deposit) -> None:
     deposit.save(update_fields=["state"])
     _count_pending(invoice)
     reason = _("The sender replaced this transaction by another one")
-    statement.change(_line(deposit), status=Activity.Status.FAILED, reason=reason)
+    _tell(invoice, deposit, Activity.Status.FAILED, reason)
 
 
-def _bring_back(invoice: Invoice, deposit: Deposit) -> None:
-    """A reorg undid the conflict: the deposit waits again."""
+def _bring_back(deposit: Deposit) -> None:
+    """A reorg undid the conflict: the deposit waits again. Another scan may have brought it back
+    before we held the lock, and may even have credited it."""
+    invoice, deposit = _lock(deposit)
+    if deposit.state != Deposit.State.CONFLICTED:
+        return
     deposit.state = Deposit.State.SEEN
     deposit.save(update_fields=["state"])
     _count_pending(invoice)
-    statement.change(_line(deposit), status=Activity.Status.PENDING, reason="")
+    _tell(invoice, deposit, Activity.Status.PENDING)
 
 
 # --- Credited ------------------------------------------------------------------------------------
 
 
-def _check_credited(node: BitcoinNode, *, tip_height: int) -> None:
-    """Compare the blocks of recent credits with the active chain."""
+def _check_credited(chain: _Chain, *, seen_height: int) -> None:
+    """Compare the blocks of recent credits with the active chain: those that were recent when we
+    looked last, at `seen_height`. Since then any number of blocks may have been found."""
     shallow = Deposit.objects.filter(
-        state=Deposit.State.CREDITED, block_height__gt=tip_height - REORG_BLOCKS
+        state=Deposit.State.CREDITED, block_height__gt=seen_height - REORG_BLOCKS
     )
     for block_hash in set(shallow.values_list("block_hash", flat=True)):
-        if block_hash and not node.block_is_active(block_hash):
+        if block_hash and not chain.block_is_active(block_hash):
             for deposit in shallow.filter(block_hash=block_hash):
-                _recheck(node, deposit)
+                _recheck(chain, deposit)
 
 
-def _recheck(node: BitcoinNode, deposit: Deposit) -> None:
+def _check_removed(chain: _Chain, txids: Iterable[str]) -> None:
+    """Look again at credits that the node says have left a block, however deep it was."""
+    credited = Deposit.objects.filter(state=Deposit.State.CREDITED, txid__in=list(txids))
+    for deposit in credited:
+        if not (deposit.block_hash and chain.block_is_active(deposit.block_hash)):
+            _recheck(chain, deposit)
+
+
+def _recheck(chain: _Chain, deposit: Deposit) -> None:
     """The block of a credit is gone: the deposit stands in another block, or is taken back."""
-    transaction = node.transaction(deposit.txid)
+    transaction = chain.transaction(deposit.txid)
     if transaction is None:
         stop_sends(
             f"the wallet has lost the transaction of the credited deposit {deposit.outpoint}"
         )
-    elif _is_deep_enough(node, deposit, transaction):
+    elif _is_deep_enough(chain, deposit, transaction):
         Deposit.objects.filter(id=deposit.id, state=Deposit.State.CREDITED).update(
             block_hash=transaction.block_hash, block_height=transaction.block_height
         )
@@ -303,7 +329,7 @@ def _reverse(deposit: Deposit) -> None:
     add(invoice, -deposit.amount_sat)
     _count_pending(invoice)
     reason = _("The block of this deposit was replaced; it has to confirm again")
-    statement.change(_line(deposit), status=Activity.Status.PENDING, reason=reason)
+    _tell(invoice, deposit, Activity.Status.PENDING, reason)
     if shortfall_msat:
         reason = f"deposit {deposit.outpoint} was undone after {shortfall_msat} msat were spent"
         services.freeze(invoice.user, actor="system", reason=reason)
@@ -319,9 +345,15 @@ def _lock(deposit: Deposit) -> tuple[Invoice, Deposit]:
     return invoice, Deposit.objects.select_for_update().get(id=deposit.id)
 
 
-def _line(deposit: Deposit) -> Activity:
+def _tell(invoice: Invoice, deposit: Deposit, status: str, reason: str = "") -> None:
+    """Move the deposit's line to this status, and tell the webhook: that money is gone again is
+    news as much as that it came."""
     assert deposit.activity_id is not None
-    return Activity.objects.get(id=deposit.activity_id)
+    activity = Activity.objects.get(id=deposit.activity_id)
+    activity = statement.change(activity, status=status, reason=reason)
+    event = Event.objects.filter(activity=activity).latest("id")
+    confirmed = status == Activity.Status.SETTLED
+    tell_webhooks([News(invoice, activity, event.id, invoice.received_sat, confirmed=confirmed)])
 
 
 def _count_pending(invoice: Invoice) -> None:

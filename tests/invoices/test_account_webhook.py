@@ -58,6 +58,7 @@ def test_a_lightning_payment_is_told_signed_and_with_the_accounts_secret(
         "confirmed": True,
         "hash": invoice["hash"],
         "received": 1000,
+        "status": "settled",
         "text": invoice["hash"],
         "memo": "coffee",
         "secret": "till 3",
@@ -90,6 +91,29 @@ def test_a_deposit_is_told_when_seen_and_when_confirmed(
     deliver()
     told = [(call.body["confirmed"], call.body["received"]) for call in shop.heard]
     assert told == [(False, 0), (True, 80_000)]
+
+
+def test_a_deposit_that_is_taken_back_is_told_as_its_coming_was(
+    world: Control, alice: User, shop: Receiver
+) -> None:
+    """money-M2"""
+    invoice = new_invoice(alice, type="bitcoin", amount=80_000)
+    txid = world.deposit(invoice["hash"], 80_000)
+    world.mine()
+    services.scan_bitcoin()
+    world.conflict(txid)
+    world.mine()
+    services.scan_bitcoin()
+    deliver()
+    told = [
+        [call.body[name] for name in ("confirmed", "received", "status")] for call in shop.heard
+    ]
+    assert told == [
+        [False, 0, "pending"],
+        [True, 80_000, "settled"],
+        [False, 0, "pending"],
+        [False, 0, "failed"],
+    ]
 
 
 def test_an_internal_payment_is_told(

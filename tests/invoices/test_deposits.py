@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -10,10 +12,12 @@ from accounts import ledger
 from accounts.models import AuditEvent, Transfer, User
 from coinos.nodes import bitcoin
 from coinos.nodes.base import NodeRefused
+from coinos.nodes.bitcoind import BitcoinCore
 from coinos.simnet.control import Control
 from invoices import services
-from invoices.models import Cursor, Deposit
-from invoices.services.deposits import confirmations_required
+from invoices.models import Cursor, Deposit, Invoice
+from invoices.services import deposits
+from invoices.services.deposits import REORG_BLOCKS, confirmations_required
 from tests.cast import api_of, available_sat, fund, make_user
 from tests.invoices.helpers import credits_of, new_invoice, seen, statement_of
 from tests.invoices.test_lightning_receipts import in_threads
@@ -284,6 +288,17 @@ def test_coins_for_an_address_of_nobody_go_to_suspense_once_final(
     assert kept.amount_msat == 12_345_000
 
 
+def test_what_the_wallet_held_before_the_first_look_is_the_operators_own(world: Control) -> None:
+    """money-L1: coins of a few blocks ago, too, which would be listed again."""
+    address = bitcoin().new_address(label="treasury", address_type="bech32")
+    txid = world.deposit(address, 12_345)
+    world.mine()
+    services.scan_bitcoin()
+    world.mine(10)
+    services.scan_bitcoin()
+    assert not Transfer.objects.filter(external_id__startswith=f"onchain:{txid}").exists()
+
+
 def test_a_node_that_does_not_know_our_last_block_stops_everything(
     chain: Control, alice: User, settings: Any
 ) -> None:
@@ -315,7 +330,7 @@ def test_a_tip_on_chain_is_kept_apart(chain: Control, alice: User) -> None:
 def test_m04_m05_fifty_handlers_of_one_deposit_credit_it_once(
     simnet_nodes: Control, cloned_db: Any, redis: Any
 ) -> None:
-    from invoices.services.deposits import _credit, _follow, _note
+    from invoices.services.deposits import _Chain, _credit, _follow, _note
 
     alice = make_user("alice")
     fund(alice, 1)
@@ -329,7 +344,7 @@ def test_m04_m05_fifty_handlers_of_one_deposit_credit_it_once(
     def handle() -> None:
         _note(output, 1)
         deposit = Deposit.objects.get(txid=output.txid, vout=output.vout)
-        _follow(node, deposit)
+        _follow(_Chain(node), deposit)
         transaction = node.transaction(output.txid)
         assert transaction is not None
         _credit(deposit, transaction)
@@ -338,3 +353,87 @@ def test_m04_m05_fifty_handlers_of_one_deposit_credit_it_once(
     assert available_sat(alice) == 100_001
     assert len(credits_of(alice)) == 1
     assert seen(invoice)["received"] == 100_000
+
+
+# --- An outage, a second scanner, a transaction with many outputs --------------------------------
+
+
+def test_a_reorganisation_in_a_long_outage_is_noticed(chain: Control, alice: User) -> None:
+    """money-H5: what is compared reaches back from where we looked last, not from today's tip."""
+    invoice = address_of(alice)
+    txid = pay_onchain(chain, invoice, 50_000, blocks=1)
+    assert available_sat(alice) == 50_000
+    chain.conflict(txid)
+    chain.mine(REORG_BLOCKS + 20)
+    services.scan_bitcoin()
+    assert available_sat(alice) == 0
+    services.scan_bitcoin()
+    assert Deposit.objects.get().state == Deposit.State.CONFLICTED
+
+
+def test_a_credit_that_the_node_names_as_removed_is_looked_at_however_old_it_is(
+    chain: Control, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money-H5: Bitcoin Core names them once the block that we looked from is gone, too."""
+    monkeypatch.setattr("invoices.services.deposits._check_credited", lambda *_, **__: None)
+    txid = pay_onchain(chain, address_of(alice), 50_000, blocks=10)
+    chain.conflict(txid)
+    chain.mine()
+    services.scan_bitcoin()
+    assert available_sat(alice) == 0
+
+
+def test_a_deposit_that_another_scan_brought_back_and_credited_is_not_credited_again(
+    chain: Control, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money-K2: the first scan reads the deposit as conflicted; before it holds the lock, a second
+    one brings it back and credits it."""
+    invoice = address_of(alice)
+    txid = pay_onchain(chain, invoice, 50_000)
+    deposits._conflict(Deposit.objects.get(txid=txid))
+    chain.mine()
+    listed = bitcoin().receipts_since(None, confirmations=6).outputs
+    [output] = [output for output in listed if output.txid == txid]
+    lock = deposits.lock
+
+    def lock_after_a_second_scan(invoice_id: UUID) -> Invoice:
+        monkeypatch.setattr(deposits, "lock", lock)
+        services.scan_bitcoin()
+        assert available_sat(alice) == 50_000
+        return lock(invoice_id)
+
+    monkeypatch.setattr(deposits, "lock", lock_after_a_second_scan)
+    deposits._note(output, 1)
+    services.scan_bitcoin()
+    assert available_sat(alice) == 50_000
+    assert len(credits_of(alice)) == 1
+    assert Deposit.objects.get().state == Deposit.State.CREDITED
+
+
+def test_a_scan_asks_for_each_transaction_once_however_many_outputs_it_has(
+    chain: Control, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money-H9"""
+    asked: Counter[str] = Counter()
+    call = BitcoinCore._call
+
+    def counted(self: BitcoinCore, method: str, *args: Any, **options: Any) -> Any:
+        asked[method] += 1
+        return call(self, method, *args, **options)
+
+    monkeypatch.setattr(BitcoinCore, "_call", counted)
+
+    def calls_of_a_scan() -> Counter[str]:
+        asked.clear()
+        services.scan_bitcoin()
+        return Counter(asked)
+
+    scans = []
+    for outputs in (2, 12):
+        addresses = [address_of(alice)["hash"] for _ in range(outputs)]
+        chain.call("deposit", outputs=dict.fromkeys(addresses, 600))
+        seen = calls_of_a_scan()
+        chain.mine()
+        scans.append((seen["gettransaction"], calls_of_a_scan()["gettransaction"]))
+    assert available_sat(alice) == 14 * 600
+    assert scans == [(1, 1), (1, 1)]

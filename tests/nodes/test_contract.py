@@ -347,6 +347,7 @@ def test_a_deposit_is_seen_unconfirmed_and_then_in_a_block(world):
     [confirmed] = outputs_of(world, txid, cursor)
     assert (confirmed.vout, confirmed.confirmations) == (seen.vout, 1)
     assert world.bitcoin.block_is_active(confirmed.block_hash)
+    assert world.bitcoin.block_height(confirmed.block_hash) == confirmed.block_height
     assert not world.bitcoin.transaction(txid).in_mempool
 
 

@@ -375,7 +375,8 @@ def test_a_credit_that_no_reorg_takes_back_is_noticed(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oracle, with the look at the active chain left out."""
-    monkeypatch.setattr("invoices.services.deposits._check_credited", lambda *_, **__: None)
+    for look in ("_check_credited", "_check_removed"):
+        monkeypatch.setattr(f"invoices.services.deposits.{look}", lambda *_, **__: None)
     deposit, _ = world.deposit()
     world.control.conflict(deposit.txid)
     world.mine(CONFIRMATIONS)
