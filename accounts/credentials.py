@@ -87,12 +87,19 @@ class Credential:
             self.session.pin_at = timezone.now()
             self.session.save(update_fields=["pin_at"])
 
+    def may(self, scope: str) -> bool:
+        """Whether it has this scope: read, receive, spend, full. An API key has what its own
+        includes, a read-only token may read, and who has signed in may do everything."""
+        if self.api_key:
+            return scope in SCOPES_OF_KEY[ApiKey.Scope(self.api_key.scope)]
+        return scope == "read" or not self.is_read_only
+
     def require(self, scope: str, *, read_only_allowed: bool = False) -> None:
         """Raise unless this credential may do what needs `scope`: read, receive, spend, full."""
         if self.is_read_only:
             if not read_only_allowed:
                 raise ReadOnlyToken()
-        elif self.api_key and scope not in SCOPES_OF_KEY[ApiKey.Scope(self.api_key.scope)]:
+        elif self.api_key and not self.may(scope):
             raise Forbidden(f"This API key may not do this: it has the scope {self.api_key.scope}")
 
 

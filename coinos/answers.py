@@ -176,8 +176,8 @@ class Invoice(Answer):
     status = ChoiceField(choices=["open", "pending", "partial", "paid", "overpaid", "expired"])
     settled = optional(IntegerField, help_text="milliseconds since the epoch")
     preimage = optional(CharField, help_text="after full payment only")
-    webhook = optional(CharField, help_text="for the owner")
-    secret = optional(CharField, help_text="for the owner")
+    webhook = optional(CharField, help_text="for the owner, and keys that may receive")
+    secret = optional(CharField, help_text="to who has just set it, and the owner's login token")
 
 
 class InvoiceWithUser(Invoice):

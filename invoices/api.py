@@ -17,7 +17,6 @@ from coinos.api import ApiView, WholeField, errors_at, ok, read
 from coinos.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
 from invoices import services
 from invoices.errors import NotByReadOnlyToken, NotTheOwner
-from invoices.models import Invoice
 from invoices.selectors import get_invoice, invoices_of
 from invoices.serializers import (
     InvoiceChanges,
@@ -48,7 +47,7 @@ class CreateInvoiceView(ApiView):
         with errors_at("/invoice"):
             _require_payee(request, user, webhook=draft.webhook, secret=draft.secret)
             invoice = services.create_invoice(user, draft, own=request.user == user)
-        return ok(invoice_json(invoice, with_webhook=True))  # to who has just set it
+        return ok(invoice_json(invoice, shown=("webhook", "secret")))  # to who has just set them
 
 
 class InvoiceView(ApiView):
@@ -63,9 +62,8 @@ class InvoiceView(ApiView):
     def get(self, request: Request, key: str) -> Response:
         """An invoice, by bolt11, payment hash, address or id."""
         invoice = get_invoice(key)
-        return ok(
-            invoice_json(invoice, with_webhook=_knows_webhook(request, invoice), with_user=True)
-        )
+        shown = _may_see(_credential(request), invoice.user)
+        return ok(invoice_json(invoice, shown=shown, with_user=True))
 
     @extend_schema(request=InvoiceUpdate, responses=answers.Invoice)
     def post(self, request: Request, key: str) -> Response:
@@ -89,8 +87,8 @@ class InvoiceView(ApiView):
                     webhook=changes.get("webhook"),
                     secret=changes.get("secret"),
                 )
-        shown = sets_webhook or _knows_webhook(request, invoice)
-        return ok(invoice_json(invoice, with_webhook=shown))
+        shown = _may_see(_credential(request), invoice.user) | changes.keys()
+        return ok(invoice_json(invoice, shown=shown))
 
 
 class PageFields(serializers.Serializer[Any]):
@@ -113,8 +111,8 @@ class InvoicesView(ApiView):
         credential = _credential(request)
         assert credential is not None
         invoices = invoices_of(credential.user)[offset : offset + limit]
-        with_webhook = not credential.is_read_only
-        return ok([invoice_json(invoice, with_webhook=with_webhook) for invoice in invoices])
+        shown = _may_see(credential, credential.user)
+        return ok([invoice_json(invoice, shown=shown) for invoice in invoices])
 
 
 def _body(request: Request) -> dict[str, Any]:
@@ -158,9 +156,10 @@ def _require_payee(request: Request, payee: User, **given: object) -> None:
         raise
 
 
-def _knows_webhook(request: Request, invoice: Invoice) -> bool:
-    """The owner, but not by a token that may only read (P15)."""
-    credential = _credential(request)
-    return (
-        credential is not None and credential.user == invoice.user and not credential.is_read_only
-    )
+def _may_see(credential: Credential | None, payee: User) -> set[str]:
+    """Which of `webhook` and `secret` this caller may see without having just set them (P15): the
+    payee's login token both, an API key that may set a webhook the URL, tokens and keys that only
+    read neither. With the secret one could tell the payee's shop that it was paid."""
+    if credential is None or credential.user != payee or not credential.may("receive"):
+        return set()
+    return {"webhook"} if credential.api_key else {"webhook", "secret"}

@@ -174,7 +174,9 @@ class AccountWebhookForm(forms.Form):
     def __init__(self, data: Any = None, *, owner: User) -> None:
         super().__init__(data, initial={"url": owner.webhook})
         if owner.webhook_sealed_secret:
-            self.fields["secret"].help_text = _("A secret is set. Leave empty to keep it.")
+            self.fields["secret"].help_text = _(
+                "A secret is set. Leave empty to keep it. Another URL needs a new one."
+            )
 
 
 class TryWebhookForm(forms.Form):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -164,9 +164,10 @@ def _storable(value: Any) -> Any:
 
 
 def invoice_json(
-    invoice: Invoice, *, with_webhook: bool = False, with_user: bool = False
+    invoice: Invoice, *, shown: Container[str] = (), with_user: bool = False
 ) -> dict[str, Any]:
-    """An invoice as anybody may see it; `with_webhook` only for those who may know it (P15)."""
+    """An invoice as anybody may see it. `shown`: which of `webhook` and `secret` this caller may
+    see, too (P15)."""
     is_lightning = invoice.type == Invoice.Type.LIGHTNING
     body: dict[str, Any] = {
         "id": str(invoice.id),
@@ -202,9 +203,9 @@ def invoice_json(
         body["settled"] = milliseconds(invoice.settled_at)
         if invoice.preimage:
             body["preimage"] = invoice.preimage
-    if with_webhook and invoice.webhook:
+    if "webhook" in shown and invoice.webhook:
         body["webhook"] = invoice.webhook
-    if with_webhook and invoice.secret:
+    if "secret" in shown and invoice.secret:
         body["secret"] = invoice.webhook_secret
     if with_user:
         body["user"] = public_profile(invoice.user)

@@ -9,7 +9,8 @@ from invoices import webhooks
 
 def set_account_webhook(user: User, *, url: str, secret: str = "") -> None:
     """Call this URL from now on, also when it has been paused; "" switches the webhook off, and
-    gives up the calls that wait. A `secret` of "" keeps the one that is set.
+    gives up the calls that wait. A `secret` of "" keeps the one that is set, as long as the URL is
+    the same: an old secret is not sent to a new place. Calls that wait go on to the old one.
 
     Not inside a transaction. Raises `UrlRefused`.
     """
@@ -17,7 +18,7 @@ def set_account_webhook(user: User, *, url: str, secret: str = "") -> None:
         check_url(url, kind="webhook", field="/url")
     before = user.webhook
     user.webhook, user.webhook_disabled_at = url, None
-    if secret or not url:
+    if secret or url != before:
         user.webhook_secret = secret if url else ""
     user.save(update_fields=["webhook", "webhook_disabled_at", "webhook_sealed_secret"])
     if before and not url:

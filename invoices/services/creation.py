@@ -20,6 +20,7 @@ from coinos.http import check_url
 from coinos.money import MAX_SAT, MSAT_PER_SAT, fiat_to_sat
 from coinos.nodes import bitcoin, lightning
 from coinos.rows import insert_together, update_together
+from invoices import webhooks
 from invoices.errors import (
     AmountBelowMinimum,
     AmountOutOfRange,
@@ -171,20 +172,27 @@ def set_tip(invoice: Invoice, tip_sat: int) -> Invoice:
 def set_webhook(invoice: Invoice, *, by: User, webhook: str | None, secret: str | None) -> Invoice:
     """Say whom to tell of payments; None leaves a value as it is, "" removes it.
 
-    May look a name up, so not inside a transaction. Raises `NotTheOwner` unless `by` is the payee,
-    `UrlRefused`."""
+    Another webhook needs another secret: the old one is dropped, not sent to the new place. Calls
+    that wait go on to where they were meant to go; without a webhook they are given up. May look a
+    name up: not inside a transaction. Raises `NotTheOwner` unless `by` is the payee, `UrlRefused`.
+    """
     if by.id != invoice.user_id:
         raise NotTheOwner(field="/secret" if webhook is None else "/webhook")
     if webhook:
         check_url(webhook, kind="webhook", field="/webhook")
     with transaction.atomic():
         invoice = lock(invoice.id)
+        before = invoice.webhook
         if webhook is not None:
             invoice.webhook, invoice.webhook_disabled_at = webhook, None
-        if secret is not None:
+        if secret is not None and webhook != "":
             invoice.webhook_secret = secret
+        elif invoice.webhook != before:
+            invoice.webhook_secret = ""
         invoice.webhook_set_by = by.id if invoice.webhook or invoice.secret else None
         invoice.save(update_fields=["webhook", "webhook_disabled_at", "secret", "webhook_set_by"])
+        if before and not invoice.webhook:
+            webhooks.give_up(invoice.deliveries.filter(url=before))
     return invoice
 
 

@@ -102,9 +102,14 @@ def test_alice_sets_tries_and_switches_off_the_webhook_of_her_account(
     assert "Your webhook is saved" in page.text
     assert page.value("account-url") == page.value("try-url") == f"{shop.url}/all"
     assert "till 3" not in page.html  # nobody sees it again
+    assert "A secret is set" in page.text
+    save(alice, f"{shop.url}/all")
+    alice.user.refresh_from_db()
+    assert alice.user.webhook_secret == "till 3"
     save(alice, f"{shop.url}/others")
     alice.user.refresh_from_db()
-    assert (alice.user.webhook, alice.user.webhook_secret) == (f"{shop.url}/others", "till 3")
+    assert (alice.user.webhook, alice.user.webhook_secret) == (f"{shop.url}/others", "")
+    assert "A secret is set" not in alice.get("/webhooks").page.text
     save(alice, "")
     assert "Your webhook is switched off" in alice.get("/webhooks").page.text
     alice.user.refresh_from_db()
