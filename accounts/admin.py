@@ -7,12 +7,10 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import action, display
-from unfold.forms import ActionForm, AuthenticationForm
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.forms import ActionForm
 
 from accounts import second_factor, services
 from accounts.models import (
@@ -27,38 +25,6 @@ from accounts.models import (
     User,
 )
 from coinos.admin import LookOnlyAdmin
-from coinos.errors import CoinosError
-
-
-class OperatorSignIn(AuthenticationForm):
-    """Signs in through the same service as everybody, so that guesses are counted (P18) and the
-    second factor is asked for here too (P25)."""
-
-    token = forms.CharField(
-        required=False,
-        max_length=40,
-        label="Code of your second factor, if you have one",
-        widget=UnfoldAdminTextInputWidget({"autocomplete": "one-time-code", "form": "login-form"}),
-    )
-
-    def clean(self) -> dict[str, Any]:
-        assert self.request is not None
-        try:
-            user = services.authenticate(
-                username=self.cleaned_data.get("username", ""),
-                password=self.cleaned_data.get("password", ""),
-                code=self.cleaned_data.get("token", ""),
-            )
-        except CoinosError as error:
-            raise ValidationError(error.message) from error
-        if not user.is_staff:
-            raise self.get_invalid_login_error()
-        self.user_cache = user
-        return self.cleaned_data
-
-
-admin.site.login_form = OperatorSignIn
-
 
 # --- Users and their doors ------------------------------------------------------------------------
 

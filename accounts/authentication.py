@@ -8,12 +8,14 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.auth import logout
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, HttpResponseBase
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts.credentials import Credential, credential_of, live_session
 from accounts.models import Session, User
+from coinos.admin_place import is_in_admin
 from coinos.errors import Forbidden
 
 TOKEN_COOKIE = "__Host-token" if settings.PUBLIC_IS_HTTPS else "token"
@@ -65,7 +67,7 @@ def web_session_middleware(
     """Browser sessions end with their row, like tokens do. Pages find theirs as
     `request.credential`; this stands after Django's AuthenticationMiddleware.
 
-    Operators who signed in at /admin have a Django session without a row and keep it there."""
+    Below /admin/ only an operator's session counts, and elsewhere only one of the wallet."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         request.credential = None  # type: ignore[attr-defined]
@@ -73,13 +75,16 @@ def web_session_middleware(
             return get_response(request)
         session_id = request.session.get(SESSION_ROW)
         session = live_session(session_id) if session_id else None
-        if session:
+        kind = Session.Kind.ADMIN if is_in_admin(request) else Session.Kind.WEB
+        if session and session.kind == kind:
             request.user = session.user
             request.credential = Credential(  # type: ignore[attr-defined]
                 session.user, session=session
             )
         elif session_id:
             logout(request)
+        else:
+            request.user = AnonymousUser()  # whatever Django's session says: no row, no sign-in
         return get_response(request)
 
     return middleware

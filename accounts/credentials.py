@@ -11,7 +11,7 @@ import functools
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import cast
 from uuid import UUID
 
@@ -111,14 +111,24 @@ def start_session(user: User, *, kind: str, user_agent: str | None = None) -> Se
 
     `user` is as read before the password was checked: should that change before the row is written,
     the session has ended before it began."""
+    now = timezone.now()
     return Session.objects.create(
         user=user,
         authenticators_version=user.authenticators_version,
         kind=kind,
         address=caller().address,
         user_agent=caller().user_agent if user_agent is None else user_agent,
-        expires=timezone.now() + timedelta(days=settings.TOKEN_LIFETIME_DAYS),
+        created=now,
+        last_used=now,
+        expires=_expires(kind, created=now, now=now),
     )
+
+
+def _expires(kind: str, *, created: datetime, now: datetime) -> datetime:
+    """When a session ends that is used now and never again. Only the admin's do not wait long."""
+    if kind == Session.Kind.ADMIN:
+        return min(now + settings.ADMIN_SESSION_IDLE, created + settings.ADMIN_SESSION_LIFETIME)
+    return created + timedelta(days=settings.TOKEN_LIFETIME_DAYS)
 
 
 def token_of(session: Session) -> str:
@@ -191,7 +201,10 @@ def live_session(session_id: UUID | str) -> Session | None:
         return None
     now = timezone.now()
     if now - session.last_used > timedelta(minutes=1):
-        Session.objects.filter(id=session.id).update(last_used=now)
+        used: dict[str, datetime] = {"last_used": now}
+        if session.kind == Session.Kind.ADMIN:
+            used["expires"] = _expires(session.kind, created=session.created, now=now)
+        Session.objects.filter(id=session.id).update(**used)
     return session
 
 

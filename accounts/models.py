@@ -266,6 +266,7 @@ class Session(models.Model):
         LOGIN = "login", _("API token")
         WEB = "web", _("Browser")
         READ_ONLY = "ro", _("Read-only token")
+        ADMIN = "admin", _("Admin")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="sessions")

@@ -8,6 +8,7 @@ any variable the server runs on loopback with its own PostgreSQL, Redis and simu
 import datetime as dt
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -183,6 +184,21 @@ WEBHOOK_THREADS = number("WEBHOOK_THREADS", 8, minimum=1, maximum=64)
 
 ADMIN_ENABLED = flag("ADMIN_ENABLED", SIMNET)
 
+ADMIN_HOST = text("ADMIN_HOST").lower()
+"""Where it is set, /admin/ answers at this host name only, and the wallet does not answer there."""
+if ADMIN_HOST:
+    if not ADMIN_ENABLED:
+        raise refuse("ADMIN_HOST is set and ADMIN_ENABLED is not: set both or neither.")
+    if not re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", ADMIN_HOST) or public.hostname == ADMIN_HOST:
+        raise refuse(
+            f"ADMIN_HOST is {ADMIN_HOST!r}: write a host name of its own, as in admin.example.com"
+        )
+    ALLOWED_HOSTS.append(ADMIN_HOST)
+    CSRF_TRUSTED_ORIGINS.append(f"{public.scheme}://{ADMIN_HOST}")
+
+OPERATORS_NEED_SECOND_FACTOR = NETWORK != "regtest"
+"""Whether the admin opens to a password alone."""
+
 RATE_LIMITS = flag("RATE_LIMITS", True)
 if MAINNET and not RATE_LIMITS:
     raise refuse("RATE_LIMITS=off is refused on mainnet.")
@@ -357,8 +373,8 @@ INSTALLED_APPS = [
     "accounts",  # before auth: its createsuperuser is Django's, and opens a ledger account too
     "invoices",
     "payments",
-    "unfold",
-    "django.contrib.admin",
+    "unfold.apps.BasicAppConfig",
+    "accounts.admin_config.OperatorAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -377,7 +393,9 @@ MIDDLEWARE = [
     "coinos.caller.caller_middleware",
     "coinos.csp.policy_middleware",
     "coinos.web.private_pages",
+    "coinos.admin_place.admin_host_middleware",
     "coinos.api.api_middleware",
+    "coinos.admin_place.admin_cookie_middleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "coinos.web.RateLimits",
@@ -481,7 +499,18 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": ["coinos.schema.add_problems"],
 }
 
-UNFOLD = {"SITE_TITLE": "coinos", "SITE_HEADER": "coinos", "SITE_SYMBOL": "currency_bitcoin"}
+UNFOLD = {
+    "SITE_TITLE": "coinos",
+    "SITE_HEADER": "coinos",
+    "SITE_SYMBOL": "currency_bitcoin",
+    "SITE_URL": PUBLIC_URL,
+    # In place of unfold's own page for changing the password.
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Password and second factor", "link": f"{PUBLIC_URL}/settings#password"}
+        ]
+    },
+}
 
 # --- What browsers and strangers may do ----------------------------------------------------
 
@@ -507,6 +536,10 @@ SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True  # scripts send forms, whi
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 # Browsers refuse the __Host- prefix without Secure, so plain http has plain names.
 SESSION_COOKIE_NAME = "__Host-sessionid" if PUBLIC_IS_HTTPS else "sessionid"
+# Browsers refuse __Host- on a cookie for one path.
+ADMIN_SESSION_COOKIE_NAME = "__Secure-admin" if PUBLIC_IS_HTTPS else "admin"
+ADMIN_SESSION_IDLE = dt.timedelta(minutes=30)
+ADMIN_SESSION_LIFETIME = dt.timedelta(hours=12)
 CSRF_COOKIE_NAME = "__Host-csrftoken" if PUBLIC_IS_HTTPS else "csrftoken"
 LANGUAGE_COOKIE_NAME = "__Host-language" if PUBLIC_IS_HTTPS else "language"
 LANGUAGE_COOKIE_HTTPONLY = True

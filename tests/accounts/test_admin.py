@@ -27,7 +27,7 @@ from coinos.heartbeat import periodic
 from coinos.models import Heartbeat, Rate
 from invoices.models import Address, Deposit, Invoice, LightningRequest, WebhookDelivery
 from payments.models import Payment
-from tests.cast import PASSWORD, Api, api_of, available_sat, fund, give_password
+from tests.cast import PASSWORD, Api, api_of, available_sat, fund, give_password, office_of
 
 MODELS = [model for model in admin.site._registry if model._meta.app_label != "auth"]
 MONEY = [LedgerAccount, Transfer, Activity, Invoice, LightningRequest, Address, Deposit, Payment]
@@ -49,9 +49,7 @@ def operator(db: None) -> User:
 @pytest.fixture
 def office(operator: User) -> Client:
     """A browser in which the operator has signed in."""
-    browser = Client()
-    browser.force_login(operator)
-    return browser
+    return office_of(operator)
 
 
 def url(model: Any, page: str = "changelist", *args: object) -> str:
@@ -77,8 +75,8 @@ def test_strangers_are_sent_to_the_sign_in_page(client: Client, db: None) -> Non
         assert answer.headers["Location"].startswith(reverse("admin:login"))
 
 
-def test_so_are_users_who_are_no_operators(client: Client, alice: User) -> None:
-    client.force_login(alice)
+def test_so_are_users_who_are_no_operators(alice: User) -> None:
+    client = office_of(alice)
     assert client.get(url(User)).status_code == 302
     answer = client.post(url(User), {"action": "freeze", "_selected_action": str(alice.pk)})
     assert answer.status_code == 302
@@ -212,11 +210,11 @@ def test_the_admin_runs_as_the_app_role(office: Client, alice: User) -> None:
         assert cursor.fetchone() == ("coinos_app", False)
 
 
-def test_staff_who_may_only_look_cannot_act(client: Client, alice: User, bob: User) -> None:
+def test_staff_who_may_only_look_cannot_act(alice: User, bob: User) -> None:
     bob.is_staff = True
     bob.save()
     bob.user_permissions.add(Permission.objects.get(codename="view_user"))
-    client.force_login(bob)
+    client = office_of(bob)
     assert client.get(url(User)).status_code == 200
     run(client, User, "freeze", alice, reason="because")
     alice.refresh_from_db()

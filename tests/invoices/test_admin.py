@@ -7,7 +7,7 @@ from django.test import Client
 
 from accounts.models import User
 from coinos.simnet.control import Control
-from tests.cast import make_user
+from tests.cast import make_user, office_of
 from tests.invoices.helpers import new_invoice, row
 
 PAGES = ["invoice", "lightningrequest", "address", "deposit", "cursor", "webhookdelivery"]
@@ -15,9 +15,7 @@ PAGES = ["invoice", "lightningrequest", "address", "deposit", "cursor", "webhook
 
 @pytest.fixture
 def operator(db: None) -> Client:
-    client = Client()
-    client.force_login(make_user("operator", is_staff=True, is_superuser=True))
-    return client
+    return office_of(make_user("operator", is_staff=True, is_superuser=True))
 
 
 def test_the_operator_sees_everything_but_secrets(
