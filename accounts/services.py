@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from django.contrib.auth.hashers import check_password, make_password
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from accounts import connections, email_addresses, ledger, links, names, second_factor
+from accounts import connections, email_addresses, hashing, ledger, links, names, second_factor
 from accounts.attempts import count_or_refuse, forgive, take_back
 from accounts.audit import audit
 from accounts.credentials import end_sessions_of_before, revoke_all
@@ -31,21 +27,12 @@ from accounts.errors import (
 from accounts.models import ApiKey, Contact, LedgerAccount, Session, User
 from coinos import limits, nostr, rates
 from coinos.caller import caller
-from coinos.db import let_go_of_connection
-from coinos.errors import CoinosError, Forbidden, InvalidRequest, NotFound
+from coinos.errors import Busy, CoinosError, Forbidden, InvalidRequest, NotFound, RateLimited
 
 PASSWORD_MIN_BYTES, PASSWORD_MAX_BYTES = 6, 1024
 
-# One argon2 hash takes 100 MiB: two at a time, or ten logins would take a gigabyte.
-_hashing = threading.BoundedSemaphore(2)
-
-
-@contextmanager
-def _turn_to_hash() -> Iterator[None]:
-    """Wait for one of the two places, without a database connection: the queue can be long."""
-    let_go_of_connection()
-    with _hashing:
-        yield
+NOT_LOOKED_AT = (Busy, RateLimited)
+"""What checking a secret raises when there was no place to check it: no guess was made."""
 
 
 # --- Registration and sign-in --------------------------------------------------------------------
@@ -72,7 +59,7 @@ def register(
     if User.objects.filter(username=name).exists():
         raise UsernameTaken(name)  # before the expensive hash; the constraint decides
     user = User(username=name, pubkey=pubkey, picture=picture[:500])
-    user.password = _hash(password)
+    user.password = hashing.hash_of(password, signed_in=None)
     try:
         with transaction.atomic():
             user.save(force_insert=True)
@@ -96,7 +83,13 @@ def authenticate(*, username: str, password: str, code: str) -> User:
     if network:
         count_or_refuse(limits.PASSWORD_FROM_NETWORK, network)
     user = User.objects.filter(username=name).first()
-    right = _verify(password, user)
+    try:
+        right = hashing.password_is_right(password, user, signed_in=False)
+    except NOT_LOOKED_AT:
+        take_back(limits.PASSWORD_OF_NAME, name)
+        if network:
+            take_back(limits.PASSWORD_FROM_NETWORK, network)
+        raise
     if user is None or not right or not user.is_active:
         raise InvalidCredentials()
     forgive(limits.PASSWORD_OF_NAME, name)
@@ -110,22 +103,14 @@ def confirm_password(user: User, password: str, *, refusal: CoinosError | None =
     """Raise `refusal` (by default `InvalidCredentials`) unless this is the user's password: for
     what an open session alone may not do. Guesses are counted."""
     count_or_refuse(limits.PASSWORD, user.id)
-    if not _verify(password, user):
+    try:
+        right = hashing.password_is_right(password, user, signed_in=True)
+    except NOT_LOOKED_AT:
+        take_back(limits.PASSWORD, user.id)
+        raise
+    if not right:
         raise refusal or InvalidCredentials(_("The password is wrong"), field="/password")
     forgive(limits.PASSWORD, user.id)
-
-
-def _verify(password: str, user: User | None) -> bool:
-    with _turn_to_hash():
-        if user is None:
-            make_password(password)  # as long as checking one
-            return False
-        return user.check_password(password)
-
-
-def _hash(password: str) -> str:
-    with _turn_to_hash():
-        return make_password(password)
 
 
 def _check_new_password(password: str, field: str = "/password") -> None:
@@ -207,7 +192,7 @@ def change_password(
     `current` is wrong: to clients, 401 would mean that the token is no good."""
     _check_new_password(new)
     require_password(user, current)
-    user.password = _hash(new)
+    user.password = hashing.hash_of(new, signed_in=user)
     with transaction.atomic():
         user.save(update_fields=["password"])
         end_sessions_of_before(user, keep=keep)
@@ -225,8 +210,9 @@ def reset_password(user_id: UUID, token: str, *, new: str, api_keys: bool = Fals
     """Set a new password by the link that came by e-mail, which works once, and end every sign-in;
     the API keys when asked. A second factor stays and is asked for (P25). Raises `LinkEnded`."""
     _check_new_password(new)
-    links.user_of_reset(user_id, token)  # before the expensive hash; the lock decides
-    hashed = _hash(new)
+    # Before the expensive hash; the lock decides.
+    owner = links.user_of_reset(user_id, token)
+    hashed = hashing.hash_of(new, signed_in=owner)
     with transaction.atomic():
         user = links.user_of_reset(user_id, token, lock=True)
         user.password = hashed
@@ -243,7 +229,7 @@ def set_password_as_operator(
     and end every sign-in; the API keys when asked. A second factor stays and is asked for."""
     assert not user.is_fund, "nobody signs in as a fund"
     _check_new_password(new)
-    user.password = _hash(new)
+    user.password = hashing.hash_of(new, signed_in=user)
     with transaction.atomic():
         user.save(update_fields=["password"])
         end_sessions_of_before(user, keep=None, api_keys=api_keys)
@@ -271,7 +257,7 @@ def set_pin(user: User, *, new: str, current: str | None) -> None:
     if new == "delete":
         user.pin_hash = ""
     elif re.fullmatch(r"[0-9]{6}", new, re.ASCII):
-        user.pin_hash = _hash(new)
+        user.pin_hash = hashing.hash_of(new, signed_in=user)
     else:
         raise InvalidRequest(
             "newpin must be six digits",
@@ -301,8 +287,11 @@ def require_pin(user: User, pin: object) -> None:
     if not isinstance(pin, str) or not pin:
         raise InvalidPin(field="/pin")
     count_or_refuse(limits.PIN, user.id)
-    with _turn_to_hash():
-        right = check_password(pin, user.pin_hash)
+    try:
+        right = hashing.pin_is_right(pin, user)
+    except NOT_LOOKED_AT:
+        take_back(limits.PIN, user.id)
+        raise
     if not right:
         raise InvalidPin(
             field="/pin",

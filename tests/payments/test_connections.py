@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from django.db import connection
 
-from accounts import services
+from accounts import hashing
 from accounts.models import Attempts
 from coinos.simnet.control import Control
 from tests.cast import Api
@@ -69,7 +70,9 @@ def test_a_request_that_waits_for_a_slow_node_holds_no_connection(
 def test_a_sign_in_that_waits_for_its_turn_holds_no_connection(alice: Person) -> None:
     """P18: a flood of guesses does not stop everybody else."""
     login = lambda: Api().post("/login", {"username": "alice", "password": "wrong"})  # noqa: E731
-    with services._hashing, services._hashing:
+    with ExitStack() as taken:
+        for _ in range(hashing.for_strangers.count):
+            taken.enter_context(hashing.for_strangers.take())
         thread = threading.Thread(target=login)
         thread.start()
         while not Attempts.objects.filter(key="login:name:alice").exists():
