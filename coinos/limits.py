@@ -25,6 +25,8 @@ class By(StrEnum):
     NAME = "user name that was typed"
     MAILBOX = "mailbox"
     PAYEE = "payee"
+    PAYEE_FROM_NETWORK = "payee and network"
+    INVOICE = "invoice"
     PROCESS = "server process"
 
 
@@ -102,6 +104,30 @@ INVOICE_EDIT = Rate("invoice-edit", 60, 10, By.CALLER, "changes of invoices", to
 INVOICE_READ = Rate("invoice-read", 300, 10, By.CALLER, "looks at invoices")
 LNURL = Rate("lnurl", 60, 60, By.NETWORK, "LNURL-pay requests", together=600)
 LNURL_VERIFY = Rate("lnurl-verify", 100, 10, By.NETWORK, "questions whether LNURL paid")
+
+# Strangers ask in somebody's name. What one network asks for leaves room for others, and all that
+# others ask for leaves room for the user's own.
+INVOICE_FOR_ANOTHER = Rate(
+    "invoice-for-another", 600, 3600, By.PAYEE_FROM_NETWORK, "invoices that others make for a user"
+)
+UNPAID_BY_OTHERS = Bound(
+    "unpaid-by-others",
+    3000,
+    By.PAYEE,
+    "unpaid invoices that others made within an hour",
+    "429; the user's own are made all the same",
+)
+TIP_BY_ANOTHER = Rate("tip-by-another", 20, 3600, By.INVOICE, "tips that others than the owner set")
+
+# A node watches every address for ever.
+ADDRESS = Rate("address", 2000, 24 * 3600, By.USER, "bitcoin addresses")
+ADDRESS_FOR_PAYEE = Rate(
+    "address-for-payee", 200, 24 * 3600, By.PAYEE, "bitcoin addresses that others ask for"
+)
+ADDRESS_FROM_NETWORK = Rate(
+    "address-from-network", 50, 24 * 3600, By.NETWORK, "bitcoin addresses of others"
+)
+
 QR_PICTURE = Rate("qr-picture", 60, 60, By.CALLER, "QR codes as pictures")
 
 WEBHOOK_SAVE = Rate("webhook-save", 10, 60, By.USER, "changes of the account's webhook")

@@ -85,9 +85,19 @@ def count(request: HttpRequest | Request, rate: Rate) -> None:
     caller, at_most = _caller(request, rate)
     if at_most is None:
         return
-    wait_s = _seconds_to_wait(rate, caller, at_most)
+    _count(rate, caller, at_most, RateLimited)
+
+
+def count_for(rate: Rate, who: str, *, refusal: type[RateLimited] = RateLimited) -> None:
+    """Count one for what the rate is counted by. Raises `refusal` beyond the rate."""
+    if settings.RATE_LIMITS:
+        _count(rate, who, rate.at_most, refusal)
+
+
+def _count(rate: Rate, who: str, at_most: int, refusal: type[RateLimited]) -> None:
+    wait_s = _seconds_to_wait(rate, who, at_most)
     if wait_s:
-        raise RateLimited(retry_after_s=wait_s)
+        raise refusal(retry_after_s=wait_s)
 
 
 def _caller(request: HttpRequest | Request, rate: Rate) -> tuple[str, int | None]:

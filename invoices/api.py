@@ -79,7 +79,8 @@ class InvoiceView(ApiView):
                 request, invoice.user, webhook="webhook" in changes, secret="secret" in changes
             )
             if "tip" in changes:
-                invoice = services.set_tip(invoice, changes["tip"])
+                by_owner = request.user == invoice.user
+                invoice = services.set_tip(invoice, changes["tip"], by_owner=by_owner)
             if sets_webhook:
                 invoice = services.set_webhook(
                     invoice,
@@ -94,6 +95,11 @@ class InvoiceView(ApiView):
 class PageFields(serializers.Serializer[Any]):
     limit = WholeField(required=False, minimum=0, maximum=10**9)
     offset = WholeField(required=False, minimum=0, maximum=10**9)
+    own = serializers.ChoiceField(
+        ["true", "false"],
+        required=False,
+        help_text="true: only those that the account made; false: only those that others made",
+    )
 
 
 class InvoicesView(ApiView):
@@ -110,7 +116,8 @@ class InvoicesView(ApiView):
         offset = page.get("offset", 0)
         credential = _credential(request)
         assert credential is not None
-        invoices = invoices_of(credential.user)[offset : offset + limit]
+        own = {"true": True, "false": False}.get(page.get("own", ""))
+        invoices = invoices_of(credential.user, own=own)[offset : offset + limit]
         shown = _may_see(credential, credential.user)
         return ok([invoice_json(invoice, shown=shown) for invoice in invoices])
 

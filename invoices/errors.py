@@ -57,6 +57,13 @@ class InvalidTip(CoinosError):
     page_message = _("This tip is not possible. Choose another one")
 
 
+class TipTooLarge(InvalidTip):
+    """Raised when somebody else than the owner sets a tip above the amount of the invoice."""
+
+    message = _("The tip may be at most as large as the amount, %(sats)s sats")
+    page_message = message
+
+
 class InvoiceExpired(CoinosError):
     code = "invoice_expired"
     title = _("Invoice expired")

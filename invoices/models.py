@@ -76,7 +76,13 @@ class Invoice(models.Model):
                 | Q(webhook_set_by__isnull=False, webhook_set_by=F("user")),
             ),
         ]
-        indexes = [models.Index(name="invoices_of_user", fields=["user", "-created"])]
+        indexes = [
+            models.Index(name="invoices_of_user", fields=["user", "-created"]),
+            # What others make in a user's name is counted. Nothing in it changes with a payment.
+            models.Index(
+                name="invoices_by_others", fields=["user", "created"], condition=Q(own=False)
+            ),
+        ]
 
     @property
     def total_sat(self) -> int:

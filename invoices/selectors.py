@@ -78,9 +78,13 @@ def payee(username: str, *, viewer: User | None = None) -> User:
     return owner
 
 
-def invoices_of(user: User) -> QuerySet[Invoice]:
-    """The user's invoices, newest first; those that were never finished are left out."""
-    return _visible().filter(user=user).order_by("-created", "-id")
+def invoices_of(user: User, *, own: bool | None = None) -> QuerySet[Invoice]:
+    """The user's invoices, newest first; those that were never finished are left out. With `own`
+    only those that the user made, or only those that others did."""
+    found = _visible().filter(user=user)
+    if own is not None:
+        found = found.filter(own=own)
+    return found.order_by("-created", "-id")
 
 
 def deposits_of(invoice: Invoice) -> list[Deposit]:

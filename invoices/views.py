@@ -107,7 +107,8 @@ def _create(
 
 
 def _say_what_is_left_out(request: HttpRequest, invoice: Invoice) -> None:
-    """A node was away, and the invoice that was to have both ways has one."""
+    """A node was away, or there was no room for an address, and the invoice that was to have both
+    ways has one."""
     if invoice.type == Invoice.Type.BITCOIN:
         messages.warning(
             request,
@@ -116,7 +117,7 @@ def _say_what_is_left_out(request: HttpRequest, invoice: Invoice) -> None:
     elif not invoice.addresses.exists():
         messages.warning(
             request,
-            _("The bitcoin node cannot be reached right now, so this invoice is Lightning only"),
+            _("No bitcoin address can be made right now, so this invoice is Lightning only"),
         )
 
 
@@ -193,7 +194,8 @@ def tip(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
     form = TipForm(posted(request), invoice=found)
     if found.takes_tip and form.is_valid():
         try:
-            services.set_tip(found, form.cleaned_data["tip_sat"])
+            by_owner = _viewer(request) == found.user
+            services.set_tip(found, form.cleaned_data["tip_sat"], by_owner=by_owner)
         except (InvoiceAlreadySettled, InvoiceExpired):
             pass  # the invoice's page says so
         except CoinosError as error:

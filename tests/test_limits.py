@@ -137,6 +137,14 @@ def table_of_rates() -> str:
     return "\n".join([head, *rows])
 
 
+def table_of_bounds() -> str:
+    rows = [
+        f"| {bound.of} | {bound.at_most:,} | {bound.by} | {bound.beyond} |"
+        for bound in limits.all_bounds()
+    ]
+    return "\n".join(["| what | at most | for one | the next one |\n|---|---:|---|---|", *rows])
+
+
 def table_of_endpoints() -> str:
     """What the endpoints of the API are counted against, in the order of the module."""
     counted: dict[Rate, list[str]] = {}
@@ -166,9 +174,10 @@ def _in_words(seconds: int) -> str:
     ("document", "table"),
     [
         ("docs/operating.md", table_of_rates),
+        ("docs/operating.md", table_of_bounds),
         ("docs/api.md", table_of_endpoints),
     ],
-    ids=["rates", "endpoints"],
+    ids=["rates", "bounds", "endpoints"],
 )
 def test_the_documents_state_these_numbers(document: str, table: Any) -> None:
     right = table()

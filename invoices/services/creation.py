@@ -13,13 +13,14 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.statement import MEMO_MAX_CHARACTERS, clean_memo
-from coinos import rates
+from coinos import limits, rates
 from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
 from coinos.http import check_url
 from coinos.money import MAX_SAT, MSAT_PER_SAT, fiat_to_sat
 from coinos.nodes import bitcoin, lightning
 from coinos.rows import insert_together, update_together
+from coinos.throttling import count_for
 from invoices import webhooks
 from invoices.errors import (
     AmountBelowMinimum,
@@ -30,9 +31,15 @@ from invoices.errors import (
     InvoiceExpired,
     MemoTooLong,
     NotTheOwner,
+    TipTooLarge,
 )
 from invoices.models import Address, Invoice, LightningRequest
 from invoices.services.receipts import lock
+from invoices.services.room import (
+    TooManyAddresses,
+    require_room_for_address,
+    require_room_for_invoice,
+)
 
 DEFAULT_EXPIRY_S = 30 * 24 * 3600
 MAX_EXPIRY_S = 365 * 24 * 3600
@@ -77,8 +84,9 @@ def create_invoice(
     """Make an invoice of `user`; `own` says whether it is made by that user.
 
     Calls a node, so not inside a transaction. The rate is ours, stamped now; a missing one stops
-    only an amount in fiat. Raises `NotTheOwner` when somebody else names a webhook or a secret, and
-    `NodeUnavailable`; then nothing is visible to anybody.
+    only an amount in fiat. Raises `NotTheOwner` when somebody else names a webhook or a secret,
+    `RateLimited` when there is no room for it, and `NodeUnavailable`; then nothing is visible to
+    anybody.
     """
     for name in ("webhook", "secret"):
         if getattr(draft, name) and not own:
@@ -93,6 +101,7 @@ def create_invoice(
         if not 1 <= amount_sat <= MAX_SAT:
             raise AmountOutOfRange(field="/amount")
     _check(draft, amount_sat)
+    require_room_for_invoice(user, own=own)
     invoice = Invoice(
         user=user,
         own=own,
@@ -115,15 +124,18 @@ def create_invoice(
         return _with_address(invoice, draft.address_type)
     address = None
     if draft.with_address and not 0 < invoice.total_sat < settings.MIN_DEPOSIT_SAT:
-        address = bitcoin().new_address(label=str(invoice.id), address_type=draft.address_type)
+        address = _new_address(invoice, draft.address_type)
     return _with_bolt11(invoice, lnurl, address)
 
 
 def create_for_any_wallet(user: User, draft: InvoiceDraft, *, own: bool) -> Invoice:
     """`create_invoice` of a Lightning draft `with_address`; when one of the nodes is away, by the
-    other one alone. Raises `NodeUnavailable` when neither can make it."""
+    other one alone, and without an address when there is no room for one. Raises `NodeUnavailable`
+    when neither can make it."""
     try:
         return create_invoice(user, draft, own=own)
+    except TooManyAddresses:
+        return create_invoice(user, replace(draft, with_address=False), own=own)
     except NodeUnavailable as away:
         for type in (Invoice.Type.LIGHTNING, Invoice.Type.BITCOIN):
             with contextlib.suppress(NodeUnavailable, AmountBelowMinimum):
@@ -132,17 +144,24 @@ def create_for_any_wallet(user: User, draft: InvoiceDraft, *, own: bool) -> Invo
         raise away
 
 
-def set_tip(invoice: Invoice, tip_sat: int) -> Invoice:
-    """Set the tip before payment; anybody may, it is the payer's word.
+def set_tip(invoice: Invoice, tip_sat: int, *, by_owner: bool) -> Invoice:
+    """Set the tip before payment; anybody may, it is the payer's word. But what stands on the
+    screen of a till changes with it: from others than the owner no tip is larger than the amount,
+    and only some of them are taken.
 
     A fixed amount gets a new bolt11 for amount + tip; the earlier one keeps crediting the invoice.
-    Calls the node. Raises `InvoiceAlreadySettled` once any money has arrived or is on its way.
+    Calls the node. Raises `InvoiceAlreadySettled` once any money has arrived or is on its way,
+    `InvalidTip`, `RateLimited`.
     """
     _require_unpaid(invoice)
     if invoice.amount_sat + tip_sat > settings.MAX_INVOICE_SAT:
         raise InvalidTip(field="/tip")
     if tip_sat == invoice.tip_sat:
         return invoice
+    if not by_owner:
+        if invoice.amount_sat and tip_sat > invoice.amount_sat:
+            raise TipTooLarge(values={"sats": invoice.amount_sat}, field="/tip")
+        count_for(limits.TIP_BY_ANOTHER, str(invoice.id))
     is_same_amount = tip_sat == (invoice.tip_sat or 0)
     if invoice.type == Invoice.Type.BITCOIN or not invoice.amount_sat or is_same_amount:
         return _tip_without_new_request(invoice, tip_sat)
@@ -213,10 +232,15 @@ def _check(draft: InvoiceDraft, amount_sat: int) -> None:
 
 def _with_address(invoice: Invoice, address_type: str) -> Invoice:
     """An address that the node made and that we then lost was never shown to a payer."""
-    address = bitcoin().new_address(label=str(invoice.id), address_type=address_type)
+    address = _new_address(invoice, address_type)
     invoice.address_type, invoice.hash = address_type, address
     insert_together(invoice, Address(address=address, invoice=invoice))
     return invoice
+
+
+def _new_address(invoice: Invoice, address_type: str) -> str:
+    require_room_for_address(invoice.user, own=invoice.own)
+    return bitcoin().new_address(label=str(invoice.id), address_type=address_type)
 
 
 def _with_bolt11(invoice: Invoice, lnurl: LnurlTerms | None, address: str | None = None) -> Invoice:
