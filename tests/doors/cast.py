@@ -1,0 +1,355 @@
+"""Alice, who owns something of everything, and whoever comes to a door: with each credential."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyotp
+import time_machine
+from django.contrib.auth.hashers import make_password
+from django.contrib.contenttypes.models import ContentType
+from django.core.cache import cache
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection, transaction
+from django.test import Client, override_settings
+from django.test.client import ClientHandler
+from django.utils import timezone
+
+from accounts import connections, credentials, funds, links, pictures
+from accounts.authentication import TOKEN_COOKIE
+from accounts.models import ApiKey, Contact, FundManager, Session, User
+from coinos import crypto, rates
+from coinos.models import Rate
+from coinos.simnet.control import Control
+from invoices.models import Invoice, WebhookDelivery
+from payments.models import Gift
+from payments.services import make_gift
+from tests.cast import PASSWORD, Api, fund, make_user, token_of
+
+PIN = "123456"
+NEW_PASSWORD = "a new and longer phrase"
+PNG = b"\x89PNG\r\n\x1a\n of a few bytes"
+ELSEWHERE = "https://elsewhere.example"
+LONG_AGO_S = 600  # longer than a password counts as typed just now
+
+SITE = ClientHandler(enforce_csrf_checks=True)  # one for all: it builds the middleware once
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Somebody with a credential, or with none."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        client = Client(raise_request_exception=False)
+        client.handler = SITE
+        for name, value in self.cookies.items():
+            client.cookies[name] = value
+        content: dict[str, Any] = {"data": body or {}}
+        if path.startswith("/api/"):
+            content["content_type"] = "application/json"
+        if method == "GET":
+            return client.get(path, headers=self.headers)
+        if method == "POST":
+            return client.post(path, **content, headers=self.headers)
+        return client.generic(method, path, headers=self.headers)
+
+    def from_elsewhere(self) -> Caller:
+        """The same browser, driven by a page of another site; the cookies go along."""
+        return replace(self, headers={**self.headers, "Origin": ELSEWHERE})
+
+    def without_csrf_token(self) -> Caller:
+        headers = {name: value for name, value in self.headers.items() if name != "X-CSRFToken"}
+        return replace(self, headers=headers)
+
+
+def bearer(token: str) -> Caller:
+    return Caller({"Authorization": f"Bearer {token}"})
+
+
+def browser(path: str = "/login", fields: dict[str, str] | None = None) -> Caller:
+    """A browser that has opened that page and sent its form, if there are fields."""
+    client = Client()
+    client.get(path)
+    if fields:
+        answer = client.post(path, fields)
+        assert answer.status_code == 302, answer.content
+        client.get("/settings")
+    return caller_of(client)
+
+
+def caller_of(client: Client) -> Caller:
+    cookies = {name: morsel.value for name, morsel in client.cookies.items()}
+    return Caller({"X-CSRFToken": cookies["csrftoken"]}, cookies)
+
+
+@dataclass
+class World:
+    """What there is, and who comes. `values` fill the parameters of paths."""
+
+    alice: User
+    bob: User
+    tara: User
+    callers: dict[str, Caller]
+    values: dict[str, str]
+    network: Control
+    totp: pyotp.TOTP
+    invoice: dict[str, Any]
+    bobs_invoice: dict[str, Any]
+    bobs_address: dict[str, Any]
+    app_pubkey: str
+    gift: Gift
+    pot: User
+    olga: User
+    dora: User
+    rows: dict[str, Any]
+    """By model: a row for the actions of the admin."""
+
+    @property
+    def code(self) -> str:
+        """What Tara's app shows in half a minute: the sign-in may have used the one of now."""
+        return self.totp.at(int(time.time()) + 30)
+
+    def begins_second_factor(self) -> None:
+        """Alice has been shown a seed, the one of Tara's app."""
+        sealed = crypto.seal(self.totp.secret, place=f"totp:{self.alice.id}")
+        User.objects.filter(id=self.alice.id).update(totp_seed=sealed)
+
+    def picture(self) -> SimpleUploadedFile:
+        return SimpleUploadedFile("me.png", PNG, content_type="image/png")
+
+
+def _user(name: str, sats: int, **fields: Any) -> User:
+    user = make_user(name, **fields)
+    user.password = make_password(PASSWORD)
+    user.save()
+    if sats:
+        fund(user, sats)
+    return user
+
+
+def _signed_in(name: str, *, s_ago: int = 0) -> Caller:
+    with time_machine.travel(timezone.now() - timedelta(seconds=s_ago)):
+        return browser("/login", {"username": name, "password": PASSWORD})
+
+
+def make_world(network: Control) -> World:
+    """Alice has a PIN, an e-mail address, an invoice, a gift, a fund, a key, a connection and a
+    webhook; Tara a second factor; Olga is an operator; Dora has nothing at all."""
+    cache.delete(rates.CACHE_KEY)
+    Rate.objects.create(minute=timezone.now(), rates={"USD": "100000", "CAD": "135000"})
+    rates.forget()
+    verified = {"email": "alice@private.example", "email_verified_at": timezone.now()}
+    alice = _user("alice", 50_000, pin_hash=make_password(PIN), prompt=True, **verified)
+    bob, charlie, dora = _user("bob", 5_000), _user("charlie", 5_000), _user("dora", 0)
+    seed = pyotp.random_base32()
+    tara = _user("tara", 0)
+    tara_in = _signed_in("tara")
+    User.objects.filter(id=tara.id).update(
+        totp_seed=crypto.seal(seed, place=f"totp:{tara.id}"), second_factor_at=timezone.now()
+    )
+    olga = _user("olga", 0, is_staff=True, is_superuser=True)
+
+    session = credentials.start_session(alice, kind=Session.Kind.LOGIN)
+    api, bobs = Api(credentials.token_of(session)), Api(token_of(bob))
+    wish = {"amount": 1000, "webhook": "https://93.184.215.14/hook", "secret": "of-the-shop"}
+    invoice, paid = (api.post("/invoice", {"invoice": wish}).body for _ in range(2))
+    expired = api.post("/invoice", {"invoice": {"amount": 1000}}).body
+    assert Api(token_of(charlie)).post("/payments", {"payreq": paid["hash"]}).status_code == 200
+    Invoice.objects.filter(id=expired["id"]).update(
+        created=timezone.now() - timedelta(days=40), expiry_s=60
+    )
+    sent = {"username": "bob", "amount": 7, "pin": PIN}
+    payment = api.post("/send", sent).body
+    key, _text = credentials.create_api_key(alice, name="till", scope="spend")
+    texts = {
+        scope: credentials.create_api_key(alice, name=scope, scope=scope)[1]
+        for scope in ("read", "receive", "spend")
+    }
+    app = connections.create_default(alice)
+    pictures.set_picture(alice, "picture", PNG)
+    pictures.set_picture(alice, "banner", PNG)
+    with_pin = credentials.Credential(alice, session=session)
+    made = make_gift(credential=with_pin, amount_sat=900, days=1, pin=PIN)
+    given = make_gift(credential=credentials.Credential(bob), amount_sat=50, days=1)
+    pot = funds.create_fund(alice, username="potofalice", display="Pot")
+    fund(pot, 2_000)
+    spends_from = funds.to_spend_from(pot, with_pin)
+    of_pot = make_gift(credential=spends_from, amount_sat=200, days=1, pin=PIN)
+    empty = funds.create_fund(alice, username="emptypot", display="Empty")
+    funds.add_manager(alice, "potofalice", "charlie")
+    assert made
+    assert given
+    assert of_pot
+    other = credentials.start_session(alice, kind=Session.Kind.LOGIN)
+    token = credentials.token_of(session)
+    login = {"username": "olga", "password": PASSWORD}
+    nobody = browser()
+    programs = {
+        "login token": bearer(token),
+        "token cookie": Caller({"Origin": "http://testserver"}, {TOKEN_COOKIE: token}),
+        "read-only token": bearer(credentials.read_only_token(alice)),
+        **{f"{scope} key": bearer(text) for scope, text in texts.items()},
+    }
+    callers = {
+        "nobody": nobody,
+        "web session": _signed_in("alice"),
+        "left open": _signed_in("alice", s_ago=LONG_AGO_S),
+        **{name: with_csrf_token(program, nobody) for name, program in programs.items()},
+        "operator": browser("/admin/login/", login),
+        "bob": _signed_in("bob"),
+        "charlie": _signed_in("charlie"),
+        "dora": _signed_in("dora"),
+        "tara": tara_in,
+        "half signed in": _half_signed_in(),
+    }
+    delivery = WebhookDelivery.objects.get()
+    pay = Api(base="").get("/.well-known/lnurlp/alice").body["callback"]
+    values = {
+        "key": invoice["id"],
+        "limit": "5",
+        "pubkey": app.pubkey,
+        "lnaddress": "bob",
+        "amount": "5",
+        "payreq": invoice["hash"],
+        "username": "alice",
+        "name": "potofalice",
+        "empty_fund": "emptypot",
+        "token": made[1],
+        "bobs_gift": given[1],
+        "reset_token": links.reset_url(alice).rsplit("/", 1)[1],
+        "verify_token": links.verify_url(alice).rsplit("/", 1)[1],
+        "lnurl_token": pay.rsplit("/", 1)[1],
+        "invoice_id": invoice["id"],
+        "expired_id": expired["id"],
+        "session_id": str(other.id),
+        "key_id": str(key.id),
+        "delivery_id": str(delivery.id),
+        "payment": payment["id"],
+        "payment_id": payment["id"],
+        "gift_id": str(made[0].id),
+        "fund_gift_id": str(of_pot[0].id),
+        "role_id": str(FundManager.objects.get().id),
+        "user_id": str(alice.id),
+        "content_type_id": str(ContentType.objects.get_for_model(User).id),
+        "object_id": str(alice.id),
+        "alice": "alice",
+        "empty": str(empty.id),
+    }
+    # So that no call has to note that a credential was used.
+    Session.objects.update(last_used=timezone.now())
+    ApiKey.objects.update(last_used=timezone.now())
+    assert Contact.objects.filter(user=alice, contact=bob).exists()
+    return World(
+        alice=alice,
+        bob=bob,
+        tara=tara,
+        callers=callers,
+        values=values,
+        network=network,
+        totp=pyotp.TOTP(seed),
+        invoice=invoice,
+        bobs_invoice=bobs.post("/invoice", {"invoice": {"amount": 100}}).body,
+        bobs_address=bobs.post("/invoice", {"invoice": {"type": "bitcoin"}}).body,
+        app_pubkey=app.pubkey,
+        gift=made[0],
+        pot=pot,
+        olga=olga,
+        dora=dora,
+        rows={"user": alice, "session": other, "apikey": key, "webhookdelivery": delivery},
+    )
+
+
+def _half_signed_in() -> Caller:
+    """Tara has typed her password and not yet her code."""
+    client = Client()
+    client.get("/login")
+    client.post("/login", {"username": "tara", "password": PASSWORD})
+    return caller_of(client)
+
+
+def with_csrf_token(caller: Caller, page: Caller) -> Caller:
+    """A program that has opened a page, as whoever wants to post to one would."""
+    cookies = {**caller.cookies, "csrftoken": page.cookies["csrftoken"]}
+    return replace(caller, headers={**page.headers, **caller.headers}, cookies=cookies)
+
+
+SETTINGS = {
+    "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
+    "EMAIL_ENABLED": True,
+}
+
+
+@contextmanager
+def settings_of(network: Control) -> Iterator[None]:
+    """One moment, and the application with mail, quick hashes and the simulated network."""
+    with (
+        time_machine.travel(timezone.now(), tick=False),  # what was typed just now stays so
+        tempfile.TemporaryDirectory() as folder,
+        override_settings(
+            **SETTINGS,
+            LIGHTNING_RPC=network.lightning_rpc,
+            BITCOIN_RPC_URL=network.bitcoin_rpc_url,
+            SIMNET_CONTROL=network.path,
+            STOP_FILE=Path(folder) / "stop-sends",
+        ),
+    ):
+        yield
+
+
+# --- What a call did ------------------------------------------------------------------------------
+
+PRIVATE = """
+    SELECT md5(concat(
+        (SELECT string_agg((to_jsonb(t) - 'last_login')::text, ',' ORDER BY id)
+            FROM accounts_user t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM accounts_fundmanager t),
+        (SELECT string_agg((to_jsonb(t) - 'last_used' - 'pin_at')::text, ',' ORDER BY id)
+            FROM accounts_session t),
+        (SELECT string_agg((to_jsonb(t) - 'last_used')::text, ',' ORDER BY id)
+            FROM accounts_apikey t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM accounts_connection t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM accounts_contact t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM accounts_recoverycode t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM accounts_email t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM ledger_account t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM accounts_activity t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM invoices_invoice t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM invoices_webhookdelivery t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM payments_payment t),
+        (SELECT string_agg(t::text, ',' ORDER BY id) FROM payments_gift t),
+        (SELECT string_agg(t::text, ',') FROM payments_autowithdraw t),
+        (SELECT count(*) FROM ledger_transfer)
+    ))
+"""
+
+
+def fingerprint() -> str:
+    """Of all that a caller could want to change. Failed tries and looks are not in it."""
+    with connection.cursor() as cursor:
+        cursor.execute(PRIVATE)
+        return str(cursor.fetchone()[0])
+
+
+def has_written() -> bool:
+    """Whether this transaction has written anything at all, to any table."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+        return bool(cursor.fetchone()[0])
+
+
+@contextmanager
+def undone() -> Iterator[None]:
+    """What happens in here has not happened afterwards."""
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
