@@ -31,11 +31,11 @@ from coinos.simnet.control import Control
 from invoices.models import Invoice, WebhookDelivery
 from payments.models import Gift
 from payments.services import make_gift
+from tests.accounts.pictures import PNG
 from tests.cast import PASSWORD, Api, fund, make_user, token_of
 
 PIN = "123456"
 NEW_PASSWORD = "a new and longer phrase"
-PNG = b"\x89PNG\r\n\x1a\n of a few bytes"
 ELSEWHERE = "https://elsewhere.example"
 LONG_AGO_S = 600  # longer than a password counts as typed just now
 
@@ -132,6 +132,7 @@ def _user(name: str, sats: int, **fields: Any) -> User:
     user = make_user(name, **fields)
     user.password = make_password(PASSWORD)
     user.save()
+    user.refresh_from_db()  # the database counts changes of the password
     if sats:
         fund(user, sats)
     return user
@@ -153,7 +154,6 @@ def make_world(network: Control) -> World:
     bob, charlie, dora = _user("bob", 5_000), _user("charlie", 5_000), _user("dora", 0)
     seed = pyotp.random_base32()
     tara = _user("tara", 0)
-    tara_in = _signed_in("tara")
     User.objects.filter(id=tara.id).update(
         totp_seed=crypto.seal(seed, place=f"totp:{tara.id}"), second_factor_at=timezone.now()
     )
@@ -206,10 +206,11 @@ def make_world(network: Control) -> World:
         "left open": _signed_in("alice", s_ago=LONG_AGO_S),
         **{name: with_csrf_token(program, nobody) for name, program in programs.items()},
         "operator": browser("/admin/login/", login),
+        "operator's wallet": _signed_in("olga"),
         "bob": _signed_in("bob"),
         "charlie": _signed_in("charlie"),
         "dora": _signed_in("dora"),
-        "tara": tara_in,
+        "tara": _signed_in_with_code("tara", pyotp.TOTP(seed).now()),
         "half signed in": _half_signed_in(),
     }
     delivery = WebhookDelivery.objects.get()
@@ -271,10 +272,21 @@ def make_world(network: Control) -> World:
 
 def _half_signed_in() -> Caller:
     """Tara has typed her password and not yet her code."""
+    return caller_of(_client_with_password("tara"))
+
+
+def _signed_in_with_code(name: str, code: str) -> Caller:
+    client = _client_with_password(name)
+    assert client.post("/login/code", {"token": code}).status_code == 302
+    client.get("/settings")
+    return caller_of(client)
+
+
+def _client_with_password(name: str) -> Client:
     client = Client()
     client.get("/login")
-    client.post("/login", {"username": "tara", "password": PASSWORD})
-    return caller_of(client)
+    assert client.post("/login", {"username": name, "password": PASSWORD}).status_code == 302
+    return client
 
 
 def with_csrf_token(caller: Caller, page: Caller) -> Caller:

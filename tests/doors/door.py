@@ -12,9 +12,10 @@ KEY = "ab" * 32
 
 KEYS = ("read key", "receive key", "spend key")
 TOKENS = ("login token", "token cookie", "read-only token", *KEYS)
-BROWSERS = ("web session", "operator")
+WEB = ("web session", "operator's wallet")
+BROWSERS = (*WEB, "operator")
 CREDENTIALS = ("nobody", *BROWSERS, *TOKENS)
-"""Every kind of caller that the table tells apart."""
+"""Every kind of caller that the table tells apart; an operator's wallet is one like any other."""
 
 KEYS_OF_SCOPE = {
     "read": set(KEYS),
@@ -96,7 +97,7 @@ class Door:
             case "closed" | "half":
                 return set()
             case "web":
-                return {"web session"}
+                return set(WEB)
             case "operator":
                 return {"operator"}
         opened = {"login token", "token cookie"} | KEYS_OF_SCOPE[self.needs]

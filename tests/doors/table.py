@@ -293,6 +293,7 @@ SIGN_IN = [
     Door("GET", "/design", "none", ok=(404,)),  # with DEBUG only
     Door("GET", "/privacy", "none"),
     Door("GET", "/support", "none"),
+    Door("GET", "/.well-known/security.txt", "none", ok=(200, 404)),  # where there is a contact
     Door("GET", "/docs", "none"),
     Door("GET", "/docs/errors", "none"),
     Door("POST", "/language", "none", way=lambda w: {"language": "de"}),
