@@ -378,7 +378,8 @@ def close_account(user: User, *, password: str) -> None:
     fund of the user's is open: nobody else could close that."""
     confirm_password(user, password)
     with transaction.atomic():
-        User.objects.filter(id=user.id).update(is_active=False)  # first: no fund is opened now
+        # Locked with its key: until we are done no fund is opened and no gift comes back.
+        User.objects.select_for_update().get(id=user.id)
         account = LedgerAccount.objects.get(user=user)
         if account.posted_msat or account.held_msat:
             raise BalanceLeft()
@@ -386,6 +387,7 @@ def close_account(user: User, *, password: str) -> None:
             raise GiftsOpen()
         if user.funds.filter(is_active=True).exists():
             raise FundsOpen()
+        User.objects.filter(id=user.id).update(is_active=False)
         user.managed.all().delete()
         revoke_all(user, api_keys=True)
         audit(user, "account.closed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from coinos.models import Heartbeat
 logger = logging.getLogger(__name__)
 
 STARTED_AT = timezone.now()
+ASK_AGAIN_S = 5
+_asked: dict[str, tuple[float, Heartbeat | None]] = {}
 
 
 def periodic(job: str, *, silence_max_s: int) -> Callable[[Callable[[], Any]], Callable[[], None]]:
@@ -59,6 +62,24 @@ def _record(job: str, silence_max_s: int, failure: str | None) -> None:
         row.update(failures=F("failures") + 1, reason=failure)
 
 
+def is_silent(job: str) -> bool:
+    """Whether this job has not succeeded for longer than it may, counted from the start of this
+    process at the earliest. False before its first round. A process asks the row every few seconds
+    at the most."""
+    asked_at, beat = _asked.get(job, (0.0, None))
+    if time.monotonic() - asked_at > ASK_AGAIN_S:
+        beat = Heartbeat.objects.filter(job=job).first()
+        _asked[job] = (time.monotonic(), beat)
+    return beat is not None and _is_overdue(beat)
+
+
+def _is_overdue(beat: Heartbeat) -> bool:
+    if beat.succeeded_at is None:
+        return False
+    silence = timezone.now() - max(beat.succeeded_at, STARTED_AT)
+    return silence.total_seconds() > beat.silence_max_s
+
+
 @dataclass(frozen=True)
 class Health:
     healthy: bool
@@ -75,12 +96,7 @@ def health() -> Health:
         cursor.execute("SELECT 1")
     now = timezone.now()
     beats = list(Heartbeat.objects.all())
-    overdue = [
-        beat
-        for beat in beats
-        if beat.succeeded_at
-        and (now - max(beat.succeeded_at, STARTED_AT)).total_seconds() > beat.silence_max_s
-    ]
+    overdue = [beat for beat in beats if _is_overdue(beat)]
     failing = [beat for beat in beats if beat.failures]
     last_success = min((b.succeeded_at for b in beats if b.succeeded_at), default=now)
     return Health(

@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 SHORT_BEFORE = "solvency-short-before"
 LOOK_BACK = timedelta(days=1)
-LOOK_BACK_PAYMENTS = 50
+LOOK_BACK_PAYMENTS = 200
+LOOKED_BACK_TO = "released-payments-looked-at"
 EVERY_S = 60
 RESTING = "balances-checked-lately"
 REST = 50
@@ -54,24 +55,35 @@ def solvency() -> Solvency:
 
 def settled_after_release() -> list[Payment]:
     """Payments of the last day that were given back and that the node now says were paid: must
-    not happen, and would be a loss of the house."""
+    not happen, and would be a loss of the house.
+
+    Each round looks at some, from where the last one ended, and begins again with the newest."""
     since = timezone.now() - LOOK_BACK
     released = Payment.objects.filter(
         type=Payment.Type.LIGHTNING,
         state=Payment.State.FAILED,
         attempted_at__isnull=False,
         resolved_at__gt=since,
-    ).order_by("-resolved_at")[:LOOK_BACK_PAYMENTS]
-    node = nodes.lightning()
-    found = []
-    for payment in released:
-        assert payment.payment_hash
-        paid_again = Payment.objects.filter(
-            payment_hash=payment.payment_hash, state=Payment.State.SETTLED
-        )
-        if node.payment_record(payment.payment_hash).complete and not paid_again.exists():
-            found.append(payment)
-    return found
+    ).order_by("-resolved_at")
+    if before := cache.get(LOOKED_BACK_TO):
+        released = released.filter(resolved_at__lt=before)
+    some = list(released[:LOOK_BACK_PAYMENTS])
+    is_last = len(some) < LOOK_BACK_PAYMENTS
+    cache.set(LOOKED_BACK_TO, None if is_last else some[-1].resolved_at, 3600)
+    return [payment for payment in some if _was_paid(payment)]
+
+
+def _was_paid(payment: Payment) -> bool:
+    """Whether the node has paid what this payment gave back. Its user may have tried again: what
+    the node paid is that attempt's then, also while we do not yet know that it has settled."""
+    assert payment.payment_hash
+    if not nodes.lightning().payment_record(payment.payment_hash).complete:
+        return False
+    again = Payment.objects.filter(
+        payment_hash=payment.payment_hash,
+        state__in=[Payment.State.SENDING, Payment.State.SETTLED],
+    )
+    return not again.exists()
 
 
 def reconcile() -> None:

@@ -428,7 +428,8 @@ def _node_invoice(invoice: Reply) -> NodeInvoice:
         status=status,
         bolt11=invoice.optional(invoice.text, "bolt11"),
         description=invoice.optional(invoice.text, "description"),
-        expires_at_s=invoice.time_s("expires_at"),
+        # An invoice that is not ours may have any, and must not spoil the list that it is in.
+        expires_at_s=min(invoice.integer("expires_at"), MAX_TIME_S),
         amount_msat=invoice.optional(invoice.positive_msat, "amount_msat"),
         received_msat=invoice.positive_msat("amount_received_msat") if paid else None,
         paid_at_s=invoice.time_s("paid_at") if paid else None,

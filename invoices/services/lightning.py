@@ -271,12 +271,13 @@ def _line(request: LightningRequest, receipt: Receipt, received_sat: int) -> Act
 
 
 def _book_to_suspense(receipt: Receipt) -> None:
-    logger.error("a receipt for the unknown label %r goes to suspense", receipt.label[:80])
+    label = statement.clean_memo(receipt.label)[:100]
+    logger.error("a receipt for the unknown label %r goes to suspense", label)
     ledger.receive_unmatched(
         source=ledger.House.LIGHTNING,
         external_id=f"lightning:{receipt.payment_hash}",
         amount_msat=receipt.received_msat,
-        cause=ledger.Cause("receipt", receipt.label[:100]),
+        cause=ledger.Cause("receipt", label),
     )
 
 

@@ -311,7 +311,8 @@ def send(payment_id: uuid.UUID, *, node_id: str | None = None) -> None:
 
 
 def _claim(payment_id: uuid.UUID, node_id: str) -> Payment | None:
-    """Take a payment from `created` to `sending`. None when another process was faster."""
+    """Take a payment from `created` to `sending`. None when another process was faster, and while
+    the payer is frozen or evicted: who may not spend any more is asked at the moment of sending."""
     now = timezone.now()
     deadline = now + timedelta(seconds=settings.SEND_RETRY_FOR_SECONDS)
     claimed = ask(Query(_CLAIM, [now, deadline, node_id, now + timedelta(seconds=5), payment_id]))
@@ -323,7 +324,10 @@ _PAYMENT = Joined(payment=Payment)
 _CLAIM = f"""
     UPDATE payments_payment AS payment SET state = 'sending', attempted_at = %s, deadline = %s,
         node_id = %s, next_look_at = %s
-    WHERE id = %s AND state = 'created' RETURNING {_PAYMENT.columns}
+    WHERE id = %s AND state = 'created'
+        AND EXISTS (SELECT FROM accounts_user AS payer
+            WHERE payer.id = payment.user_id AND payer.is_active AND payer.frozen_at IS NULL)
+    RETURNING {_PAYMENT.columns}
 """  # noqa: S608 – our own names
 
 

@@ -22,7 +22,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from accounts import ledger, statement
-from accounts.models import Activity
+from accounts.models import Activity, User
 from coinos import killswitch, nodes
 from coinos.constraints import violated_constraint
 from coinos.errors import NodeUnavailable
@@ -116,7 +116,7 @@ def _sign(payment: Payment) -> None:
     """Build and sign, with the inputs locked at the node, and store it all before anybody sees it.
 
     When the fee has outgrown the reserve the withdrawal fails: nothing was broadcast."""
-    if killswitch.is_stopped():
+    if not _may_leave(payment):
         return
     sent_sat = payment.amount_sat + (payment.max_fee_sat if payment.subtract_fee else 0)
     assert payment.fee_rate_sat_vb
@@ -181,7 +181,7 @@ def _store_signed(payment_id: uuid.UUID, signed: SignedTransaction) -> bool:
 def _broadcast(payment: Payment) -> None:
     """Give the stored hex to the network. Anything but a clear acceptance leaves it `signed`, and
     the same hex is given again."""
-    if killswitch.is_stopped() and payment.broadcast_attempted_at is None:
+    if not _may_leave(payment) and not (payment.broadcast_attempted_at and _is_known(payment)):
         return
     Payment.objects.filter(id=payment.id).update(broadcast_attempted_at=timezone.now())
     failpoint("btc.attempted")
@@ -193,7 +193,15 @@ def _broadcast(payment: Payment) -> None:
         logger.error("withdrawal %s: broadcast %s: %s", payment.id, answer.state, answer.reason)
 
 
+def _may_leave(payment: Payment) -> bool:
+    """Asked again before each step out: since it was accepted the sends may have been stopped, or
+    the payer frozen or evicted. What the network has already is not held back."""
+    payer = User.objects.get(id=payment.user_id)
+    return payer.is_active and payer.frozen_at is None and not killswitch.is_stopped()
+
+
 def _is_known(payment: Payment) -> bool:
+    """Whether the network has the transaction, as far as our wallet knows."""
     transaction = _transaction(payment)
     return transaction is not None and (transaction.in_mempool or transaction.confirmations > 0)
 

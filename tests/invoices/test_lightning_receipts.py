@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from pyln.client import LightningRpc
 
 from accounts import ledger, statement
 from accounts.models import DailyTotal, Event, Transfer, User
@@ -120,6 +121,30 @@ def test_m21_money_for_a_label_that_is_not_ours_goes_to_suspense(
         assert (kept.kind, kept.amount_msat) == ("receive.unmatched", msat)
         assert kept.credit_id == ledger.House.SUSPENSE
     assert available_sat(alice) == 0
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        pytest.param({"label": "x\0y"}, id="NUL in the label"),
+        pytest.param({"label": "far", "expiry": 2**52}, id="expiry in a million years"),
+    ],
+)
+def test_an_odd_invoice_of_another_program_holds_up_nobody(
+    world: Control, alice: User, settings: Any, wanted: dict[str, Any]
+) -> None:
+    """money-M6, money-M7: once it is paid, watcher and sweep meet it in every list."""
+    node = LightningRpc(settings.LIGHTNING_RPC)
+    foreign = node.call("invoice", {"amount_msat": "1000msat", "description": "d"} | wanted)
+    ours = new_invoice(alice, amount=1000)
+    start_at_the_end()
+    world.pay(foreign["bolt11"])
+    world.pay(ours["hash"])
+    services.watch_lightning(seconds=20, stopped=lambda: available_sat(alice) == 1000)
+    kept = Transfer.objects.get(external_id=f"lightning:{foreign['payment_hash']}")
+    assert (kept.kind, kept.amount_msat) == ("receive.unmatched", 1_000)
+    receive()
+    assert available_sat(alice) == 1000
 
 
 @pytest.mark.parametrize("comment", ["x" * 100_000, "null \x00 and \ud800 surrogates", "‮⁦"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -278,6 +280,29 @@ def test_an_account_with_open_gifts_cannot_be_closed(alice: Person, settings: An
     gifts.take_back(alice.user, gift.id)
     with pytest.raises(services.BalanceLeft):
         services.close_account(alice.user, password="correct horse")
+
+
+def test_an_account_is_not_closed_while_a_gift_comes_back(
+    alice: Person, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money-M8: between the look at its balance and the one at its gifts."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    give_password(alice.user)
+    gift, _ = give(alice, 100_000)
+    look = ledger.set_aside_msat
+    bell = threading.Thread(target=lambda: at_once(lambda: gifts.take_back(alice.user, gift.id), 1))
+
+    def look_late(user_id: UUID) -> int:
+        bell.start()
+        bell.join(timeout=1)  # it can only commit when we have
+        return look(user_id)
+
+    monkeypatch.setattr(ledger, "set_aside_msat", look_late)
+    with pytest.raises(services.GiftsOpen):
+        services.close_account(alice.user, password="correct horse")
+    bell.join()
+    alice.user.refresh_from_db()
+    assert (alice.user.is_active, alice.available_sat) == (True, 100_000)
 
 
 def test_an_account_whose_gifts_are_taken_can_be_closed(

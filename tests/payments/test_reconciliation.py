@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from django.core.cache import cache
+from django.utils import timezone
 
-from coinos import killswitch
+from coinos import heartbeat, killswitch
+from coinos.models import Heartbeat
 from coinos.simnet.control import Control
-from payments import reconciliation
+from payments import reconciliation, tasks
 from payments.models import Payment
-from payments.reconciliation import reconcile, solvency
+from payments.reconciliation import reconcile, settled_after_release, solvency
 from tests.cast import fund
 from tests.payments.conftest import Person
+from tests.payments.test_lightning import pay
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +100,75 @@ def test_a_stop_file_that_cannot_be_written_fails_no_settlement(
     (tmp_path / "file").touch()
     settings.STOP_FILE = tmp_path / "file" / "stop"
     killswitch.stop_sends("no room on the disk")
+
+
+def given_back_and_paid(alice: Person, network: Control) -> Payment:
+    """A payment that the node has made, and that our rows call failed."""
+    paid = pay(alice, network.invoice(1_000_000)).body
+    Payment.objects.filter(id=paid["id"]).update(
+        state="failed", fee_final=False, resolved_at=timezone.now() - timedelta(minutes=2)
+    )
+    return Payment.objects.get(id=paid["id"])
+
+
+@pytest.mark.parametrize("state", ["sending", "settled"])
+def test_an_invoice_that_is_paid_at_the_second_try_stops_nothing(
+    alice: Person, network: Control, state: str
+) -> None:
+    """money-H1: also before we know that the second try has settled. A stranger can choose when
+    that is: whoever gets the payment."""
+    first = given_back_and_paid(alice, network)
+    assert [payment.id for payment in settled_after_release()] == [first.id]
+    Payment.objects.create(
+        user=alice.user,
+        type="lightning",
+        state=state,
+        destination=first.destination,
+        payment_hash=first.payment_hash,
+        amount_sat=1000,
+        amount_msat=1_000_000,
+        max_fee_sat=0,
+        hold_id=first.hold_id,
+        preimage=first.preimage,
+    )
+    assert settled_after_release() == []
+
+
+def test_however_many_payments_have_failed_since_one_that_was_paid_is_found(
+    alice: Person, charlie: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money-M4: each round looks at some of the last day's."""
+    monkeypatch.setattr(reconciliation, "LOOK_BACK_PAYMENTS", 3)
+    paid = given_back_and_paid(alice, network)
+    for number in range(7):
+        Payment.objects.create(
+            user=charlie.user,
+            type="lightning",
+            state="failed",
+            destination=f"x{number}",
+            payment_hash=f"{number:064x}",
+            amount_sat=1,
+            amount_msat=1000,
+            max_fee_sat=0,
+            hold_id=paid.hold_id,
+            attempted_at=timezone.now(),
+            resolved_at=timezone.now() - timedelta(seconds=number),
+        )
+    found = [settled_after_release() for _ in range(6)]
+    assert found == [[], [], [paid], [], [], [paid]]
+
+
+def test_sends_stop_when_nobody_has_compared_books_and_nodes_for_long(
+    alice: Person, bob: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money-M5"""
+    monkeypatch.setattr(heartbeat, "ASK_AGAIN_S", -1)
+    monkeypatch.setattr(heartbeat, "STARTED_AT", timezone.now() - timedelta(days=1))
+    tasks.reconcile()
+    assert pay(alice, network.invoice(1_000_000)).status_code == 200
+    Heartbeat.objects.update(succeeded_at=timezone.now() - timedelta(minutes=11))
+    refused = pay(alice, network.invoice(1_000_000))
+    assert (refused.status_code, refused.body["code"]) == (403, "withdrawals_paused")
+    assert alice.api.post("/send", {"username": "bob", "amount": 1}).status_code == 200
+    tasks.reconcile()
+    assert pay(alice, network.invoice(1_000_000)).status_code == 200
