@@ -16,13 +16,14 @@ from __future__ import annotations
 import logging
 import uuid
 from datetime import timedelta
+from typing import Any
 
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from accounts import ledger, statement
-from accounts.models import Activity, User
+from accounts.models import Activity
 from coinos import killswitch, nodes
 from coinos.constraints import violated_constraint
 from coinos.errors import NodeUnavailable
@@ -38,6 +39,7 @@ PREPARING_MAX = timedelta(seconds=60)
 PICK_UP_AFTER = timedelta(seconds=5)
 DEEP = 6
 PER_ROUND = 200
+PAYER_MAY_SPEND: dict[str, Any] = {"user__is_active": True, "user__frozen_at": None}
 
 
 def advance(payment_id: uuid.UUID) -> None:
@@ -105,9 +107,11 @@ def prepare(
 
 
 def _claim(payment: Payment) -> bool:
-    """One process at a time prepares; a claim that is a minute old belonged to a dead one."""
+    """One process at a time prepares; a claim that is a minute old belonged to a dead one. False,
+    too, while the payer is frozen or evicted."""
     now = timezone.now()
-    free = Payment.objects.filter(id=payment.id, state=Payment.State.CREATED)
+    created = Payment.objects.filter(id=payment.id, state=Payment.State.CREATED)
+    free = created.filter(**PAYER_MAY_SPEND)
     unclaimed = free.filter(attempted_at=None) | free.filter(attempted_at__lt=now - PREPARING_MAX)
     return bool(unclaimed.update(attempted_at=now))
 
@@ -116,7 +120,7 @@ def _sign(payment: Payment) -> None:
     """Build and sign, with the inputs locked at the node, and store it all before anybody sees it.
 
     When the fee has outgrown the reserve the withdrawal fails: nothing was broadcast."""
-    if not _may_leave(payment):
+    if killswitch.is_stopped():
         return
     sent_sat = payment.amount_sat + (payment.max_fee_sat if payment.subtract_fee else 0)
     assert payment.fee_rate_sat_vb
@@ -181,9 +185,10 @@ def _store_signed(payment_id: uuid.UUID, signed: SignedTransaction) -> bool:
 def _broadcast(payment: Payment) -> None:
     """Give the stored hex to the network. Anything but a clear acceptance leaves it `signed`, and
     the same hex is given again."""
-    if not _may_leave(payment) and not (payment.broadcast_attempted_at and _is_known(payment)):
+    if not _begin_broadcast(payment) and not (
+        payment.broadcast_attempted_at and _is_known(payment)
+    ):
         return
-    Payment.objects.filter(id=payment.id).update(broadcast_attempted_at=timezone.now())
     failpoint("btc.attempted")
     answer = nodes.bitcoin().broadcast(payment.hex)
     failpoint("btc.broadcast")
@@ -193,11 +198,13 @@ def _broadcast(payment: Payment) -> None:
         logger.error("withdrawal %s: broadcast %s: %s", payment.id, answer.state, answer.reason)
 
 
-def _may_leave(payment: Payment) -> bool:
-    """Asked again before each step out: since it was accepted the sends may have been stopped, or
-    the payer frozen or evicted. What the network has already is not held back."""
-    payer = User.objects.get(id=payment.user_id)
-    return payer.is_active and payer.frozen_at is None and not killswitch.is_stopped()
+def _begin_broadcast(payment: Payment) -> bool:
+    """Note that it leaves now. False while sends are stopped or the payer may not spend any more:
+    then only what the network has already is booked."""
+    if killswitch.is_stopped():
+        return False
+    signed = Payment.objects.filter(id=payment.id, state=Payment.State.SIGNED, **PAYER_MAY_SPEND)
+    return bool(signed.update(broadcast_attempted_at=timezone.now()))
 
 
 def _is_known(payment: Payment) -> bool:
