@@ -20,8 +20,8 @@ from coinos.places import Places
 
 CORES = os.cpu_count() or 1
 
-# Half of the processors, for this process: the other half answers everybody else meanwhile.
-for_strangers = Places(max(1, CORES // 2), waiting=8, wait_s=3)
+# Half of the processors, or four: the others answer everybody else meanwhile.
+for_strangers = Places(min(4, max(1, CORES // 2)), waiting=8, wait_s=3)
 for_signed_in = Places(2, waiting=8, wait_s=3, each=2)
 
 

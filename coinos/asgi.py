@@ -35,8 +35,9 @@ Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-# More than the payments that may wait for the Lightning network at once (payments.services).
-THREADS = 64
+# More than can wait for something slow at once, all such places together: payments on their way
+# (payments.services), look-ups elsewhere (coinos.http), passwords to check (accounts.hashing).
+THREADS = 96
 
 streams = get_asgi_application()
 

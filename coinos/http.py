@@ -21,8 +21,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -33,7 +34,8 @@ from django.conf import settings
 from django.utils.translation import gettext_noop as _
 
 from coinos.db import let_go_of_connection
-from coinos.errors import CoinosError
+from coinos.errors import Busy, CoinosError
+from coinos.places import Places
 
 KindName = Literal["webhook", "lnurl", "avatar", "rates"]
 
@@ -57,6 +59,14 @@ KINDS: dict[KindName, Kind] = {
     "avatar": Kind(),
     "rates": Kind(ours=True, any_port=True),
 }
+
+# Requests that wait for others, who may be slow on purpose: few at a time, and few for one user.
+LOOK_UPS = 16
+LOOK_UPS_EACH = 2
+LOOK_UP_S = 10.0
+"""For all that one request asks others, together."""
+NAMES_CHECKED = 8
+"""Host names that are looked up at a time only to refuse them early."""
 
 CONNECT_S = 5.0
 LOOKUP_S = 3.0
@@ -159,17 +169,34 @@ def check_url(url: str, *, kind: KindName, field: str | None = None) -> None:
     """Refuse at input what `fetch` would refuse; a name that cannot be resolved now may pass.
 
     This is for a good error message only: `fetch` checks again when it connects. May wait
-    `LOOKUP_S` for DNS, so not inside a transaction. Raises UrlRefused with `field`.
+    `LOOKUP_S` for DNS, so not inside a transaction; while many do, a name passes unchecked. Raises
+    UrlRefused with `field`.
     """
     try:
         target = _parse(url, KINDS[kind])
         let_go_of_connection()
-        _checked_addresses(target.host, target.port, KINDS[kind], time.monotonic() + LOOKUP_S)
+        with _checking_names.take() if _literal(target.host) is None else nullcontext():
+            _checked_addresses(target.host, target.port, KINDS[kind], time.monotonic() + LOOKUP_S)
     except UrlRefused as refusal:
         refusal.field = field
         raise
-    except (httpcore.ConnectError, httpcore.TimeoutException):
+    except (httpcore.ConnectError, httpcore.TimeoutException, Busy):
         pass
+
+
+@contextmanager
+def asking_others(by: Hashable) -> Iterator[float]:
+    """A place among the requests that wait for somebody outside, for the user `by`; and the moment
+    of time.monotonic() by which all that is asked within the block is over.
+
+    Look first whether the user may do what this is for. Raises `Busy` and `RateLimited`, at
+    once."""
+    with for_look_ups.take(by):
+        yield time.monotonic() + LOOK_UP_S
+
+
+for_look_ups = Places(LOOK_UPS, each=LOOK_UPS_EACH)
+_checking_names = Places(NAMES_CHECKED)
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import orjson
 from standardwebhooks import Webhook
 
 from accounts.models import User
-from coinos.http import FetchFailed, check_url, fetch
+from coinos.http import FetchFailed, asking_others, check_url, fetch
 from invoices import webhooks
 
 TRY_S = 8
@@ -38,7 +38,8 @@ class Tried:
 def try_webhook(user: User, url: str) -> Tried:
     """Call `url` once, signed as every call is, about a payment of nothing: `"test": true`.
 
-    Nothing is written down and nothing repeated. Not inside a transaction. Raises `UrlRefused`.
+    Nothing is written down and nothing repeated. Not inside a transaction. Raises `UrlRefused`,
+    `Busy` and `RateLimited`.
     """
     check_url(url, kind="webhook", field="/url")
     message_id = f"msg_{secrets.token_hex(16)}"
@@ -51,9 +52,10 @@ def try_webhook(user: User, url: str) -> Tried:
         return int((time.monotonic() - started) * 1000)
 
     try:
-        answer = fetch(
-            url, kind="webhook", method="POST", body=body, headers=headers, timeout_s=TRY_S
-        )
+        with asking_others(user.id):
+            answer = fetch(
+                url, kind="webhook", method="POST", body=body, headers=headers, timeout_s=TRY_S
+            )
     except FetchFailed as failure:
         return Tried(url, message_id, took_ms(), error=failure.message)
     text = answer.body.decode("utf-8", "replace")[:SHOWN_CHARACTERS]

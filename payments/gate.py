@@ -47,6 +47,15 @@ def open_gate(credential: Credential, *, pin: object, external: bool) -> None:
         credential.note_pin()
 
 
+def require_still_open(credential: Credential) -> None:
+    """Raise unless the gate, which was opened for this payment out a moment ago, is still open. The
+    PIN was right then; what an operator can shut is looked at again."""
+    if credential.by:
+        require_still_open(credential.by)
+    require_may_spend(credential.user)
+    require_sends_allowed()
+
+
 def require_sends_allowed() -> None:
     """Raise `WithdrawalsPaused` while the kill switch is on, and while nobody compares the books
     with the nodes: a guard must not fail unseen."""

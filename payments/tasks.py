@@ -4,10 +4,15 @@ Rounds that ask a node run one at a time: with a node that hangs they would take
 
 from __future__ import annotations
 
-from celery import shared_task
+from contextlib import suppress
 
+from celery import shared_task
+from django.conf import settings
+
+from coinos.errors import Busy
 from coinos.heartbeat import periodic
 from coinos.locks import only_one
+from coinos.places import Places
 from payments import reconciliation
 from payments.services.autowithdraw_runs import run_due
 from payments.services.gifts import return_expired
@@ -38,10 +43,15 @@ def advance_withdrawals() -> None:
             advance_all()
 
 
+# Others are asked here, who may be slow on purpose: half of the threads stay for everything else.
+_auto_withdrawing = Places(max(1, settings.WORKER_THREADS // 2))
+
+
 @shared_task
 @periodic("auto-withdraw", silence_max_s=600)
 def auto_withdraw() -> None:
-    run_due()
+    with suppress(Busy), _auto_withdrawing.take():
+        run_due()
 
 
 @shared_task

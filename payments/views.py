@@ -33,7 +33,7 @@ from accounts.selectors import (
 from accounts.services import pin_contact
 from coinos import limits
 from coinos.db import let_go_of_connection
-from coinos.errors import CoinosError, NotFound
+from coinos.errors import Busy, CoinosError, NotFound, RateLimited
 from coinos.throttling import count, limited
 from coinos.web import (
     Units,
@@ -55,6 +55,7 @@ from payments.forms import (
     SendForm,
 )
 from payments.selectors import gift_of, payment_of, recent_addresses
+from payments.services.lnurl import RemoteRefused
 from payments.services.pasted import Bill, Target, everything_sat, look, pay, price
 from payments.timeline import decided_by, fee_returned_sat, progress, timeline
 
@@ -165,6 +166,8 @@ def _refused(request: HttpRequest, form: ConfirmForm, error: CoinosError) -> Htt
     new key, so that trying again is a new payment."""
     user, shown = user_of(request), form.cleaned_data
     try:
+        if isinstance(error, RemoteRefused | Busy | RateLimited):
+            raise error  # it took its time: do not ask again at once
         target = look(user, shown["text"])
         bill = price(
             user,

@@ -19,6 +19,7 @@ from accounts.errors import SelfPayment
 from accounts.models import User
 from accounts.selectors import user_by_name
 from accounts.services import require_password, require_pin
+from coinos import http
 from coinos.errors import CoinosError, InvalidAmount, InvalidRequest
 from payments.destinations import (
     Bolt11,
@@ -136,5 +137,6 @@ def _look_up(user: User, text: str) -> tuple[str, User | None]:
                     " again and again"
                 ),
             )
-    look_up(found)
+    with http.asking_others(user.id) as until:
+        look_up(found, until=until)
     return (str(found) if isinstance(found, LightningAddress) else text.strip()), None

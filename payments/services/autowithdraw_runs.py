@@ -33,6 +33,7 @@ from django.utils.translation import gettext_noop as _
 from accounts.credentials import Credential
 from accounts.ledger import balance_of
 from accounts.models import Activity, Event
+from coinos import http
 from coinos.errors import CoinosError, InvalidAmount
 from coinos.failpoints import failpoint
 from coinos.money import MSAT_PER_SAT
@@ -242,11 +243,12 @@ def _resolve(run: AutoWithdrawRun, found: LightningAddress | Lnurl, most_sat: in
     """Have an invoice in the row before anything is paid; one that was fetched before is kept."""
     if run.bolt11 and run.bolt11_sat <= most_sat:
         return
-    service = look_up(found)
-    amount_sat = min(most_sat, service.max_msat // MSAT_PER_SAT)
-    if amount_sat < 1:
-        raise InvalidAmount(_("Too little would be left to send after the fees"))
-    bolt11 = fetch_invoice(service, amount_sat=amount_sat)
+    with http.asking_others(run.user_id) as until:
+        service = look_up(found, until=until)
+        amount_sat = min(most_sat, service.max_msat // MSAT_PER_SAT)
+        if amount_sat < 1:
+            raise InvalidAmount(_("Too little would be left to send after the fees"))
+        bolt11 = fetch_invoice(service, amount_sat=amount_sat, until=until)
     _keep_invoice(run, bolt11, amount_sat)
     failpoint("auto.resolved")
 

@@ -52,7 +52,7 @@ from payments.errors import (
     UnknownDestination,
 )
 from payments.fees import platform_fee_sat, routing_reserve_sat
-from payments.gate import open_gate, reserve
+from payments.gate import open_gate, require_still_open, reserve
 from payments.idempotency import Named, Spent
 from payments.models import Payment
 from payments.services.hold import hold
@@ -80,13 +80,15 @@ def pay_lightning(
     recipient: str = "",
     pin: object = None,
     named: Named | None = None,
+    gate_was_opened: bool = False,
 ) -> Spent:
     """Pay a bolt11, of this server or of any other, and wait at most 15 seconds for the outcome.
 
     The line that comes back is settled, or pending when nobody can know yet. `max_fee_sat` is the
-    most that routing may cost, `recipient` the address that gave the bolt11. Raises `PaymentFailed`
-    only when it is certain that nothing was paid, `NodeUnavailable` only when nothing was started,
-    and what the checks raise.
+    most that routing may cost, `recipient` the address that gave the bolt11. `gate_was_opened` says
+    that the caller has opened the gate, PIN included, before asking for the bolt11. Raises
+    `PaymentFailed` only when it is certain that nothing was paid, `NodeUnavailable` only when
+    nothing was started, and what the checks raise.
     """
     bolt11 = bolt11_of(payreq)
     if found := find(bolt11):
@@ -107,7 +109,10 @@ def pay_lightning(
     info = node.info()
     require_payable(decoded, info)
     amount_msat = _amount_to_send(decoded, amount_sat)
-    open_gate(credential, pin=pin, external=True)
+    if gate_was_opened:
+        require_still_open(credential)
+    else:
+        open_gate(credential, pin=pin, external=True)
     accept = functools.partial(
         _accept,
         credential,

@@ -3,6 +3,7 @@ it, and pay that one invoice. What the remote says is hostile input."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 from urllib.parse import urlencode, urlsplit
@@ -11,6 +12,9 @@ from django.conf import settings
 from django.utils.translation import gettext_noop as _
 
 from accounts.credentials import Credential
+from accounts.errors import InsufficientFunds
+from accounts.ledger import balance_of
+from accounts.models import User
 from coinos import http
 from coinos.drf import parse_json
 from coinos.errors import CoinosError, InvalidAmount
@@ -18,6 +22,8 @@ from coinos.money import MSAT_PER_SAT
 from payments import idempotency
 from payments.destinations import LightningAddress, Lnurl
 from payments.errors import InvalidPaymentRequest
+from payments.fees import platform_fee_sat
+from payments.gate import open_gate
 from payments.idempotency import Named, Spent
 from payments.services.internal import send_to_user
 from payments.services.lightning import bolt11_of, decode, pay_lightning
@@ -59,7 +65,8 @@ def pay_address(
 ) -> Spent:
     """Pay `amount_sat` to a Lightning Address or LNURL; one of our own settles internally.
 
-    Raises `InvalidAmount` (_("amount out of range")), `RemoteRefused`, and what paying raises.
+    Who may not spend, or cannot, asks nobody. Raises `InvalidAmount` (_("amount out of range")),
+    `RemoteRefused`, `Busy`, and what paying raises.
     """
     if isinstance(destination, LightningAddress) and is_ours(destination):
         return send_to_user(
@@ -74,7 +81,11 @@ def pay_address(
     earlier = idempotency.replay(credential.user, named)
     if earlier:
         return Spent(earlier, replayed=True)
-    bolt11 = fetch_invoice(look_up(destination), amount_sat=amount_sat, comment=memo)
+    require_within_balance(credential.user, amount_sat)
+    open_gate(credential, pin=pin, external=True)
+    with http.asking_others((credential.by or credential).user.id) as until:
+        service = look_up(destination, until=until)
+        bolt11 = fetch_invoice(service, amount_sat=amount_sat, comment=memo, until=until)
     return pay_lightning(
         credential=credential,
         payreq=bolt11,
@@ -83,12 +94,22 @@ def pay_address(
         memo=memo,
         pin=pin,
         named=named,
+        gate_was_opened=True,
     )
 
 
-def look_up(destination: LightningAddress | Lnurl) -> PayService:
-    """Ask the service for its terms."""
-    answer = _get(destination.url)
+def require_within_balance(user: User, amount_sat: int) -> None:
+    """Raise `InsufficientFunds` unless this, with the fees, could be sent now. The hold decides;
+    this is for asking nobody in vain."""
+    available_sat = balance_of(user.id).available_sat
+    needed_sat = amount_sat + platform_fee_sat(amount_sat)
+    if needed_sat > available_sat:
+        raise InsufficientFunds(available_sat, needed_sat)
+
+
+def look_up(destination: LightningAddress | Lnurl, *, until: float) -> PayService:
+    """Ask the service for its terms, within `coinos.http.asking_others`."""
+    answer = _get(destination.url, until)
     if answer.get("tag") != "payRequest":
         raise RemoteRefused(_("This LNURL is not for paying"))
     callback = answer.get("callback")
@@ -105,8 +126,9 @@ def look_up(destination: LightningAddress | Lnurl) -> PayService:
     )
 
 
-def fetch_invoice(service: PayService, *, amount_sat: int, comment: str = "") -> str:
-    """An invoice for exactly `amount_sat`; anything else is refused unpaid (F18)."""
+def fetch_invoice(service: PayService, *, amount_sat: int, until: float, comment: str = "") -> str:
+    """An invoice for exactly `amount_sat`; anything else is refused unpaid (F18). Within
+    `coinos.http.asking_others`."""
     amount_msat = amount_sat * MSAT_PER_SAT
     if not service.min_msat <= amount_msat <= service.max_msat:
         raise InvalidAmount(
@@ -118,7 +140,7 @@ def fetch_invoice(service: PayService, *, amount_sat: int, comment: str = "") ->
     if comment and len(comment) <= service.comment_max:
         query["comment"] = comment
     separator = "&" if "?" in service.callback else "?"
-    answer = _get(f"{service.callback}{separator}{urlencode(query)}")
+    answer = _get(f"{service.callback}{separator}{urlencode(query)}", until)
     if not isinstance(answer.get("pr"), str):
         raise RemoteRefused()
     try:
@@ -131,9 +153,12 @@ def fetch_invoice(service: PayService, *, amount_sat: int, comment: str = "") ->
     return bolt11
 
 
-def _get(url: str) -> dict[str, Any]:
+def _get(url: str, until: float) -> dict[str, Any]:
+    left_s = until - time.monotonic()
+    if left_s <= 0:
+        raise RemoteRefused(_("The other server cannot be reached"))
     try:
-        response = http.fetch(url, kind="lnurl")
+        response = http.fetch(url, kind="lnurl", timeout_s=left_s)
     except http.FetchFailed as error:
         raise RemoteRefused(_("The other server cannot be reached")) from error
     try:

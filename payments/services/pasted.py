@@ -16,7 +16,8 @@ from accounts.errors import InsufficientFunds, SelfPayment
 from accounts.ledger import balance_of
 from accounts.models import User
 from accounts.selectors import UserNotFound, user_by_key, user_by_name
-from coinos import nodes
+from accounts.services import require_may_spend
+from coinos import http, nodes
 from coinos.errors import InvalidAmount
 from coinos.money import msat_to_sat_ceil, msat_to_sat_floor
 from coinos.nodes.base import FeeRates
@@ -40,10 +41,11 @@ from payments.fees import (
     platform_fee_sat,
     routing_reserve_sat,
 )
+from payments.gate import require_sends_allowed
 from payments.idempotency import Named, Spent
 from payments.services.internal import send_to_user
 from payments.services.lightning import decode, pay_lightning, require_payable
-from payments.services.lnurl import is_ours, look_up, pay_address
+from payments.services.lnurl import is_ours, look_up, pay_address, require_within_balance
 from payments.services.onchain import quote_onchain, send_onchain
 
 
@@ -97,10 +99,12 @@ class Bill:
 
 
 def look(user: User, text: str) -> Target:
-    """Find out what was pasted. Asks the node or another server where that is needed.
+    """Find out what was pasted. Asks the node where that is needed, or another server; that only
+    for who may spend and has something to.
 
     Raises `UnknownDestination`, `UserNotFound`, `SelfPayment`, `InvoiceAlreadyPaid`,
-    `InvoiceExpired`, `RemoteRefused`, `NodeUnavailable`.
+    `InvoiceExpired`, `RemoteRefused`, `NodeUnavailable`; for another server also `AccountFrozen`,
+    `WithdrawalsPaused`, `InsufficientFunds`, `Busy` and `RateLimited`.
     """
     found = _payable(text)
     if isinstance(found, Username):
@@ -117,7 +121,11 @@ def look(user: User, text: str) -> Target:
         return _look_at_bolt11(user, found)
     if isinstance(found, Onchain):
         return _look_at_address(user, found)
-    service = look_up(found)
+    require_may_spend(user)
+    require_sends_allowed()
+    require_within_balance(user, 1)
+    with http.asking_others(user.id) as until:
+        service = look_up(found, until=until)
     recipient_name = str(found) if isinstance(found, LightningAddress) else service.host
     return Target(
         found,

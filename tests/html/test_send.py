@@ -486,7 +486,7 @@ def test_an_address_elsewhere_is_remembered_and_tried_again_by_its_name(
 ) -> None:
     asked: list[str] = []
 
-    def answer(url: str) -> dict[str, Any]:
+    def answer(url: str, until: float) -> dict[str, Any]:
         """What the server of this address says: an invoice of a node that refuses, then one that
         takes it."""
         asked.append(url)

@@ -1,0 +1,128 @@
+"""Requests that ask others, who may be slow on purpose (sec-4): few at a time, and not in vain."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import make_password
+
+from accounts import hashing
+from coinos import asgi, http
+from coinos.simnet.control import Control
+from payments.models import Payment
+from payments.services import lightning
+from tests.payments.conftest import Person
+from tests.payments.lnurl_service import Service
+
+PIN = "271828"
+
+
+@pytest.fixture(autouse=True)
+def stop_file(settings: Any, tmp_path: Path) -> Path:
+    settings.STOP_FILE = tmp_path / "stop-sends"
+    return tmp_path / "stop-sends"
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """For how long each question to another server may take, as it is asked."""
+    seconds: list[float] = []
+    fetch = http.fetch
+
+    def noted(url: str, *, timeout_s: float, **how: Any) -> http.Response:
+        seconds.append(timeout_s)
+        return fetch(url, timeout_s=timeout_s, **how)
+
+    monkeypatch.setattr(http, "fetch", noted)
+    return seconds
+
+
+def pay(who: Person, service: Service, **body: Any) -> Any:
+    return who.api.post(f"/send/{service.lnurl}/500", body)
+
+
+def test_who_cannot_spend_asks_nobody(
+    bob: Person, charlie: Person, service: Service, asked: list[float], stop_file: Path
+) -> None:
+    """sec-4"""
+    assert pay(bob, service).body["code"] == "insufficient_funds"
+
+    charlie.user.pin_hash = make_password(PIN)
+    charlie.user.save()
+    assert pay(charlie, service, pin="000000").body["code"] == "invalid_pin"
+
+    stop_file.touch()
+    assert pay(charlie, service, pin=PIN).body["code"] == "withdrawals_paused"
+    stop_file.unlink()
+    assert asked == []
+
+    assert pay(charlie, service, pin=PIN).body["status"] == "settled"
+    assert len(asked) == 2
+
+
+def test_the_gate_is_looked_at_again_when_the_other_side_has_answered(
+    alice: Person, service: Service, network: Control, stop_file: Path
+) -> None:
+    """sec-4: its answer may take ten seconds, in which the operator can stop all payments out."""
+
+    def while_asked(amount_msat: int) -> dict[str, Any]:
+        stop_file.touch()
+        return {"pr": network.invoice(amount_msat), "routes": []}
+
+    service.invoice = while_asked
+    assert pay(alice, service).body["code"] == "withdrawals_paused"
+    assert not Payment.objects.exists()
+
+
+def test_both_questions_of_one_payment_share_their_time(
+    alice: Person, service: Service, asked: list[float]
+) -> None:
+    """sec-4"""
+    pay(alice, service)
+    for_terms, for_invoice = asked
+    assert for_invoice < for_terms <= http.LOOK_UP_S
+
+
+def test_one_user_has_few_look_ups_at_a_time_and_is_told_at_once(
+    alice: Person, charlie: Person, service: Service, asked: list[float]
+) -> None:
+    """sec-4"""
+    with ExitStack() as waiting:
+        for _ in range(http.LOOK_UPS_EACH):
+            waiting.enter_context(http.asking_others(alice.user.id))
+        refused = pay(alice, service)
+        assert (refused.status_code, refused.body["code"]) == (429, "rate_limited")
+        assert int(refused.headers["Retry-After"]) > 0
+        assert asked == []
+        assert pay(charlie, service).status_code == 200
+
+
+def test_all_users_together_leave_threads_for_everything_else(
+    alice: Person, charlie: Person, service: Service, asked: list[float]
+) -> None:
+    """sec-4"""
+    with ExitStack() as waiting:
+        for stranger in range(http.LOOK_UPS):
+            waiting.enter_context(http.asking_others(stranger))
+        refused = pay(alice, service)
+        assert (refused.status_code, refused.body["code"]) == (503, "busy")
+        assert int(refused.headers["Retry-After"]) > 0
+        body = {"username": "charlie", "amount": 1}
+        assert alice.api.post("/send", body).status_code == 200  # asks nobody
+    assert asked == []
+
+
+def test_what_can_be_slow_leaves_threads_free() -> None:
+    """sec-4, sec-5: all places of a process for what takes long, and who waits for one."""
+    hashes = [hashing.for_strangers, hashing.for_signed_in]
+    slow = (
+        lightning.IN_FLIGHT_PER_PROCESS
+        + http.LOOK_UPS
+        + http.NAMES_CHECKED
+        + sum(places.count + places.waiting for places in hashes)
+    )
+    assert slow <= asgi.THREADS - 10
+    assert http.LOOK_UP_S <= 10
