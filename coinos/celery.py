@@ -44,6 +44,7 @@ app.conf.beat_schedule = {
     "scan bitcoin": every(2, "invoices.tasks.scan_bitcoin"),
     "withdraw node invoices": every(5, "invoices.tasks.withdraw_node_invoices"),
     "deliver webhooks": every(2, "invoices.tasks.deliver_webhooks"),
+    "bound webhooks": every(60, "invoices.tasks.bound_webhooks"),
     # money going out
     "dispatch payments": every(5, "payments.tasks.dispatch"),
     "resolve payments": every(5, "payments.tasks.resolve"),

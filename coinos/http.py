@@ -21,7 +21,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -45,6 +45,8 @@ class Kind:
     """What one sort of URL may do. The address rules are the same for all that users give us."""
 
     timeout_s: float = 10
+    first_byte_s: float | None = None
+    """When the head of the answer must be there; by default `timeout_s`."""
     any_port: bool = False
     """Plain http and ports other than 443 are accepted too."""
     keep_long_answers: bool = False
@@ -54,7 +56,7 @@ class Kind:
 
 
 KINDS: dict[KindName, Kind] = {
-    "webhook": Kind(timeout_s=20, any_port=True, keep_long_answers=True),
+    "webhook": Kind(timeout_s=20, first_byte_s=10, any_port=True, keep_long_answers=True),
     "lnurl": Kind(),
     "avatar": Kind(),
     "rates": Kind(ours=True, any_port=True),
@@ -216,16 +218,24 @@ def _authorities() -> ssl.SSLContext:
 
 
 class Fetcher:
-    """Fetches URLs of one kind and keeps connections open between requests; thread-safe."""
+    """Fetches URLs of one kind and keeps connections open between requests; thread-safe.
 
-    def __init__(self, kind: KindName, *, ssl_context: ssl.SSLContext | None = None) -> None:
+    `before_connecting` is told the address, and may refuse it by raising a `FetchFailed`."""
+
+    def __init__(
+        self,
+        kind: KindName,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        before_connecting: Callable[[str], None] = lambda address: None,
+    ) -> None:
         self.kind = KINDS[kind]
         self._pool = httpcore.ConnectionPool(
             ssl_context=ssl_context or _authorities(),
             max_connections=200,
             max_keepalive_connections=50,
             keepalive_expiry=30,
-            network_backend=_CheckedBackend(self.kind),
+            network_backend=_CheckedBackend(self.kind, before_connecting),
         )
 
     def close(self) -> None:
@@ -249,11 +259,12 @@ class Fetcher:
         # httpcore hands these to our backend and streams as they are. There they are moments,
         # not durations: a duration per read would let a slow drip go on for ever.
         deadline = started + total_s
+        first_byte_s = min(self.kind.first_byte_s or total_s, total_s)
         timeouts = {
             "pool": total_s,
             "connect": min(started + CONNECT_S, deadline),
-            "read": deadline,
-            "write": deadline,
+            "read": started + first_byte_s,
+            "write": started + first_byte_s,
         }
         sent_headers = {name.lower(): value for name, value in (headers or {}).items()} | {
             "host": target.host_header,
@@ -272,16 +283,18 @@ class Fetcher:
             extensions={"timeout": timeouts},
         )
         try:
-            return self._send(request, max_bytes)
+            return self._send(request, max_bytes, body_until=deadline)
         except httpcore.TimeoutException as error:
-            raise FetchFailed(f"The other server did not answer within {total_s:g} s") from error
+            waited_s = first_byte_s if time.monotonic() < deadline else total_s
+            raise FetchFailed(f"The other server did not answer within {waited_s:g} s") from error
         except httpcore.ConnectError as error:
             raise FetchFailed(f"No connection to the other server: {error}") from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise FetchFailed(_("The other server broke the connection")) from error
 
-    def _send(self, request: httpcore.Request, max_bytes: int) -> Response:
+    def _send(self, request: httpcore.Request, max_bytes: int, body_until: float) -> Response:
         response = self._pool.handle_request(request)
+        request.extensions["timeout"]["read"] = body_until  # which the stream below goes by
         body = bytearray()
         try:
             for chunk in response.iter_stream():
@@ -433,8 +446,9 @@ def _seconds_left(deadline: float | None) -> float:
 class _CheckedBackend(httpcore.NetworkBackend):
     """Opens connections, to checked addresses only. `timeout` is a moment of time.monotonic()."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: Kind, before_connecting: Callable[[str], None]) -> None:
         self.kind = kind
+        self._before_connecting = before_connecting
         self._sockets = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -449,6 +463,7 @@ class _CheckedBackend(httpcore.NetworkBackend):
         addresses = _checked_addresses(host, port, self.kind, deadline)[:MAX_ADDRESSES_TRIED]
         failure: Exception = httpcore.ConnectError("the name has no address")
         for tried, address in enumerate(addresses):
+            self._before_connecting(address)
             share_s = _seconds_left(deadline) / (len(addresses) - tried)
             try:
                 stream = self._sockets.connect_tcp(

@@ -30,6 +30,7 @@ class By(StrEnum):
     PAYEE_FROM_NETWORK = "payee and network"
     INVOICE = "invoice"
     PROCESS = "server process"
+    ADDRESS = "address that is called"
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,28 @@ QR_PICTURE = Rate("qr-picture", 60, 60, By.CALLER, "QR codes as pictures")
 
 WEBHOOK_SAVE = Rate("webhook-save", 10, 60, By.USER, "changes of the account's webhook")
 WEBHOOK_TRY = Rate("webhook-try", 10, 60, By.USER, "test calls of a webhook")
+
+WEBHOOK_CALLS = Bound(
+    "webhook-calls",
+    16,
+    By.USER,
+    "webhook calls under way, each to another endpoint",
+    "the next one waits, and no other user's does",
+)
+WEBHOOK_CALLS_AT_ADDRESS = Bound(
+    "webhook-calls-at-address",
+    16,
+    By.ADDRESS,
+    "webhook calls under way, in each process, to an address or IPv6 network",
+    "they wait, but for the first one of each user",
+)
+WEBHOOKS_WAITING = Bound(
+    "webhooks-waiting",
+    5_000,
+    By.USER,
+    "webhook calls that wait",
+    "later ones are not made; `/webhooks` shows them, and sends them again",
+)
 
 # --- Paying --------------------------------------------------------------------------------------
 

@@ -303,6 +303,9 @@ class WebhookDelivery(models.Model):
     message_id = models.CharField(max_length=40, unique=True)
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="deliveries")
     event = models.ForeignKey(Event, on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(
+        User, on_delete=models.PROTECT, related_name="+", db_index=False, help_text="The payee"
+    )
     url = models.URLField(max_length=2000)
     endpoint = models.CharField(max_length=300, help_text="scheme://host:port of the URL")
     body = models.TextField(

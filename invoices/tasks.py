@@ -6,9 +6,10 @@ import threading
 
 from celery import shared_task
 from celery.signals import worker_shutting_down
+from django.conf import settings
 
 from coinos.heartbeat import periodic
-from invoices import services, webhooks
+from invoices import services, webhook_turns, webhooks
 
 _stopping = threading.Event()
 
@@ -44,7 +45,22 @@ def withdraw_node_invoices() -> None:
     services.withdraw_node_invoices()
 
 
+# Calls may take all of these, for as long as others do not answer; e-mails have the other threads.
+_THREADS_FOR_CALLS = max(1, settings.WEBHOOK_THREADS - max(1, settings.WEBHOOK_THREADS // 4))
+_calling = threading.BoundedSemaphore(_THREADS_FOR_CALLS)
+
+
 @shared_task
 @periodic("deliver webhooks", silence_max_s=300)
 def deliver_webhooks() -> None:
-    webhooks.deliver_due(stopped=_stopping.is_set)
+    if _calling.acquire(blocking=False):  # else those at work look again soon
+        try:
+            webhooks.deliver_due(stopped=_stopping.is_set)
+        finally:
+            _calling.release()
+
+
+@shared_task
+@periodic("bound webhooks", silence_max_s=600)
+def bound_webhooks() -> None:
+    webhook_turns.give_up_beyond_the_bound()

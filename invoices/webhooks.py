@@ -34,10 +34,14 @@ from coinos import bell, crypto
 from coinos.failpoints import failpoint
 from coinos.http import Fetcher, FetchFailed, Response
 from coinos.rows import update_all
+from invoices import webhook_turns
 from invoices.errors import NotSentAgain
 from invoices.models import Invoice, WebhookAttempt, WebhookDelivery
+from invoices.webhook_turns import AddressBusy, Addresses, Turn
 
 logger = logging.getLogger(__name__)
+
+ADDRESSES = Addresses()
 
 # After the first attempt; ten attempts in about 75 hours.
 RETRY_AFTER = [
@@ -52,15 +56,13 @@ RETRY_AFTER = [
     timedelta(hours=24),
 ]
 LONGEST_WAIT = timedelta(hours=24)
-CALL_S = 20
-RUN_CALLS = 20  # what one endpoint is told in one run
 RUN_CALLS_S = 20  # no call of a run begins later
 LEASE = timedelta(seconds=60)  # longer than a run can take: a killed worker's rows come free
 THREADS = 32
 GATHER_S = 0.05  # for answers that are recorded together
 LOOK_AGAIN_S = 0.5  # while calls are on their way
 RUN_S = 50
-CLAIM_CANDIDATES = 500
+BUSY_AGAIN = timedelta(seconds=1)  # when too many calls to its address are under way
 RESPONSE_CHARACTERS = 1000
 SIGNING_KEY_BYTES = 32
 
@@ -101,6 +103,7 @@ def queue(news: Sequence[News]) -> list[WebhookDelivery]:
             message_id=f"msg_{secrets.token_hex(16)}",
             invoice=one.invoice,
             event_id=one.event_id,
+            user_id=one.invoice.user_id,
             url=url,
             endpoint=f"{target.scheme}://{target.netloc}"[:300].lower(),
         )
@@ -195,19 +198,20 @@ class Answer:
 
 @dataclass(frozen=True)
 class Made:
-    """A claimed call and its answer; None when it has not been made and waits again. `is_last`
-    of its run."""
+    """A claimed call and its answer; None when it has not been made and waits again, a moment
+    longer where its address `is_busy`. `is_last` of its run."""
 
     call: Call
     answer: Answer | None
     is_last: bool
+    is_busy: bool = False
 
 
 def deliver_due(*, seconds: float = RUN_S, stopped: Callable[[], bool] = lambda: False) -> int:
     """Make the calls that are due until there are none, for about `seconds`; returns how many.
 
-    Any number of processes may do this at once. An endpoint gets one call at a time, in order and
-    on one connection, so a slow one delays only itself.
+    Any number of processes may do this at once. An endpoint gets one call of a user at a time, in
+    order and on one connection; who is next, and how many at once, is in `invoices.webhook_turns`.
     """
     ends = time.monotonic() + seconds
     count, running, look_at = 0, 0, 0.0
@@ -222,7 +226,9 @@ def deliver_due(*, seconds: float = RUN_S, stopped: Callable[[], bool] = lambda:
                 for calls in _claim(THREADS - running):
                     failpoint("hook.claimed")
                     # Made here: where a run could not begin, this ends, and says why.
-                    threads.submit(_make, calls, Fetcher("webhook"), made, over)
+                    turn = ADDRESSES.turn(calls[0].delivery.user_id)
+                    fetcher = Fetcher("webhook", before_connecting=turn.at)
+                    threads.submit(_make, calls, fetcher, turn, made, over)
                     running += 1
                 look_at = time.monotonic() + LOOK_AGAIN_S
             if not running:
@@ -254,7 +260,7 @@ def _next(made: SimpleQueue[Made], *, wait_s: float) -> list[Made]:
 
 
 def _claim(at_most: int) -> list[list[Call]]:
-    """Lease due deliveries of endpoints that have none on the way: a run of calls for each."""
+    """Lease deliveries that are due and have their turn: a run of calls for each endpoint."""
     if at_most <= 0:
         return []
     now = timezone.now()
@@ -262,29 +268,18 @@ def _claim(at_most: int) -> list[list[Call]]:
     with transaction.atomic():
         with connection.cursor() as cursor:  # two claims at once would see the same idle endpoint
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('webhooks.claim'))")
-        # Read first: asked for each delivery that is due, a long queue would cost its square.
-        leased = pending.filter(leased_until__gt=now)
-        busy = list(leased.values_list("endpoint", flat=True).distinct())
-        due = pending.exclude(endpoint__in=busy).filter(next_attempt_at__lte=now)
-        due = due.order_by("next_attempt_at")
-        ids: defaultdict[str, list[UUID]] = defaultdict(list)
-        for id, endpoint in due.values_list("id", "endpoint")[:CLAIM_CANDIDATES]:
-            if len(ids[endpoint]) < RUN_CALLS:
-                ids[endpoint].append(id)
-        chosen = [id for endpoint in list(ids)[:at_most] for id in ids[endpoint]]
-        claimed = list(
-            pending.filter(id__in=chosen, next_attempt_at__lte=now)
-            .order_by("next_attempt_at")
-            .select_for_update(skip_locked=True, of=("self",))
-            .select_related("invoice__user")
-        )
+        ids = webhook_turns.next_calls(now, at_most=at_most)
+        free = pending.filter(id__in=ids, next_attempt_at__lte=now)
+        locking = free.select_for_update(skip_locked=True, of=("self",))
+        found = {delivery.id: delivery for delivery in locking.select_related("invoice__user")}
+        claimed = [found[id] for id in ids if id in found]
         WebhookDelivery.objects.filter(id__in=[delivery.id for delivery in claimed]).update(
             leased_until=now + LEASE
         )
-    runs: defaultdict[str, list[Call]] = defaultdict(list)
+    runs: defaultdict[tuple[UUID, str], list[Call]] = defaultdict(list)
     for delivery in claimed:
         if call := _call_of(delivery):
-            runs[delivery.endpoint].append(call)
+            runs[delivery.user_id, delivery.endpoint].append(call)
     return list(runs.values())
 
 
@@ -299,21 +294,30 @@ def _call_of(delivery: WebhookDelivery) -> Call | None:
 
 
 def _make(
-    calls: list[Call], fetcher: Fetcher, made: SimpleQueue[Made], over: Callable[[], bool]
+    calls: list[Call],
+    fetcher: Fetcher,
+    turn: Turn,
+    made: SimpleQueue[Made],
+    over: Callable[[], bool],
 ) -> None:
     """Call one endpoint while it answers well, in a thread and on a connection of its own; the
     rest is put back. Threads that shared their connections would wait for each other's lock."""
     ends = time.monotonic() + RUN_CALLS_S
-    goes_on = True
-    with contextlib.closing(fetcher):
+    goes_on, is_busy = True, False
+    with contextlib.closing(turn), contextlib.closing(fetcher):
         for number, call in enumerate(calls, start=1):
-            answer = _call(call, fetcher) if goes_on else None
+            answer = None
+            if goes_on:
+                try:
+                    answer = _call(call, fetcher)
+                except AddressBusy:
+                    is_busy = True
             goes_on = bool(answer and answer.is_good) and time.monotonic() < ends and not over()
-            made.put(Made(call, answer, is_last=number == len(calls)))
+            made.put(Made(call, answer, is_last=number == len(calls), is_busy=is_busy))
 
 
 def _call(call: Call, fetcher: Fetcher) -> Answer:
-    """One POST; no database in this thread. Never raises."""
+    """One POST; no database in this thread. Raises only `AddressBusy`."""
     started = time.monotonic()
     response, error, is_refused = None, "", False
     try:
@@ -322,8 +326,9 @@ def _call(call: Call, fetcher: Fetcher) -> Answer:
             method="POST",
             body=call.body,
             headers=headers(call.delivery.message_id, call.body, call.key),
-            timeout_s=CALL_S,
         )
+    except AddressBusy:
+        raise
     except FetchFailed as failure:
         error, is_refused = failure.message[:200], failure.permanent
     except Exception as failure:
@@ -357,6 +362,8 @@ def _record(made: Sequence[Made]) -> None:
         delivery = deliveries[one.call.delivery.id]
         delivery.leased_until = None
         if one.answer is None:
+            if one.is_busy:
+                delivery.next_attempt_at = timezone.now() + BUSY_AGAIN
             continue
         attempts.append(_attempt(delivery, one.answer))
         was_waiting = delivery.state == WebhookDelivery.State.PENDING

@@ -477,6 +477,43 @@ def test_a_slow_drip_ends_at_the_total_time(
     assert time.monotonic() - started < 3
 
 
+def test_an_answer_must_begin_in_time_and_may_then_take_longer(
+    serve: Callable[..., Server],
+    loopback_is_allowed: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """sec-13: who only accepts a call holds it up for half as long as who answers slowly may."""
+    assert http.KINDS["webhook"].first_byte_s == 10
+    monkeypatch.setitem(http.KINDS, "webhook", http.Kind(first_byte_s=1.5, any_port=True))
+    may_end = threading.Event()
+
+    def slowly(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\no")
+        may_end.wait(5)
+        connection.sendall(b"k")
+
+    def silently(connection: socket.socket) -> None:
+        read_request(connection)
+        may_end.wait(5)
+
+    with pytest.raises(FetchFailed, match=r"within 1\.5 s"):
+        Fetcher("webhook").fetch(serve(silently).url)
+    threading.Timer(1.7, may_end.set).start()
+    assert Fetcher("webhook").fetch(serve(slowly).url).body == b"ok"
+
+
+def test_whoever_fetches_may_refuse_an_address_before_a_connection_is_made(
+    serve: Callable[..., Server], loopback_is_allowed: None
+) -> None:
+    def refuse(address: str) -> None:
+        raise FetchFailed(f"not {address}")
+
+    server = serve(answer_with(http_answer(b"ok")))
+    with pytest.raises(FetchFailed, match=r"not 127\.0\.0\.1"):
+        Fetcher("webhook", before_connecting=refuse).fetch(server.url)
+
+
 def test_a_lookup_that_hangs_ends_at_the_total_time(
     monkeypatch: pytest.MonkeyPatch, webhook: Fetcher
 ) -> None:

@@ -64,6 +64,7 @@ def _deliver(bench: Bench, ports: list[int], dead_port: int, count: int) -> floa
                 currency="USD",
                 expiry_s=60,
                 webhook=f"http://127.0.0.1:{port}/hook",
+                webhook_set_by=person.user.id,
             )
             hooks.queue([hooks.News(invoice, line, event.id, 0, confirmed=True)])
     began = time.monotonic()

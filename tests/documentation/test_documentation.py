@@ -201,6 +201,7 @@ def test_every_documented_example_answers_as_the_documentation_says(server: Serv
         "confirmed": True,
         "hash": hooked["hash"],
         "received": 2500,
+        "status": "settled",
         "text": hooked["text"],
         "secret": "webhooksecret",
     }

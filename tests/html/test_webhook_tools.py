@@ -12,6 +12,7 @@ from accounts.models import User
 from invoices.models import WebhookDelivery
 from tests.html.conftest import Browser, Person
 from tests.invoices.receiver import Receiver, receiver
+from tests.invoices.test_webhook_turns import waiting
 
 
 @pytest.fixture
@@ -149,3 +150,10 @@ def test_a_paused_webhook_says_so_until_it_is_saved_again(alice: Person, shop: R
     save(alice, shop.url)
     assert "Paused on" not in alice.get("/webhooks").page.text
     assert "Webhooks paused" not in alice.get("/settings").page.text
+
+
+def test_a_call_that_was_given_up_untried_says_so(alice: Person, shop: Receiver) -> None:
+    waiting(alice.user, shop.url)
+    assert "Not tried yet" in alice.get("/webhooks").page.text
+    WebhookDelivery.objects.update(state="failed")
+    assert "too many calls were waiting" in alice.get("/webhooks").page.text

@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 
 from accounts.models import Activity, Event, User
 from coinos.simnet.control import Control
-from invoices import services, webhooks
+from invoices import services, webhook_turns, webhooks
 from invoices.models import Invoice, WebhookAttempt, WebhookDelivery
 from invoices.selectors import deliveries_of
 from tests.cast import api_of, fund, make_user
@@ -60,6 +60,7 @@ def test_a_lightning_payment_is_told_once_as_documented(
         "confirmed": True,
         "hash": invoice["hash"],
         "received": 1000,
+        "status": "settled",
         "text": invoice["hash"],
         "memo": "coffee",
         "secret": "webhooksecret",
@@ -107,8 +108,8 @@ def test_a_deposit_is_told_when_seen_and_when_confirmed(
     deliver()
     common = {"amount": 80_000, "hash": invoice["hash"], "text": invoice["text"], "secret": "c"}
     assert [call.body for call in shop.heard] == [
-        common | {"confirmed": False, "received": 0},
-        common | {"confirmed": True, "received": 80_000},
+        common | {"confirmed": False, "received": 0, "status": "pending"},
+        common | {"confirmed": True, "received": 80_000, "status": "settled"},
     ]
     assert len({call.headers["webhook-id"] for call in shop.heard}) == 2
 
@@ -263,7 +264,7 @@ def test_a_worker_that_cannot_begin_a_run_ends_and_the_next_one_calls(
 ) -> None:
     paid_with_webhook(world, alice, shop)
     with monkeypatch.context() as broken:
-        broken.setattr(webhooks, "Fetcher", lambda _: Path("/nowhere").read_text())
+        broken.setattr(webhooks, "Fetcher", lambda *_, **__: Path("/nowhere").read_text())
         with pytest.raises(FileNotFoundError):
             deliver()
     WebhookDelivery.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
@@ -345,7 +346,7 @@ def test_a_long_queue_costs_a_claim_no_more_than_reading_it(
     claimed = webhooks._claim(at_most=1)
     assert [len(run) for run in claimed] == [1]  # the first
     again = webhooks._claim(at_most=1)
-    assert [len(run) for run in again] == [webhooks.RUN_CALLS]
+    assert [len(run) for run in again] == [webhook_turns.RUN_CALLS]
     assert rows_read() - before < 6 * waiting
 
 

@@ -185,6 +185,7 @@ def test_the_webhook_of_the_account_hears_of_every_invoice_that_strangers_made(
         "hash": made["hash"],
         "own": False,
         "received": 7,
+        "status": "settled",
         "text": made["hash"],
         "memo": "order 4711 PAID",
         "secret": "till 3",
