@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
 
 from tests.attack.attacks import Tried, attack
 from tests.attack.strangers import Crowd, heard, push
@@ -19,9 +19,33 @@ def head(world: World, first: str, *lines: str) -> bytes:
     return "\r\n".join([first, f"Host: {world.domain}", *lines]).encode() + b"\r\n"
 
 
-def held_open(world: World, what: str, says: Iterator[bytes] | list[bytes]) -> Tried:
+def begun(world: World) -> dict[str, bytes]:
+    """What a connection may say before it falls silent, by what it has said."""
+    form = "Content-Type: application/x-www-form-urlencoded"
+    plain = "Content-Type: application/json"
+    login = head(world, "POST /api/login HTTP/1.1", plain, "Content-Length: 1000")
+    page = head(world, "POST /login HTTP/1.1", form, "Content-Length: 1000")
+    chunked = head(world, "POST /api/login HTTP/1.1", plain, "Transfer-Encoding: chunked")
+    return {
+        "nothing": b"",
+        "half a head": head(world, "GET /login HTTP/1.1") + b"X-Wait: fo",
+        "a body's first byte": login + b"\r\n{",
+        "a form's first byte": page + b"\r\nu",
+        "a chunk's first byte": chunked + b"\r\n3e8\r\n{",
+        "a whole request": head(world, "GET /api/health HTTP/1.1") + b"\r\n",
+    }
+
+
+def abandon(world: World) -> None:
+    """Begin one connection of each kind, and forget it."""
+    for said in begun(world).values():
+        world.abandoned.open(world.address(), said)
+    world.began = time.monotonic()
+
+
+def held_open(world: World, what: str, says: list[bytes]) -> Tried:
     """MANY connections from eleven addresses, each of which says one of these and no more."""
-    tried, says = Tried(f"{MANY:,} {what}"), list(says)
+    tried = Tried(f"{MANY:,} {what}")
     addresses = world.addresses(11)
     with Crowd(world.port) as crowd:
         for number in range(MANY):
@@ -42,38 +66,30 @@ def idle_connections(world: World) -> Tried:
 @attack("half-heads", "sec-2")
 def half_heads(world: World) -> Tried:
     """Requests whose head never ends."""
-    half = head(world, "GET /login HTTP/1.1") + b"X-Wait: fo"
-    return held_open(world, "heads of requests that never end", [half])
+    half = [begun(world)["half a head"]]
+    return held_open(world, "heads of requests that never end", half)
 
 
 @attack("stalled", "sec-2")
 def stalled_bodies(world: World) -> Tried:
     """Bodies that begin and never go on, announced by length and in chunks."""
-    form, plain = (
-        "Content-Type: application/x-www-form-urlencoded",
-        "Content-Type: application/json",
-    )
-    says = [
-        head(world, "POST /api/login HTTP/1.1", plain, "Content-Length: 1000") + b"\r\n{",
-        head(world, "POST /login HTTP/1.1", form, "Content-Length: 1000") + b"\r\nu",
-        head(world, "POST /api/login HTTP/1.1", plain, "Transfer-Encoding: chunked")
-        + b"\r\n3e8\r\n{",
-    ]
+    says = [said for name, said in begun(world).items() if "byte" in name]
     return held_open(world, "bodies that stop after a byte, by length and in chunks", says)
 
 
 @attack("keep-alive", "sec-2")
 def hoarded_connections(world: World) -> Tried:
     """Connections that are kept after their answer."""
-    asked = head(world, "GET /api/health HTTP/1.1", "Connection: keep-alive") + b"\r\n"
-    return held_open(world, "connections kept open after an answer", [asked])
+    return held_open(
+        world, "connections kept open after an answer", [begun(world)["a whole request"]]
+    )
 
 
 @attack("endless", "sec-3")
 def endless_bodies(world: World) -> Tried:
     """Bodies that never end, sent before anybody has signed in."""
     tried = Tried(f"12 bodies of {ENDLESS // 2**20} MB (of 300 MB announced, or in chunks)")
-    chunk, taken = b"A" * 65536, 0
+    chunk = b"A" * 65536
     with Crowd(world.port) as crowd:
         for path in ("/api/login", "/login", "/api/invoice", "/settings/picture", "/no/such", "/"):
             for how in ("Content-Length: 300000000", "Transfer-Encoding: chunked"):
@@ -82,8 +98,7 @@ def endless_bodies(world: World) -> Tried:
                 if connection is None:
                     continue
                 said = chunk if "Length" in how else b"10000\r\n" + chunk + b"\r\n"
-                sent = push(connection, said, limit=ENDLESS, seconds=1)
-                taken = max(taken, sent)
+                push(connection, said, limit=ENDLESS, seconds=1)
         spooled = world.spooled_files(SPOOLED_AT_MOST)
         crowd.hold(1)
         spooled += world.spooled_files(SPOOLED_AT_MOST)

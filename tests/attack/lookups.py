@@ -66,6 +66,7 @@ def hanging_lookups(world: World) -> Tried:
     for person in (poor, rich):
         for _ in range(TOKENS // 2):
             stranger = world.stranger()
+            stranger.patience_s = ATTACKS_S + 2
             login = {"username": person.name, "password": person.password}
             answer = world.expect(partial(stranger.post, "/login", login))
             stranger.token = answer.body["token"]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import http.client
 import json
-import re
 import select
 import socket
 import time
@@ -47,6 +45,8 @@ class Stranger:
     address: str
     token: str = ""
     patience_s: float = PATIENCE_S
+    host: str = ""
+    """The name that the site is called by, where that is not its address."""
     cookies: dict[str, str] = field(default_factory=dict)
 
     # --- As a program ------------------------------------------------------------------------
@@ -74,18 +74,21 @@ class Stranger:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         return self._browse("GET", path, None, sent)
 
-    def submit(self, path: str, form: dict[str, Any] | None = None, *, on: str = "") -> Answer:
-        """POST a form with the secret against forgery that the page `on` (default: the same path)
-        holds, as a browser would."""
-        page = self.see(on or path)
-        secret = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.text)
-        fields = (form or {}) | {"csrfmiddlewaretoken": secret[1] if secret else ""}
+    def submit(self, path: str, form: dict[str, Any] | None = None) -> Answer:
+        """POST a form, with the secret against forgery that this browser has in its cookie; a first
+        page brings it."""
+        if not self._forgery_secret():
+            self.see("/login")
+        fields = (form or {}) | {"csrfmiddlewaretoken": self._forgery_secret()}
         return self._browse(
             "POST",
             path,
             urlencode(fields, doseq=True).encode(),
             {"Content-Type": "application/x-www-form-urlencoded"},
         )
+
+    def _forgery_secret(self) -> str:
+        return next((value for name, value in self.cookies.items() if "csrf" in name), "")
 
     def sign_in(self, name: str, password: str) -> Answer:
         """On the page; 302 when it worked."""
@@ -103,6 +106,8 @@ class Stranger:
     def _ask(
         self, method: str, path: str, content: bytes | None, headers: dict[str, str]
     ) -> Answer:
+        if self.host:
+            headers = headers | {"Host": self.host}
         connection = http.client.HTTPConnection(
             "127.0.0.1", self.port, timeout=self.patience_s, source_address=(self.address, 0)
         )
@@ -130,13 +135,6 @@ class Stranger:
             text,
             body if isinstance(body, dict) else {"list": body} if body else {},
         )
-
-
-def field_of(page: Answer, name: str) -> str:
-    """The value of a page's hidden input."""
-    tag = re.search(rf'<input[^>]*name="{name}"[^>]*>', page.text)
-    value = re.search(r'value="([^"]*)"', tag[0]) if tag else None
-    return html.unescape(value[1]) if value else ""
 
 
 def all_at_once(calls: Sequence[Callable[[], Answer]], *, threads: int = 64) -> list[Answer]:

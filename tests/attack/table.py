@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 
-WIDTH = 132
+WIDTH, NAME, TRIED = 132, 12, 62
 
 
 @dataclass
@@ -13,6 +13,7 @@ class Row:
     name: str
     tried: str
     answered: str
+    took_s: float
     worst_health_ms: float
     worst_payment_ms: float
     as_before_after_s: float | None
@@ -27,16 +28,17 @@ class Row:
 
 def heading() -> str:
     return (
-        f"{'attack':12} {'tried, and what was answered':68} {'health':>8} {'payment':>8}"
-        f" {'as before':>9}  verdict\n" + "-" * WIDTH
+        f"{'attack':{NAME}} {'tried, and what was answered':{TRIED}} {'took':>6} {'health':>8}"
+        f" {'payment':>8} {'as before':>9}  verdict\n" + "-" * WIDTH
     )
 
 
 def render(row: Row) -> str:
-    tried = textwrap.wrap(row.tried, 68) + textwrap.wrap(f"→ {row.answered}", 68)
+    tried = textwrap.wrap(row.tried, TRIED) + textwrap.wrap(f"→ {row.answered}", TRIED)
     after = "never" if row.as_before_after_s is None else f"{row.as_before_after_s:.1f} s"
     waits = f"{row.worst_health_ms:5,.0f} ms {row.worst_payment_ms:5,.0f} ms"
-    lines = [f"{row.name:12} {tried[0]:68} {waits} {after:>9}  {row.verdict}"]
-    lines += [f"{'':12} {line}" for line in tried[1:]]
-    lines += [f"{'':12} ✗ {line}" for one in row.broken for line in textwrap.wrap(one, 110)]
+    took = f"{row.took_s:.1f} s"
+    lines = [f"{row.name:{NAME}} {tried[0]:{TRIED}} {took:>6} {waits} {after:>9}  {row.verdict}"]
+    lines += [f"{'':{NAME}} {line}" for line in tried[1:]]
+    lines += [f"{'':{NAME}} ✗ {line}" for one in row.broken for line in textwrap.wrap(one, 110)]
     return "\n".join(lines)

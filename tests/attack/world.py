@@ -12,19 +12,22 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 
 from coinos.bench import server
 from tests.accounts.mailbox import Mailbox, open_mailbox
-from tests.attack.strangers import Answer, Stranger
+from tests.attack.strangers import Answer, Crowd, Stranger, all_at_once
 from tests.proof.harness import free_port, wait_until
 
 BANK_SAT = 5_000_000
 PASSWORD = "seven tall ships 1492"
 WARM_UP = 150
+ONION_URL = f"http://{'coinos' * 9}23.onion"
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,9 @@ class World:
         self.secrets: dict[str, str] = {}
         """Whatever must not be in a log, by what it is."""
         self._hosts = itertools.count()
+        self.abandoned = Crowd(self.port)
+        """Connections that were begun before all attacks and are left alone since `began`."""
+        self.began = 0.0
         self.bank = self.newcomer("bank")
         self.receive_from_outside(self.bank, BANK_SAT)
 
@@ -194,16 +200,40 @@ class World:
             start_new_session=True,  # without a terminal it reads passwords from its input
         )
 
+    @contextmanager
+    def as_onion_service(self) -> Iterator[Callable[[], Stranger]]:
+        """A second web process on the same data, which Tor would connect to; gives what makes
+        visitors of it, who all have one address."""
+        port = free_port()
+        environment = self.environment | {"PORT": str(port), "PUBLIC_URL": ONION_URL}
+        with open(self.data_dir / "up.log", "ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "coinos.web_server"],
+                cwd=server.ROOT,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            visitor = partial(Stranger, port, "127.0.0.1", host=urlsplit(ONION_URL).hostname)
+            wait_until(
+                lambda: visitor().get("/health").status == 200,
+                seconds=60,
+                what="a second web server",
+            )
+            yield visitor
+        finally:
+            process.terminate()
+            process.wait(20)
+
     def log(self) -> str:
         """All that the server has said so far."""
         return (self.data_dir / "up.log").read_text(errors="replace")
 
     def warm_up(self) -> None:
         """Let the web process start the threads and connections that it keeps for good."""
-        from tests.attack.strangers import all_at_once
-
         callers = [self.stranger() for _ in range(WARM_UP)]
-        all_at_once([lambda one=one: one.get("/rates") for one in callers], threads=WARM_UP)  # type: ignore[misc]
+        all_at_once([partial(one.get, "/rates") for one in callers], threads=WARM_UP)
 
 
 @contextmanager
