@@ -20,6 +20,11 @@ from coinos.limits import Rate
 LONGEST_WINDOW = timedelta(days=1)
 
 
+def count(rate: Rate, who: object) -> int:
+    """Count one; how many there were in this window, with it."""
+    return _count(rate, who)[0]
+
+
 def count_or_refuse(rate: Rate, who: object) -> None:
     """Count one try before it is evaluated; `RateLimited` when the window's tries are used up.
     `who` is what the rate is counted by: the id of a user, a name, a network, a mailbox.
@@ -27,6 +32,17 @@ def count_or_refuse(rate: Rate, who: object) -> None:
     Call `forgive` or `take_back` after a success, so that only failures add up. Never call this
     inside a transaction that the failure rolls back: it would not have been counted.
     """
+    counted, wait_s = _count(rate, who)
+    if counted > rate.at_most:
+        raise RateLimited(
+            _("Too many tries; wait %(seconds)s seconds and try again"),
+            retry_after_s=wait_s,
+            values={"seconds": wait_s},
+        )
+
+
+def _count(rate: Rate, who: object) -> tuple[int, int]:
+    """The count with this one, and the seconds until the window ends."""
     now = timezone.now()
     with connection.cursor() as cursor:
         cursor.execute(
@@ -40,15 +56,9 @@ def count_or_refuse(rate: Rate, who: object) -> None:
             """,
             [_key(rate, who), now, *[now - timedelta(seconds=rate.window_s)] * 2],
         )
-        count, window_start = cursor.fetchone()
-    if count > rate.at_most:
-        ends = window_start + timedelta(seconds=rate.window_s)
-        wait_s = int((ends - now).total_seconds()) + 1
-        raise RateLimited(
-            _("Too many tries; wait %(seconds)s seconds and try again"),
-            retry_after_s=wait_s,
-            values={"seconds": wait_s},
-        )
+        counted, window_start = cursor.fetchone()
+    ends = window_start + timedelta(seconds=rate.window_s)
+    return counted, int((ends - now).total_seconds()) + 1
 
 
 def forgive(rate: Rate, who: object) -> None:

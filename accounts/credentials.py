@@ -23,6 +23,7 @@ from rest_framework_simplejwt.exceptions import TokenBackendError
 from rest_framework_simplejwt.settings import api_settings as jwt_settings
 from rest_framework_simplejwt.state import token_backend
 
+from accounts import browsers
 from accounts.errors import ReadOnlyToken
 from accounts.models import ApiKey, Session, User
 from coinos.caller import caller
@@ -111,6 +112,7 @@ def start_session(user: User, *, kind: str, user_agent: str | None = None) -> Se
 
     `user` is as read before the password was checked: should that change before the row is written,
     the session has ended before it began."""
+    browsers.remember(user)
     now = timezone.now()
     return Session.objects.create(
         user=user,

@@ -12,7 +12,17 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from accounts import connections, email_addresses, hashing, ledger, links, names, second_factor
+from accounts import (
+    browsers,
+    connections,
+    email_addresses,
+    guesses,
+    hashing,
+    ledger,
+    links,
+    names,
+    second_factor,
+)
 from accounts.attempts import count_or_refuse, forgive, take_back
 from accounts.audit import audit
 from accounts.credentials import end_sessions_of_before, revoke_all
@@ -26,7 +36,6 @@ from accounts.errors import (
 )
 from accounts.models import ApiKey, Contact, LedgerAccount, Session, User
 from coinos import limits, nostr, rates
-from coinos.caller import caller
 from coinos.errors import Busy, CoinosError, Forbidden, InvalidRequest, NotFound, RateLimited
 
 PASSWORD_MIN_BYTES, PASSWORD_MAX_BYTES = 6, 1024
@@ -77,24 +86,15 @@ def authenticate(*, username: str, password: str, code: str) -> User:
     account has one. An unknown name takes as long and answers the same as a wrong password.
 
     Raises `InvalidCredentials`, `RateLimited`, and `OtpRequired` once the password was right."""
-    name = names.normalise(username)
-    network = caller().network
-    count_or_refuse(limits.PASSWORD_OF_NAME, name)
-    if network:
-        count_or_refuse(limits.PASSWORD_FROM_NETWORK, network)
-    user = User.objects.filter(username=name).first()
+    user, counted = guesses.admit(names.normalise(username))
     try:
         right = hashing.password_is_right(password, user, signed_in=False)
     except NOT_LOOKED_AT:
-        take_back(limits.PASSWORD_OF_NAME, name)
-        if network:
-            take_back(limits.PASSWORD_FROM_NETWORK, network)
+        counted.was_not_looked_at()
         raise
     if user is None or not right or not user.is_active:
         raise InvalidCredentials()
-    forgive(limits.PASSWORD_OF_NAME, name)
-    if network:
-        take_back(limits.PASSWORD_FROM_NETWORK, network)
+    counted.was_right()
     second_factor.require(user, code)
     return user
 
@@ -219,6 +219,7 @@ def reset_password(user_id: UUID, token: str, *, new: str, api_keys: bool = Fals
         user.save(update_fields=["password"])
         end_sessions_of_before(user, keep=None, api_keys=api_keys)
         audit(user, "password.reset")
+    browsers.remember(user)
     forgive(limits.PASSWORD, user.id)
 
 

@@ -23,6 +23,8 @@ class By(StrEnum):
     NETWORK = "network"
     CALLER = "user, else network"
     NAME = "user name that was typed"
+    NAME_AND_NETWORK = "user name that was typed, and network"
+    BROWSER = "browser that was signed in before"
     MAILBOX = "mailbox"
     PAYEE = "payee"
     PAYEE_FROM_NETWORK = "payee and network"
@@ -81,8 +83,20 @@ UNKNOWN_TOKEN = Rate("unknown-token", 60, 10, By.NETWORK, "requests with a token
 REGISTER = Rate("register", 60, 3600, By.NETWORK, "new accounts", together=600)
 SIGN_IN = Rate("login", 10, 5, By.NETWORK, "sign-ins, right or wrong")
 
-PASSWORD_OF_NAME = Rate("login:name", 20, 600, By.NAME, "wrong passwords at sign-in")
-PASSWORD_FROM_NETWORK = Rate("login:network", 20, 600, By.NETWORK, "wrong passwords at sign-in")
+# See accounts/guesses.py. Strangers: neither that browser nor a network that was signed in from.
+PASSWORD_IN_BROWSER = Rate("login:browser", 20, 600, By.BROWSER, "wrong passwords at sign-in")
+PASSWORD_OF_NAME_FROM_NETWORK = Rate(
+    "login:pair", 20, 600, By.NAME_AND_NETWORK, "wrong passwords at sign-in"
+)
+PASSWORD_FROM_NETWORK = Rate(
+    "login:network", 20, 600, By.NETWORK, "wrong passwords at sign-in, by strangers"
+)
+PASSWORD_OF_NAME = Rate(
+    "login:name", 20, 24 * 3600, By.NAME, "wrong passwords by strangers before they are slowed"
+)
+PASSWORD_OF_NAME_SLOWED = Rate(
+    "login:slowed", 1, 30, By.NAME, "tries by strangers, all together, once they are slowed"
+)
 PASSWORD = Rate("password", 20, 600, By.USER, "wrong passwords where a session is asked for one")
 PIN = Rate("pin", 5, 600, By.USER, "wrong PINs")
 CODE = Rate("totp", 5, 600, By.USER, "wrong codes of the second factor")

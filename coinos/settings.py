@@ -391,6 +391,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "coinos.static_files.StaticFiles",
     "coinos.caller.caller_middleware",
+    "accounts.browsers.browser_middleware",
     "coinos.csp.policy_middleware",
     "coinos.web.private_pages",
     "coinos.admin_place.admin_host_middleware",

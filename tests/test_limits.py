@@ -124,7 +124,15 @@ def test_no_rate_is_below_its_floor(rate: Rate, floor: int) -> None:
 
 # --- The documents --------------------------------------------------------------------------------
 
-PERIODS = {5: "5 s", 10: "10 s", 60: "minute", 600: "10 minutes", 3600: "hour", 24 * 3600: "day"}
+PERIODS = {
+    30: "30 s",
+    5: "5 s",
+    10: "10 s",
+    60: "minute",
+    600: "10 minutes",
+    3600: "hour",
+    24 * 3600: "day",
+}
 
 
 def table_of_rates() -> str:
