@@ -12,8 +12,9 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from accounts.errors import TooManyConnections
 from accounts.models import Connection, User
-from coinos import crypto, nostr
+from coinos import crypto, limits, nostr
 from coinos.errors import InvalidRequest, NotFound
 
 DEFAULT_BUDGET_SAT = 1_000_000
@@ -37,7 +38,8 @@ def save(
     user: User, *, secret: str | None = None, pubkey: str | None = None, **fields: Any
 ) -> Connection:
     """Create or update the connection of a client key. With `secret` the pubkey is derived from
-    it; with neither a new key is made. Another user's pubkey is `ConnectionNotFound`."""
+    it; with neither a new key is made. Another user's pubkey is `ConnectionNotFound`. Raises
+    `TooManyConnections`."""
     if secret or not pubkey:
         pair = _pair_of(secret) if secret else nostr.generate_keypair()
         secret, pubkey = pair.secret, pair.pubkey
@@ -57,10 +59,18 @@ def save(
         setattr(connection, name, value)
     try:
         with transaction.atomic():
+            if connection._state.adding:
+                _require_room(user)
             connection.save()
     except IntegrityError as error:  # somebody registered this pubkey a moment ago
         raise ConnectionNotFound() from error
     return connection
+
+
+def _require_room(user: User) -> None:
+    User.objects.select_for_update(no_key=True).get(id=user.id)  # one after the other
+    if user.connections.count() >= limits.CONNECTIONS.at_most:
+        raise TooManyConnections(values={"most": limits.CONNECTIONS.at_most})
 
 
 def get(user: User, pubkey: str) -> Connection:

@@ -24,8 +24,9 @@ from rest_framework_simplejwt.settings import api_settings as jwt_settings
 from rest_framework_simplejwt.state import token_backend
 
 from accounts import browsers
-from accounts.errors import ReadOnlyToken
+from accounts.errors import ReadOnlyToken, TooManyKeys
 from accounts.models import ApiKey, Session, User
+from coinos import limits
 from coinos.caller import caller
 from coinos.db import Query, ask
 from coinos.errors import Forbidden, InvalidRequest, Unauthorized
@@ -111,9 +112,11 @@ def start_session(user: User, *, kind: str, user_agent: str | None = None) -> Se
     """Write the row of a new sign-in: of the caller's program, unless another name is given.
 
     `user` is as read before the password was checked: should that change before the row is written,
-    the session has ended before it began."""
+    the session has ended before it began. Beyond the bound of its kind it takes the place of the
+    one that is over, was never used again, or has not been used for longest."""
     browsers.remember(user)
     now = timezone.now()
+    _make_room(user, kind)
     return Session.objects.create(
         user=user,
         authenticators_version=user.authenticators_version,
@@ -124,6 +127,33 @@ def start_session(user: User, *, kind: str, user_agent: str | None = None) -> Se
         last_used=now,
         expires=_expires(kind, created=now, now=now),
     )
+
+
+MOST_SESSIONS = {
+    Session.Kind.LOGIN: limits.TOKENS.at_most,
+    Session.Kind.WEB: limits.BROWSERS.at_most,
+    Session.Kind.ADMIN: limits.OPERATORS.at_most,
+}
+
+
+def _make_room(user: User, kind: str) -> None:
+    """Drop the rows that would make one too many; one of the last hour, which may not have been
+    used again yet, counts as used."""
+    most = MOST_SESSIONS.get(Session.Kind(kind))
+    if most is None:  # of read-only tokens there is one
+        return
+    ask(Query(_DROP_SESSIONS, [user.id, kind, most - 1]))
+
+
+_DROP_SESSIONS = """
+    DELETE FROM accounts_session WHERE id IN (
+        SELECT id FROM accounts_session WHERE user_id = %s AND kind = %s
+        ORDER BY (revoked_at IS NULL AND expires > now()) DESC,
+            (last_used > created + interval '1 minute' OR created > now() - interval '1 hour') DESC,
+            last_used DESC
+        OFFSET %s
+    )
+"""
 
 
 def _expires(kind: str, *, created: datetime, now: datetime) -> datetime:
@@ -281,19 +311,26 @@ def create_api_key(
     budget_sat: int | None = None,
     expires_days: int | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key; returns the row and the key itself, which cannot be shown again."""
+    """Make a key; returns the row and the key itself, which cannot be shown again. Raises
+    `TooManyKeys`."""
     if scope not in ApiKey.Scope.values:
         raise InvalidRequest("scope must be read, receive or spend", field="/scope")
     key = API_KEY_PREFIX + secrets.token_urlsafe(32)
-    row = ApiKey.objects.create(
-        user=user,
-        name=name[:60] or "API key",
-        key_sha256=_sha256(key),
-        hint=key[:12],
-        scope=scope,
-        budget_sat=budget_sat,
-        expires=timezone.now() + timedelta(days=expires_days) if expires_days else None,
-    )
+    now, most = timezone.now(), limits.API_KEYS.at_most
+    with transaction.atomic():
+        User.objects.select_for_update(no_key=True).get(id=user.id)  # one after the other
+        live = user.api_keys.filter(Q(expires=None) | Q(expires__gt=now), revoked_at=None)
+        if live.count() >= most:
+            raise TooManyKeys(values={"most": most})
+        row = ApiKey.objects.create(
+            user=user,
+            name=name[:60] or "API key",
+            key_sha256=_sha256(key),
+            hint=key[:12],
+            scope=scope,
+            budget_sat=budget_sat,
+            expires=now + timedelta(days=expires_days) if expires_days else None,
+        )
     return row, key
 
 

@@ -23,3 +23,9 @@ def normalise(address: str) -> str:
             _("Write the e-mail address in plain letters, digits and signs"), field="/email"
         )
     return stored
+
+
+def mailbox_of(address: str) -> str:
+    """Where mail to a stored address ends up, for counting it: `dora+shop@…` is dora's, too."""
+    name, _at, host = address.rpartition("@")
+    return f"{name.partition('+')[0]}@{host}"

@@ -24,9 +24,10 @@ from django.utils.translation import gettext_noop
 
 from accounts import links, names
 from accounts.attempts import count_or_refuse
+from accounts.email_addresses import mailbox_of
 from accounts.models import Activity, Email, User
 from coinos import bell, languages, limits
-from coinos.errors import InvalidRequest
+from coinos.errors import InvalidRequest, RateLimited
 
 logger = logging.getLogger(__name__)
 
@@ -46,18 +47,21 @@ ACCOUNTS_PER_ADDRESS = 10
 
 
 def queue_verification(user: User) -> None:
-    """Send the link that confirms the account's address. Raises `RateLimited`."""
+    """Send the link that confirms the account's address. Raises `RateLimited`: neither does one
+    account send to many mailboxes, nor do many accounts to one."""
     if not settings.EMAIL_ENABLED or not user.email:
         raise InvalidRequest(gettext_noop("There is no address to send a link to"))
     count_or_refuse(limits.VERIFY_MAILS, user.id)
+    count_or_refuse(limits.VERIFY_MAILBOX, mailbox_of(user.email))
     _queue(Email(kind=Email.Kind.VERIFY, user=user))
 
 
 def queue_reset(typed: str) -> None:
     """Send a link for a new password to whoever this name or address belongs to, if anybody: a
-    worker finds that out. Raises `RateLimited`, by what was typed."""
+    worker finds that out, and whether its mailbox has had enough of them. Raises `RateLimited`, by
+    the name or address that was typed, in whichever way."""
     typed = typed.strip().lower()
-    count_or_refuse(limits.RESET_MAILS, typed)
+    count_or_refuse(limits.RESET_MAILS, _name_in(typed) or typed)
     _queue(Email(kind=Email.Kind.RESET, typed=typed))
 
 
@@ -99,7 +103,7 @@ def _queue(email: Email) -> None:
 def _message(email: Email) -> EmailMessage | None:
     """The message in the reader's language; None when there is nobody to send it to."""
     users = _readers(email)
-    if not users:
+    if not users or not _may_send(email, users[0]):
         return None
     reader = users[0]
     language = reader.language if languages.is_offered(reader.language) else "en"
@@ -115,11 +119,28 @@ def _readers(email: Email) -> list[User]:
     return [email.user] if email.user and email.user.email and email.user.is_active else []
 
 
+def _may_send(email: Email, reader: User) -> bool:
+    """Whether the mailbox has room for one more link, asked for by whatever name."""
+    if email.kind != Email.Kind.RESET or email.attempts_count:
+        return True
+    try:
+        count_or_refuse(limits.RESET_MAILBOX, mailbox_of(reader.email))
+    except RateLimited:
+        logger.warning("e-mail %s was not sent: its mailbox has had enough links", email.id)
+        return False
+    return True
+
+
+def _name_in(typed: str) -> str:
+    """The name when one of ours was typed, alone or with our host; "" for an address elsewhere."""
+    name, _at, domain = typed.partition("@")
+    return names.normalise(name) if not domain or domain == settings.DOMAIN else ""
+
+
 def _accounts_named(typed: str) -> list[User]:
     verified = User.objects.filter(is_active=True, email_verified_at__isnull=False)
-    name, _at, domain = typed.partition("@")
-    if not domain or domain == settings.DOMAIN:
-        return list(verified.filter(username=names.normalise(name)))
+    if name := _name_in(typed):
+        return list(verified.filter(username=name))
     # Byte for byte: whoever is found here gets the links of all who are.
     same = verified.filter(email=typed)
     return list(same.order_by("created")[:ACCOUNTS_PER_ADDRESS])

@@ -119,6 +119,14 @@ class TooManyManagers(Forbidden):
     message = _("This fund has %(most)s managers, which is the most. Remove one first")
 
 
+class TooManyKeys(Forbidden):
+    message = _("You have %(most)s API keys, which is the most. Revoke one that you no longer need")
+
+
+class TooManyConnections(Forbidden):
+    message = _("You have %(most)s wallet connections, which is the most. Delete one first")
+
+
 class BudgetExceeded(Forbidden):
     code = "budget_exceeded"
     title = _("Budget exceeded")

@@ -26,10 +26,8 @@ from accounts.errors import (
 from accounts.models import FundManager, LedgerAccount, User
 from accounts.selectors import UserNotFound, user_by_name
 from accounts.services import BalanceLeft
+from coinos import limits
 from coinos.errors import InvalidRequest, Unauthorized
-
-OPEN_FUNDS_MAX = 20
-MANAGERS_MAX = 20
 
 
 class FundNotEmpty(BalanceLeft):
@@ -127,8 +125,8 @@ def create_fund(owner: User, *, username: str, display: str = "", about: str = "
             # One at a time, and not while the account is being closed.
             if not User.objects.select_for_update(no_key=True).get(id=owner.id).is_active:
                 raise Unauthorized()
-            if owner.funds.filter(is_active=True).count() >= OPEN_FUNDS_MAX:
-                raise TooManyFunds(values={"most": OPEN_FUNDS_MAX})
+            if owner.funds.filter(is_active=True).count() >= limits.OPEN_FUNDS.at_most:
+                raise TooManyFunds(values={"most": limits.OPEN_FUNDS.at_most})
             fund.save(force_insert=True)
             ledger.open_account(fund)
             _note(fund, owner, "fund.created")
@@ -161,8 +159,8 @@ def add_manager(owner: User, name: str, username: str) -> FundManager:
             raise InvalidRequest(_("You own this fund and can do all of this"), field="/username")
         if person.is_fund:
             raise InvalidRequest(_("This is a fund, not a person"), field="/username")
-        if fund.managers.exclude(user=person).count() >= MANAGERS_MAX:
-            raise TooManyManagers(values={"most": MANAGERS_MAX})
+        if fund.managers.exclude(user=person).count() >= limits.MANAGERS.at_most:
+            raise TooManyManagers(values={"most": limits.MANAGERS.at_most})
         manager, is_new = FundManager.objects.get_or_create(fund=fund, user=person)
         if is_new:
             _note(fund, owner, "fund.manager_added", person)

@@ -22,13 +22,14 @@ class By(StrEnum):
     USER = "user"
     NETWORK = "network"
     CALLER = "user, else network"
-    NAME = "user name that was typed"
+    NAME = "name or address that was typed"
     NAME_AND_NETWORK = "user name that was typed, and network"
     BROWSER = "browser that was signed in before"
     MAILBOX = "mailbox"
     PAYEE = "payee"
     PAYEE_FROM_NETWORK = "payee and network"
     INVOICE = "invoice"
+    FUND = "fund"
     PROCESS = "server process"
     ADDRESS = "address that is called"
 
@@ -107,7 +108,18 @@ FORGOT = Rate("forgot", 10, 600, By.NETWORK, "links asked for a new password", t
 RESET = Rate("reset", 20, 60, By.NETWORK, "visits to such links")
 VERIFY = Rate("verify", 10, 60, By.USER, "confirmations of an e-mail address")
 VERIFY_MAILS = Rate("verify-mails", 5, 3600, By.USER, "links that confirm an e-mail address")
-RESET_MAILS = Rate("reset-mails", 5, 3600, By.MAILBOX, "links for a new password")
+VERIFY_MAILBOX = Rate("verify-mailbox", 5, 3600, By.MAILBOX, "links that confirm an e-mail address")
+RESET_MAILS = Rate("reset-mails", 5, 3600, By.NAME, "links asked for a new password")
+RESET_MAILBOX = Rate("reset-mailbox", 5, 3600, By.MAILBOX, "links sent for a new password")
+
+# Programs that sign in for every call, and people with many browsers, end their own oldest.
+TOKENS = Bound("tokens", 100, By.USER, "login tokens", "the one unused for longest ends")
+BROWSERS = Bound("browsers", 50, By.USER, "browsers signed in", "the one unused for longest ends")
+OPERATORS = Bound(
+    "operators", 10, By.USER, "sign-ins to the admin", "the one unused for longest ends"
+)
+API_KEYS = Bound("api-keys", 50, By.USER, "API keys", "403, until one is revoked")
+CONNECTIONS = Bound("connections", 100, By.USER, "wallet connections", "403, until one is deleted")
 
 PICTURE = Rate("picture", 10, 60, By.USER, "uploads of pictures")
 CLOSE = Rate("close", 5, 600, By.USER, "tries to close an account")
@@ -179,6 +191,9 @@ DECODE = Rate("decode", 30, 10, By.CALLER, "payment requests read")
 GIFT = Rate("gift", 60, 60, By.CALLER, "looks at gifts")
 FUND = Rate("fund", 10, 600, By.USER, "new funds")
 MANAGER = Rate("manager", 20, 60, By.USER, "managers added to funds")
+OPEN_GIFTS = Bound("open-gifts", 1000, By.USER, "gifts that nobody has taken", "403, until one is")
+OPEN_FUNDS = Bound("open-funds", 20, By.USER, "open funds", "403, until one is closed")
+MANAGERS = Bound("managers", 20, By.FUND, "managers", "403, until one is removed")
 
 # --- Looking back, and around --------------------------------------------------------------------
 

@@ -100,6 +100,10 @@ class TooManyInFlight(LimitExceeded):
     )
 
 
+class TooManyGifts(Forbidden):
+    message = _("%(most)s gifts are open, which is the most. Wait until some are taken")
+
+
 class GiftNotFound(NotFound):
     message = _("There is no such gift. Its link may have been replaced by a new one")
 

@@ -21,10 +21,11 @@ from accounts.credentials import Credential
 from accounts.errors import SelfPayment
 from accounts.funds import is_stopped
 from accounts.models import Activity, User
+from coinos import limits
 from coinos.money import MSAT_PER_SAT
 from coinos.rates import rate_or_none
 from payments import idempotency
-from payments.errors import GiftGone, GiftNotFound
+from payments.errors import GiftGone, GiftNotFound, TooManyGifts
 from payments.gate import open_gate, reserve
 from payments.idempotency import Named
 from payments.models import Gift
@@ -48,7 +49,7 @@ def make_gift(
     """Take an amount out of the giver's balance and return the gift with the secret of its link,
     which cannot be shown again. None when this very request was carried out before.
 
-    Raises `InsufficientFunds` and what the gate raises.
+    Raises `InsufficientFunds`, `TooManyGifts` and what the gate raises.
     """
     giver = credential.user
     open_gate(credential, pin=pin, external=False)
@@ -68,11 +69,20 @@ def make_gift(
         idempotency.claim(giver, named, payment_id, answered=True)
         reserve(credential, debit_sat=amount_sat, external=False)
         ledger.make_gift(user_id=giver.id, amount_msat=amount_sat * MSAT_PER_SAT, gift_id=gift.id)
+        _require_room(giver)
         gift.save(force_insert=True)
         return _line(gift, giver, -amount_sat, id=payment_id, reason=GIFT)
 
     spent = idempotency.once(giver, named, set_aside)
     return None if spent.replayed else (gift, token)
+
+
+def _require_room(giver: User) -> None:
+    """Raise `TooManyGifts` when as many of the giver's are open as may be. After the ledger call,
+    whose lock makes the number exact."""
+    most = limits.OPEN_GIFTS.at_most
+    if Gift.objects.filter(giver=giver, state=Gift.State.OPEN).count() >= most:
+        raise TooManyGifts(values={"most": most})
 
 
 def gift_by_token(token: str) -> Gift:

@@ -161,6 +161,22 @@ def test_nobodys_mailbox_is_flooded(dora: Person, mailbox: Mailbox) -> None:
     assert Email.objects.count() == 5
 
 
+@pytest.mark.parametrize("tag", ["", "+1"])
+def test_nobodys_mailbox_is_flooded_by_many_accounts(
+    stranger: Browser, mailbox: Mailbox, tag: str
+) -> None:
+    """sec-17: what comes after a plus does not make another mailbox."""
+    for name in ("mallory", "marvin", "moriarty"):
+        browser = Browser()
+        browser.post("/register", username=name, password=PASSWORD)
+        browser.post("/settings/email", email=f"victim{tag}@mail.example")
+        for _ in range(3):
+            browser.post("/settings/email/link")
+        tag = tag and f"{tag}1"
+    emails.deliver_due()
+    assert len(mailbox.messages) == 5
+
+
 # --- A forgotten password ------------------------------------------------------------------------
 
 
@@ -329,6 +345,29 @@ def test_one_name_is_asked_for_five_times_an_hour(mailbox: Mailbox, stranger: Br
     """P19: whether or not there is such an account."""
     statuses = [Browser().post("/forgot", account="nobody").status_code for _ in range(6)]
     assert statuses == [302] * 5 + [422]
+
+
+def test_a_name_is_one_however_it_is_written(
+    stranger: Browser, mailbox: Mailbox, settings: Any
+) -> None:
+    """sec-17: with the host of this server, and in capitals."""
+    spellings = ["nobody", "NOBODY", f"nobody@{settings.DOMAIN}", f" Nobody@{settings.DOMAIN}"]
+    asked = [Browser().post("/forgot", account=name).status_code for name in spellings * 2]
+    assert asked == [302] * 5 + [422] * 3
+
+
+def test_a_mailbox_gets_a_bounded_number_of_links_by_whatever_name(
+    dora: Person, mallory: Person, mailbox: Mailbox
+) -> None:
+    """sec-17: two accounts and an address lead to one mailbox. The answer says nothing of it."""
+    confirmed(dora.user)
+    confirmed(mallory.user)
+    for name in ("dora", "mallory", "dora@mail.example"):
+        asked = [Browser().post("/forgot", account=name).status_code for _ in range(3)]
+        assert asked == [302] * 3
+    emails.deliver_due()
+    assert len(mailbox.messages) == 5
+    assert set(Email.objects.values_list("state", flat=True)) == {"done"}
 
 
 # --- Payments ------------------------------------------------------------------------------------

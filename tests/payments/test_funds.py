@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -135,7 +136,7 @@ def test_the_name_of_a_fund_is_a_free_user_name(
 
 
 def test_nobody_has_more_open_funds_than_the_most(alice: Person, monkeypatch: Any) -> None:
-    monkeypatch.setattr(funds, "OPEN_FUNDS_MAX", 2)
+    monkeypatch.setattr(limits, "OPEN_FUNDS", replace(limits.OPEN_FUNDS, at_most=2))
     names = iter(f"pot{number}" for number in range(9))
     results = at_once(lambda: tried(lambda: funds.create_fund(alice.user, username=next(names))), 5)
     assert sorted(results) == ["TooManyFunds"] * 3 + ["done"] * 2
@@ -316,7 +317,7 @@ def test_a_manager_is_another_person(alice: Person, bob: Person, picnic: User) -
 def test_a_fund_has_no_more_managers_than_the_most(
     alice: Person, charlie: Person, picnic: User, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(funds, "MANAGERS_MAX", 1)
+    monkeypatch.setattr(limits, "MANAGERS", replace(limits.MANAGERS, at_most=1))
     with pytest.raises(TooManyManagers):
         funds.add_manager(alice.user, "picnic", "charlie")
     funds.add_manager(alice.user, "picnic", "bob")
