@@ -12,6 +12,7 @@ import os
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 VERSION = "v1."
 NONCE_BYTES = 12
@@ -46,4 +47,6 @@ def unseal(text: str, *, place: str) -> str:
 
 def _ciphers() -> list[AESGCM]:
     """The first key seals, all open: a new key is put in front, the old one kept behind it."""
+    if not settings.FIELD_KEYS:
+        raise ImproperlyConfigured("FIELD_KEY is none: this process has no business with secrets.")
     return [AESGCM(base64.urlsafe_b64decode(key)) for key in settings.FIELD_KEYS]

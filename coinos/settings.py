@@ -73,6 +73,9 @@ DATA_DIR = Path(text("COINOS_DATA_DIR", str(BASE_DIR / "data"))).expanduser().ab
 NETWORK = choice("NETWORK", "regtest", ("bitcoin", "testnet4", "signet", "regtest"))
 MAINNET = NETWORK == "bitcoin"
 
+NOT_FOR_THIS_PROCESS = "none"
+"""Of a node or a key: this process has no business with it (docker-compose.yml)."""
+
 LIGHTNING_RPC = text("LIGHTNING_RPC")
 BITCOIN_RPC_URL = text("BITCOIN_RPC_URL")
 BITCOIN_WALLET = text("BITCOIN_WALLET", "coinos")
@@ -105,7 +108,10 @@ elif not LIGHTNING_RPC or not BITCOIN_RPC_URL:
     )
     raise refuse(f"{given} is set and {missing} is not: set both, or neither for simnet.")
 
-if urlsplit(BITCOIN_RPC_URL).scheme not in ("http", "https"):
+if BITCOIN_RPC_URL != NOT_FOR_THIS_PROCESS and urlsplit(BITCOIN_RPC_URL).scheme not in (
+    "http",
+    "https",
+):
     raise refuse("BITCOIN_RPC_URL must look like http://user:password@host:port")
 
 # --- Money: limits, fees, waiting ----------------------------------------------------------
@@ -268,7 +274,10 @@ EXPLORER_URL = explorer(text("EXPLORER_URL"))
 
 
 def secret(name: str, generate: Any) -> str:
-    """The variable, else the key that the first start generated into the data dir (0600)."""
+    """The variable, else the key that the first start generated into the data dir (0600). A process
+    that has no business with it makes one that nobody else knows or accepts."""
+    if text(name) == NOT_FOR_THIS_PROCESS:
+        return str(generate())
     value = text(name) or secret_keys.generated_once(DATA_DIR / "secrets" / name, generate)
     if secret_keys.is_sample(value):
         raise refuse(f"{name} is a sample value: unset it, or make one with: openssl rand -hex 32")
@@ -277,7 +286,11 @@ def secret(name: str, generate: Any) -> str:
 
 SECRET_KEY = secret("SECRET_KEY", secret_keys.random_text)
 JWT_SIGNING_KEY = secret("JWT_SIGNING_KEY", secret_keys.random_text)
-FIELD_KEYS = secret("FIELD_KEY", secret_keys.random_fernet).split(",")
+FIELD_KEYS = (
+    []  # what was sealed with a key of the moment could never be read again
+    if text("FIELD_KEY") == NOT_FOR_THIS_PROCESS
+    else secret("FIELD_KEY", secret_keys.random_fernet).split(",")
+)
 """Fernet keys for secrets at rest: the first encrypts, all decrypt (for MultiFernet)."""
 for key in FIELD_KEYS:
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from coinos import embedded, secret_keys
+from coinos import crypto, embedded, nodes, secret_keys
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NODES = {"LIGHTNING_RPC": "/run/lightning-rpc", "BITCOIN_RPC_URL": "http://u:p@127.0.0.1:8332"}
@@ -60,6 +60,36 @@ def test_a_real_server_is_strict(read):
     assert settings["SECURE_HSTS_SECONDS"] >= 31536000
     assert settings["ALLOW_PRIVATE_URLS"] == []
     assert not settings["ADMIN_ENABLED"]
+
+
+NOT_FOR_THIS_PROCESS = dict.fromkeys(
+    ("LIGHTNING_RPC", "BITCOIN_RPC_URL", "SECRET_KEY", "JWT_SIGNING_KEY", "FIELD_KEY"), "none"
+)
+
+
+def test_a_process_can_be_kept_from_nodes_and_keys(read, data_dir, settings):
+    """sec-16: nothing falls back to simnet or to keys in a file, and nothing is sealed for ever."""
+    found = [read(**MAINNET | NOT_FOR_THIS_PROCESS) for _ in range(2)]
+    assert not found[0]["SIMNET"]
+    for name in ("SECRET_KEY", "JWT_SIGNING_KEY"):
+        assert not secret_keys.is_sample(found[0][name])
+        assert found[0][name] != found[1][name]
+    assert list(Path(data_dir).iterdir()) == []
+    for name in ("LIGHTNING_RPC", "BITCOIN_RPC_URL", "FIELD_KEYS"):
+        setattr(settings, name, found[0][name])
+    for forbidden in (
+        nodes.lightning,
+        nodes.bitcoin,
+        lambda: crypto.seal("hunter2", place="here"),
+        lambda: crypto.unseal("v1.aaaa", place="here"),
+    ):
+        with pytest.raises(ImproperlyConfigured, match="has no business with"):
+            forbidden()
+
+
+def test_one_node_may_be_for_a_process_and_the_other_not(read):
+    found = read(**MAINNET | {"BITCOIN_RPC_URL": "none"})
+    assert (found["LIGHTNING_RPC"], found["BITCOIN_RPC_URL"]) == ("/run/lightning-rpc", "none")
 
 
 @pytest.mark.parametrize(
