@@ -7,6 +7,7 @@
 # make lint   formatter, linter, types, imports, Django's own checks
 # make bench  how fast it is beside this machine's limits; QUICK=1, ARGS="--stages api,send"
 # make audit  known vulnerabilities of what is locked (asks the Internet)
+# make sbom   what a server is made of, as CycloneDX, into sbom.json
 # make lock   writes requirements*.txt again after a change of pyproject.toml (needs uv)
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: up test proof attack lint bench audit lock install install-dev
+.PHONY: up test proof attack lint bench audit sbom lock install install-dev
 .DEFAULT_GOAL := up
 
 # exec: SIGTERM to make reaches manage.py itself, which stops everything.
@@ -49,8 +50,12 @@ lint: install-dev
 bench: install-dev
 	@exec $(BIN)/python manage.py bench $(if $(QUICK),--quick) $(ARGS)
 
+# Strict: a package that the index does not know counts as unknown, not as safe.
 audit: install-dev
-	$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip -r requirements.txt
+
+sbom: install-dev
+	@$(BIN)/python .ci/sbom.py > sbom.json
 
 # Exported rather than uv.lock itself: the hashes stay, the addresses of a registry do not.
 EXPORT := uv export --quiet --no-emit-project --no-header
