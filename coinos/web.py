@@ -256,7 +256,8 @@ def private_pages(
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         response = get_response(request)
-        if {*request.COOKIES, *response.cookies} & {settings.SESSION_COOKIE_NAME}:
+        cookies = {settings.SESSION_COOKIE_NAME, settings.ADMIN_SESSION_COOKIE_NAME}
+        if not cookies.isdisjoint([*request.COOKIES, *response.cookies]):
             response.setdefault("Cache-Control", "no-store")
         return response
 
