@@ -17,6 +17,5 @@ WORKDIR /coinos
 # Exactly what .dockerignore lets through.
 COPY . .
 USER coinos
-VOLUME /data
 EXPOSE 8000
 CMD ["python", "-m", "coinos.web_server"]

@@ -126,34 +126,23 @@ def free_port() -> int:
 
 @contextmanager
 def running(folder: Path, *, time_limit: str = "10s", **environment: str) -> Iterator[Proxy]:
-    """The Caddyfile as it is, but for its upstream and the time that readers get."""
-    text = CADDYFILE.read_text()
-    assert UPSTREAM in text
-    assert text.count(" 10s\n") == 2
-    upstream, port = Upstream(), free_port()
-    text = text.replace(UPSTREAM, f"to 127.0.0.1:{upstream.server_port}")
-    (folder / "Caddyfile").write_text(text.replace(" 10s\n", f" {time_limit}\n"))
+    """The Caddyfile as it is, but for its upstream, its address and the time that readers get."""
+    upstream = Upstream()
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
-    with open(folder / "log", "wb") as log:
-        caddy = subprocess.Popen(
-            ["caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"],
-            cwd=folder,
-            env={
-                "PATH": os.environ["PATH"],
-                "HOME": str(folder),
-                "PUBLIC_URL": f"http://127.0.0.1:{port}",
-                **environment,
-            },
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+    text = CADDYFILE.read_text()
+    for ours, theirs in {
+        UPSTREAM: f"to 127.0.0.1:{upstream.server_port}",
+        "admin off": "admin off\n\tdefault_bind 127.0.0.1",
+        "read_header 10s": f"read_header {time_limit}",
+        "read_body 10s": f"read_body {time_limit}",
+    }.items():
+        assert ours in text
+        text = text.replace(ours, theirs)
+    (folder / "Caddyfile").write_text(text)
+    environment |= {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    caddy, port = started(folder, environment)
     proxy = Proxy(port, upstream)
     try:
-        deadline = time.monotonic() + 60
-        while not accepts(port):
-            assert caddy.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, (folder / "log").read_text()
-            time.sleep(0.05)
         yield proxy
     finally:
         for opened in proxy.sockets:
@@ -164,9 +153,28 @@ def running(folder: Path, *, time_limit: str = "10s", **environment: str) -> Ite
         upstream.server_close()
 
 
-def accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def started(folder: Path, environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+    """Caddy and its port; another port when somebody was faster to take the free one."""
+    for _ in range(10):
+        port = free_port()
+        with open(folder / "log", "wb") as log:
+            caddy = subprocess.Popen(
+                ["caddy", "run", "--config", "Caddyfile", "--adapter", "caddyfile"],
+                cwd=folder,
+                env=environment | {"PUBLIC_URL": f"http://127.0.0.1:{port}"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        deadline = time.monotonic() + 60
+        while caddy.poll() is None and time.monotonic() < deadline:
+            if b"serving initial configuration" in (folder / "log").read_bytes():
+                return caddy, port
+            time.sleep(0.05)
+        caddy.kill()
+        caddy.wait()
+        if b"address already in use" not in (folder / "log").read_bytes():
+            break
+    raise AssertionError((folder / "log").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -287,10 +295,19 @@ def test_a_stream_is_passed_on_as_it_comes_and_outlives_the_limits(proxy: Proxy)
 
 
 def test_the_file_is_what_caddy_itself_calls_valid(tmp_path: Path) -> None:
-    for url in ("https://wallet.example.com", "http://localhost"):
+    for url, admin in [
+        ("https://wallet.example.com", "https://admin.example.com"),
+        ("https://wallet.example.com", ""),
+        ("http://localhost", ""),
+    ]:
         done = subprocess.run(
             ["caddy", "validate", "--config", str(CADDYFILE), "--adapter", "caddyfile"],
-            env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PUBLIC_URL": url},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(tmp_path),
+                "PUBLIC_URL": url,
+                "ADMIN_URL": admin,
+            },
             capture_output=True,
             text=True,
             timeout=120,
