@@ -15,14 +15,23 @@ from contextlib import AbstractContextManager
 from django.contrib.auth.hashers import Argon2PasswordHasher, check_password, make_password
 
 from accounts.models import User
+from coinos import limits
 from coinos.db import let_go_of_connection
 from coinos.places import Places
 
 CORES = os.cpu_count() or 1
+WAIT_S = 3.0
 
 # Half of the processors, or four: the others answer everybody else meanwhile.
-for_strangers = Places(min(4, max(1, CORES // 2)), waiting=8, wait_s=3)
-for_signed_in = Places(2, waiting=8, wait_s=3, each=2)
+for_strangers = Places(
+    min(4, max(1, CORES // 2)), waiting=limits.HASHES_WAITING.at_most, wait_s=WAIT_S
+)
+for_signed_in = Places(
+    2,
+    waiting=limits.HASHES_WAITING.at_most,
+    wait_s=WAIT_S,
+    each=limits.HASHES_OF_USER.at_most,
+)
 
 
 class Argon2(Argon2PasswordHasher):

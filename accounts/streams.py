@@ -8,25 +8,21 @@ reconnects goes on where it was.
 
 from __future__ import annotations
 
-import asyncio
 import json
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import redis.asyncio
-from asgiref.sync import sync_to_async
-from django.conf import settings
 from django.db import connection
 from django.db.models import BooleanField, Q, QuerySet
 from django.db.models.expressions import RawSQL
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.views.decorators.http import require_safe
-from redis.exceptions import RedisError
 
 from accounts import live
 from accounts.authentication import TOKEN_COOKIE
@@ -34,9 +30,12 @@ from accounts.credentials import credential_of, live_session
 from accounts.models import Event
 from accounts.serializers import payment_json
 from coinos import limits
+from coinos.caller import caller
 from coinos.drf import problem_response
-from coinos.errors import CoinosError, MethodNotAllowed, RateLimited, Unauthorized
+from coinos.errors import Busy, CoinosError, MethodNotAllowed, RateLimited, Unauthorized
+from coinos.streaming import read
 from coinos.throttling import limited
+from coinos.web_server import max_connections
 
 MAX_DURATION_S = 3600
 HEARTBEAT_S = 20
@@ -44,10 +43,6 @@ RECHECK_S = 45
 LOOK_ANYWAY_S = 20  # in case a message was lost
 LOOK_AGAIN_S = 0.25  # when the newest rows are above a running transaction
 BATCH = 100
-MAX_STREAMS = 2000  # of this process
-MAX_STREAMS_PER_CALLER = 12
-
-_open: Counter[str] = Counter()
 
 
 @dataclass(frozen=True, order=True)
@@ -72,24 +67,31 @@ class Position:
 
 @dataclass(frozen=True)
 class Watch:
-    """Who watches what. `is_allowed` is asked again while the stream is open (P24)."""
+    """Who watches what. `is_allowed` is asked again while the stream is open (P24).
 
-    caller: str
+    `caller` is whom the stream is counted by; None when nobody can tell."""
+
+    caller: str | None
     channel: str
     events: Q
     is_allowed: Callable[[], bool]
     tells_details: bool
 
+    @property
+    def by_stranger(self) -> bool:
+        return not self.tells_details
 
-def watch_user(user_id: UUID, *, caller: str, is_allowed: Callable[[], bool]) -> Watch:
+
+def watch_user(user_id: UUID, *, is_allowed: Callable[[], bool]) -> Watch:
     """All that happens to one user's money, with the payments as the API shows them."""
-    return Watch(caller, live.user_channel(user_id), Q(user_id=user_id), is_allowed, True)
+    channel = live.user_channel(user_id)
+    return Watch(f"user {user_id}", channel, Q(user_id=user_id), is_allowed, True)
 
 
-def watch_invoice(invoice_id: UUID, *, caller: str) -> Watch:
+def watch_invoice(invoice_id: UUID) -> Watch:
     """That something happened to an invoice, for whoever knows its id; no details."""
     channel = live.invoice_channel(invoice_id)
-    return Watch(caller, channel, Q(invoice_id=invoice_id), lambda: True, False)
+    return Watch(caller().network, channel, Q(invoice_id=invoice_id), lambda: True, False)
 
 
 # --- Views ---------------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ def watch_invoice(invoice_id: UUID, *, caller: str) -> Watch:
 
 @require_safe
 @limited(get=limits.STREAM)
-async def page_events(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+def page_events(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """GET /events: the signed-in user's stream for pages, by session cookie."""
     credential = request.credential  # type: ignore[attr-defined]
     if credential is None:
@@ -107,12 +109,12 @@ async def page_events(request: HttpRequest) -> HttpResponse | StreamingHttpRespo
     def is_allowed() -> bool:
         return live_session(session_id) is not None
 
-    watch = watch_user(credential.user.id, caller=str(session_id), is_allowed=is_allowed)
-    return await respond(request, watch)
+    watch = watch_user(credential.user.id, is_allowed=is_allowed)
+    return respond(request, watch)
 
 
 @limited(get=limits.STREAM)
-async def api_events(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
+def api_events(request: HttpRequest) -> HttpResponse | StreamingHttpResponse:
     """GET /api/events: the same for programs, by `Authorization: Bearer` or the token cookie.
 
     Needs a full token or an API key of any scope. Errors are the API's problem objects."""
@@ -128,44 +130,90 @@ async def api_events(request: HttpRequest) -> HttpResponse | StreamingHttpRespon
     try:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed()
-        credential = await sync_to_async(credential_of)(token)
+        credential = credential_of(token)
         credential.require("read")
-        watch = watch_user(credential.user.id, caller=credential.id, is_allowed=is_allowed)
-        return await respond(request, watch)
+        watch = watch_user(credential.user.id, is_allowed=is_allowed)
+        return respond(request, watch)
     except CoinosError as error:
         return problem_response(error)
 
 
-async def respond(request: HttpRequest, watch: Watch) -> StreamingHttpResponse:
-    """The stream as a response. `RateLimited` when this caller or process has too many open."""
-    # The sign-in check opened a connection in the request's thread; a stream must not keep it.
-    await sync_to_async(_give_connection_back)()
-    if _open[watch.caller] >= MAX_STREAMS_PER_CALLER or _open.total() >= MAX_STREAMS:
-        raise RateLimited("Too many live streams are open", retry_after_s=30)
+def respond(request: HttpRequest, watch: Watch) -> StreamingHttpResponse:
+    """The stream as a response. Raises `RateLimited` when this caller has too many open, `Busy`
+    when all together have."""
+    _open.enter(watch)
     after = Position.parse(request.headers.get("Last-Event-ID"))
-    return StreamingHttpResponse(
-        _stream(watch, after),
-        content_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
-    )
+    return EventStream(watch, after)
+
+
+class EventStream(StreamingHttpResponse):
+    """Counts as open until it is closed, whether or not anybody has read from it."""
+
+    def __init__(self, watch: Watch, after: Position | None) -> None:
+        super().__init__(
+            _stream(watch, after),
+            content_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+        self._watch: Watch | None = watch
+
+    def close(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch:
+            _open.leave(watch)
+        super().close()
+
+
+class OpenStreams:
+    """How many streams this process has open, of whom."""
+
+    def __init__(self) -> None:
+        self._of: Counter[str] = Counter()
+        self._strangers = 0
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return self._of.total()
+
+    def enter(self, watch: Watch) -> None:
+        most = limits.STREAMS_OF_STRANGER if watch.by_stranger else limits.STREAMS_OF_USER
+        with self._lock:
+            if watch.caller and self._of[watch.caller] >= most.at_most:
+                raise RateLimited("Too many live streams are open", retry_after_s=30)
+            total = max_streams()
+            if len(self) >= total or (watch.by_stranger and self._strangers >= total // 2):
+                raise Busy("Too many live streams are open", retry_after_s=30)
+            self._of[watch.caller or ""] += 1
+            self._strangers += watch.by_stranger
+
+    def leave(self, watch: Watch) -> None:
+        caller = watch.caller or ""
+        with self._lock:
+            self._of[caller] -= 1
+            if not self._of[caller]:
+                del self._of[caller]
+            self._strangers -= watch.by_stranger
+
+
+_open = OpenStreams()
+
+
+def max_streams() -> int:
+    """Half of the connections that this process accepts; the other half is for requests. Of that,
+    strangers who look at invoices have half."""
+    return max_connections() // 2
 
 
 # --- The stream ----------------------------------------------------------------------------------
 
 
 async def _stream(watch: Watch, after: Position | None) -> AsyncIterator[str]:
-    _open[watch.caller] += 1
-    try:
-        async with _bell(watch.channel) as rung:
-            position, past = (after, NO_SNAPSHOT) if after else await _in_thread(_now)
-            yield f"retry: 3000\nid: {position}\nevent: hello\ndata: {{}}\n\n"
-            async with aclosing(_events(watch, position, past, rung)) as events:
-                async for text in events:
-                    yield text
-    finally:
-        _open[watch.caller] -= 1
-        if not _open[watch.caller]:
-            del _open[watch.caller]
+    async with live.listening(watch.channel) as rung:
+        position, past = (after, NO_SNAPSHOT) if after else await read(_now)
+        yield f"retry: 3000\nid: {position}\nevent: hello\ndata: {{}}\n\n"
+        async with aclosing(_events(watch, position, past, rung)) as events:
+            async for text in events:
+                yield text
 
 
 async def _events(
@@ -176,10 +224,10 @@ async def _events(
     heartbeat_at = time.monotonic() + HEARTBEAT_S
     while (now := time.monotonic()) < end:
         if now >= recheck_at:
-            if not await _in_thread(watch.is_allowed):
+            if not await read(watch.is_allowed):
                 return
             recheck_at = now + RECHECK_S
-        rows, is_complete = await _in_thread(_look, watch, position, past)
+        rows, is_complete = await read(_look, watch, position, past)
         for event in rows:
             position = Position(event.transaction_id, event.id)
             yield f"id: {position}\nevent: payment\ndata: {_data(watch, event)}\n\n"
@@ -238,53 +286,3 @@ def _look(watch: Watch, position: Position, past: str) -> tuple[list[Event], boo
     )
     ready = [event for event in rows if event.transaction_id < event.oldest]
     return ready, len(ready) == len(rows)
-
-
-async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
-    """Run a query in a pooled thread and give its connection back at once: streams live long."""
-
-    def run() -> Any:
-        try:
-            return function(*args)
-        finally:
-            _give_connection_back()
-
-    return await sync_to_async(run, thread_sensitive=False)()
-
-
-def _give_connection_back() -> None:
-    connection.close()  # of the thread that runs this
-
-
-# --- The bell ------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def _bell(channel: str) -> AsyncIterator[Callable[[float], Any]]:
-    """Subscribe, and yield a function that waits for a ring or for some seconds.
-
-    Without Redis it only waits: the stream then looks every second."""
-    client = redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_connect_timeout=2)
-    subscription = client.pubsub(ignore_subscribe_messages=True)
-    try:
-        await subscription.subscribe(channel)
-    except (RedisError, OSError):
-        pass
-
-    async def wait(seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        try:
-            while (left := deadline - time.monotonic()) > 0:
-                if await subscription.get_message(timeout=left):
-                    return
-        except (RedisError, OSError, RuntimeError):
-            await asyncio.sleep(min(seconds, 1.0))
-
-    try:
-        yield wait
-    finally:
-        try:
-            await subscription.aclose()
-            await client.aclose()
-        except (RedisError, OSError):
-            pass

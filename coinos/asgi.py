@@ -1,32 +1,32 @@
-"""What the web server (granian) runs: one ASGI application, two ways of answering.
+"""What the web server (granian) runs: one ASGI application.
 
-Streams are async views, which stay open for long. Every other request has one thread to itself,
-from the first middleware to the end of the response: Django's own ASGI handler changes threads
-several times a request for synchronous middleware and views (docs/performance.md).
+Every request has one thread to itself, from the first middleware to the end of the response:
+Django's own ASGI handler changes threads several times a request for synchronous middleware and
+views (docs/performance.md). A stream has it until its first byte, and then none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from typing import IO, Any
 
-from django.core.asgi import get_asgi_application
+import django
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
 from django.core.handlers.base import BaseHandler
 from django.core.signals import request_started
+from django.http import StreamingHttpResponse
 from django.urls import get_resolver, set_script_prefix
-from django.urls.resolvers import RoutePattern
 
 from coinos.bodies import BodyReader, is_announced
+from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError
-from coinos.routes import routes
+from coinos.streaming import send_pieces
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coinos.settings")
 
@@ -39,7 +39,7 @@ Send = Callable[[Message], Awaitable[None]]
 # (payments.services), look-ups elsewhere (coinos.http), passwords to check (accounts.hashing).
 THREADS = 96
 
-streams = get_asgi_application()
+django.setup()
 
 
 class OneThreadHandler(ASGIHandler):
@@ -68,13 +68,19 @@ class OneThreadHandler(ASGIHandler):
             self._threads, self._answer, scope, body, refusal
         )
         await send(start)
-        await send({"type": "http.response.body", "body": content})
+        if isinstance(content, bytes):
+            await send({"type": "http.response.body", "body": content})
+            return
+        try:
+            await send_pieces(aiter(content), receive, send)
+        finally:
+            content.close()
 
     def _answer(
         self, scope: Scope, body: IO[bytes], refusal: CoinosError | None
-    ) -> tuple[Message, bytes]:
-        """The start message and the content of the answer. The signals that open and close
-        database connections are sent here, in the thread that uses them.
+    ) -> tuple[Message, bytes | StreamingHttpResponse]:
+        """The start message, and the content of the answer or what streams it. The signals that
+        open and close database connections are sent here, in the thread that uses them.
 
         With a `refusal` of its body, the request reaches no view, and its connection ends: what is
         left of the body would be read as the next request."""
@@ -84,8 +90,9 @@ class OneThreadHandler(ASGIHandler):
         if request is not None:
             request.refusal = refusal  # type: ignore[attr-defined]
         response: Any = malformed if request is None else self.get_response(request)
+        is_stream = response.streaming and response.is_async and scope["method"] != "HEAD"
         try:
-            content = b"".join(response)
+            content = b"" if scope["method"] == "HEAD" or is_stream else b"".join(response)
             headers = [
                 (name.encode("ascii"), value.encode("latin1")) for name, value in response.items()
             ]
@@ -100,31 +107,21 @@ class OneThreadHandler(ASGIHandler):
                 "status": response.status_code,
                 "headers": headers,
             }
-            return start, content
+            return start, response if is_stream else content
         finally:
-            response.close()
             body.close()
+            if is_stream:
+                let_go_of_connection()
+            else:
+                response.close()
 
 
-in_one_thread = OneThreadHandler()
+application = OneThreadHandler()
 
 
-stream_routes = [
-    RoutePattern(route, is_endpoint=True)
-    for route, view in routes(get_resolver().url_patterns)
-    if inspect.iscoroutinefunction(view)
-]
-
+get_resolver().url_patterns  # noqa: B018 – imports every view
 
 # What was loaded until here stays: looking through it again and again for garbage would stop every
 # request of this process for 60 ms at a time.
 gc.collect()
 gc.freeze()
-
-
-async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    path = scope["path"].strip("/")
-    is_stream = any(route.match(path) for route in stream_routes)
-    # A stream's request has no body: one that has gets the answer that it is no way to ask.
-    is_stream = is_stream and not is_announced(scope)
-    await (streams if is_stream else in_one_thread)(scope, receive, send)

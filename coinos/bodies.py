@@ -14,17 +14,14 @@ from typing import Any
 
 from django.core.exceptions import RequestAborted
 
+from coinos import limits
 from coinos.errors import Busy, RequestTimeout, TooLarge
 
-MAX_BODY_BYTES = 64 * 1024
-MAX_UPLOAD_BYTES = 300 * 1024  # a picture of 200 kB, and the form around it
 BODY_TIMEOUT_S = 10.0
 UPLOAD_TIMEOUT_S = 30.0
 UPLOAD_PATHS = frozenset({"/settings/picture", "/settings/banner"})
 
-# Bodies that are half read, of this process together. An ordinary one is small and always passes;
-# only those above `SMALL_BODY_BYTES` share this.
-MAX_HELD_BYTES = 32 * 1024 * 1024
+# An ordinary body is small and always passes; only larger ones share the bound of half-read ones.
 SMALL_BODY_BYTES = 4 * 1024
 
 Scope = Mapping[str, Any]
@@ -44,7 +41,8 @@ class BodyReader:
         when it turns out to be; `RequestTimeout`, `Busy`, and Django's `RequestAborted` when
         the caller goes away."""
         is_upload = scope["path"] in UPLOAD_PATHS and scope["method"] == "POST"
-        max_bytes = MAX_UPLOAD_BYTES if is_upload else MAX_BODY_BYTES
+        bound = limits.UPLOAD_BYTES if is_upload else limits.BODY_BYTES
+        max_bytes = bound.at_most
         if announced_bytes(scope) > max_bytes:
             raise TooLarge()
         try:
@@ -71,7 +69,7 @@ class BodyReader:
                 if size > SMALL_BODY_BYTES:
                     self.held_bytes += size - held_bytes
                     held_bytes = size
-                    if self.held_bytes > MAX_HELD_BYTES:
+                    if self.held_bytes > limits.HELD_BYTES.at_most:
                         raise Busy()
         finally:
             self.held_bytes -= held_bytes

@@ -33,6 +33,7 @@ import httpx
 from django.conf import settings
 from django.utils.translation import gettext_noop as _
 
+from coinos import limits
 from coinos.db import let_go_of_connection
 from coinos.errors import Busy, CoinosError
 from coinos.places import Places
@@ -62,13 +63,8 @@ KINDS: dict[KindName, Kind] = {
     "rates": Kind(ours=True, any_port=True),
 }
 
-# Requests that wait for others, who may be slow on purpose: few at a time, and few for one user.
-LOOK_UPS = 16
-LOOK_UPS_EACH = 2
 LOOK_UP_S = 10.0
-"""For all that one request asks others, together."""
-NAMES_CHECKED = 8
-"""Host names that are looked up at a time only to refuse them early."""
+"""For all that one request asks others, who may be slow on purpose."""
 
 CONNECT_S = 5.0
 LOOKUP_S = 3.0
@@ -197,8 +193,8 @@ def asking_others(by: Hashable) -> Iterator[float]:
         yield time.monotonic() + LOOK_UP_S
 
 
-for_look_ups = Places(LOOK_UPS, each=LOOK_UPS_EACH)
-_checking_names = Places(NAMES_CHECKED)
+for_look_ups = Places(limits.LOOK_UPS.at_most, each=limits.LOOK_UPS_OF_USER.at_most)
+_checking_names = Places(limits.NAMES_CHECKED.at_most)
 
 
 @functools.cache

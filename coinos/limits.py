@@ -31,6 +31,7 @@ class By(StrEnum):
     INVOICE = "invoice"
     FUND = "fund"
     PROCESS = "server process"
+    REQUEST = "request"
     ADDRESS = "address that is called"
 
 
@@ -206,6 +207,73 @@ INFO = Rate("info", 60, 10, By.CALLER, "rates and facts about the node")
 HEALTH = Rate("health", 100, 10, By.NETWORK, "questions whether the server is well")
 STREAM = Rate("stream", 60, 60, By.CALLER, "live streams that are opened")
 SIMNET = Rate("simnet", 60, 60, By.CALLER, "moves of the simulated network")
+
+
+# --- How much of it at a time ---------------------------------------------------------------------
+
+CONNECTIONS = Bound(
+    "connections",
+    4096,
+    By.PROCESS,
+    "open connections: idle ones, streams and half-sent requests too",
+    "waits until another ends",
+)
+STREAMS_OF_USER = Bound(
+    "streams of a user", 24, By.USER, "live streams of a wallet", "429, with `Retry-After`"
+)
+STREAMS_OF_STRANGER = Bound(
+    "streams of a stranger",
+    12,
+    By.NETWORK,
+    "live streams of invoices",
+    "429, with `Retry-After`",
+)
+BODY_BYTES = Bound("body", 64 * 1024, By.REQUEST, "bytes in the body", "413, connection closed")
+UPLOAD_BYTES = Bound(
+    "upload",
+    300 * 1024,
+    By.REQUEST,
+    "bytes in the body with a picture",
+    "413, connection closed",
+)
+HELD_BYTES = Bound(
+    "half-read bodies",
+    32 * 1024 * 1024,
+    By.PROCESS,
+    "bytes of bodies above 4 kB that are half read",
+    "503, with `Retry-After`",
+)
+LOOK_UPS = Bound(
+    "look-ups",
+    16,
+    By.PROCESS,
+    "requests that wait for another server: Lightning Addresses, LNURL, test calls of a webhook",
+    "503, with `Retry-After`",
+)
+LOOK_UPS_OF_USER = Bound(
+    "look-ups of a user", 2, By.USER, "such requests of one user", "429, with `Retry-After`"
+)
+NAMES_CHECKED = Bound(
+    "names checked",
+    8,
+    By.PROCESS,
+    "host names of webhooks that are looked up to refuse them early",
+    "not checked early",
+)
+HASHES_WAITING = Bound(
+    "hashes that wait",
+    8,
+    By.PROCESS,
+    "passwords of strangers that wait for a processor, and as many secrets of who is signed in",
+    "503, with `Retry-After`",
+)
+HASHES_OF_USER = Bound(
+    "hashes of a user",
+    2,
+    By.USER,
+    "secrets of one user in checking",
+    "429, with `Retry-After`",
+)
 
 
 def all_rates() -> list[Rate]:

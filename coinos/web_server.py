@@ -14,31 +14,31 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coinos.settings")
 
 from django.conf import settings
 
-# Connections that each web process accepts; idle ones, streams and half-sent requests count.
-MAX_CONNECTIONS = 4096
+from coinos import limits
+
 OTHER_FILES = 256
 """What a web process opens besides: databases, look-ups, logs, code."""
 
 # A connection on which no request's headers arrive in this time is closed: one that sends nothing
 # at all, one that drips, and one that is kept alive for a request that does not come.
-HEADERS_TIMEOUT_S = 15
+HEADERS_TIMEOUT_S = 10
 STOP_S = 5
 """For answers that are being made when the server is told to stop; then they are cut off."""
 
 
 def max_connections() -> int:
-    """The connections that one web process accepts: `MAX_CONNECTIONS`, or what the system's limit
+    """The connections that one web process accepts: the bound, or what the system's limit
     of open files leaves for them."""
     files, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
-        return MAX_CONNECTIONS
-    return max(128, min(MAX_CONNECTIONS, files - OTHER_FILES))
+        return limits.CONNECTIONS.at_most
+    return max(128, min(limits.CONNECTIONS.at_most, files - OTHER_FILES))
 
 
 def allow_open_files() -> None:
     """Raise this process's limit of open files as far as it is needed and allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + OTHER_FILES
+    wanted = limits.CONNECTIONS.at_most + OTHER_FILES
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -21,7 +20,7 @@ from accounts.models import User
 from accounts.views import wallet
 from coinos import limits
 from coinos.errors import CoinosError, NodeUnavailable, NotFound
-from coinos.throttling import client_address, limited
+from coinos.throttling import limited
 from coinos.web import add_error, posted, signed_in
 from invoices import selectors, services
 from invoices.codes import codes
@@ -220,14 +219,11 @@ def renew(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
 
 @require_safe
 @limited(get=limits.STREAM)
-async def invoice_events(
-    request: HttpRequest, invoice_id: UUID
-) -> HttpResponse | StreamingHttpResponse:
+def invoice_events(request: HttpRequest, invoice_id: UUID) -> StreamingHttpResponse:
     """Server-sent events of one invoice: that something happened, without details."""
-    if not await sync_to_async(selectors.find_invoice)(str(invoice_id)):
+    if not selectors.find_invoice(str(invoice_id)):
         raise NotFound()
-    caller = await sync_to_async(client_address)(request)
-    return await streams.respond(request, streams.watch_invoice(invoice_id, caller=caller))
+    return streams.respond(request, streams.watch_invoice(invoice_id))
 
 
 def _viewer(request: HttpRequest) -> User | None:

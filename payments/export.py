@@ -18,13 +18,13 @@ from typing import Any
 from unicodedata import category, normalize
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.db import connection
 
 from accounts.models import Activity, DailyTotal, User
 from accounts.selectors import LINE_COLUMNS, Line, StatementFilter, read_line, statement_page
 from coinos.db import let_go_of_connection
 from coinos.money import sat_to_fiat
+from coinos.streaming import read
 
 LINES_PER_READ = 1000
 FORMULA_SIGNS = {"=", "+", "-", "@"}
@@ -43,7 +43,7 @@ async def csv_lines(user: User, wanted: StatementFilter) -> AsyncIterator[str]:
     All lines of the dates are passed, also those that the filter leaves out, since the balance
     counts them. What is still open at the start stays as it was then, whenever its turn comes."""
     yield _text([COLUMNS])
-    balance_sat, lines, open_lines = await sync_to_async(_opening)(user, wanted)
+    balance_sat, lines, open_lines = await read(_opening, user, wanted)
     all_of_dates = replace(wanted, incoming=None, status="all", ids=None)
     not_found = set(wanted.ids) if wanted.ids is not None else None
     while lines:
@@ -59,7 +59,7 @@ async def csv_lines(user: User, wanted: StatementFilter) -> AsyncIterator[str]:
             not_found.difference_update(line.id for line in lines)
         if len(lines) < LINES_PER_READ or not_found == set():
             return
-        lines = await sync_to_async(_read)(user, all_of_dates, lines[-1])
+        lines = await read(_read, user, all_of_dates, lines[-1])
 
 
 def _opening(user: User, wanted: StatementFilter) -> tuple[int, list[Line], dict[UUID, Line]]:

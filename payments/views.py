@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -32,7 +31,6 @@ from accounts.selectors import (
 )
 from accounts.services import pin_contact
 from coinos import limits
-from coinos.db import let_go_of_connection
 from coinos.errors import Busy, CoinosError, NotFound, RateLimited
 from coinos.throttling import count, limited
 from coinos.web import (
@@ -348,19 +346,14 @@ def payments(request: HttpRequest) -> HttpResponse:
     return render(request, "payments/payments.html", context)
 
 
-@limited(get=limits.EXPORT)
-async def export(request: HttpRequest) -> HttpResponse:
-    """The same list, all pages of it, as a CSV file."""
-    return await sync_to_async(_export)(request)
-
-
 @require_safe
 @signed_in
-def _export(request: HttpRequest) -> HttpResponse:
+@limited(get=limits.EXPORT)
+def export(request: HttpRequest) -> HttpResponse:
+    """The same list, all pages of it, as a CSV file."""
     user = user_of(request)
     _, wanted = _history(request)
     name = f"coinos-{user.username}-{timezone.now():%Y-%m-%d}.csv"
-    let_go_of_connection()
     return StreamingHttpResponse(  # type: ignore[return-value]
         csv_lines(user, wanted),
         content_type="text/csv; charset=utf-8",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from django.test import AsyncClient
 
 from accounts import credentials, statement, streams
 from accounts.models import Activity, Session
+from coinos import limits
 from coinos.simnet.control import Control
 from invoices.services import InvoiceDraft, create_invoice
 from tests.cast import token_of
@@ -283,7 +285,7 @@ def test_whoever_watches_an_invoice_hears_that_it_changed_and_nothing_more(
 def test_one_caller_cannot_open_streams_without_end(
     alice: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "MAX_STREAMS_PER_CALLER", 2)
+    monkeypatch.setattr(limits, "STREAMS_OF_USER", replace(limits.STREAMS_OF_USER, at_most=2))
 
     async def run() -> None:
         client = browser(alice)
@@ -298,7 +300,7 @@ def test_one_caller_cannot_open_streams_without_end(
         await freed.close()
 
     story(run)
-    assert not streams._open
+    assert not len(streams._open)
 
 
 def test_a_stream_goes_on_when_redis_is_away(

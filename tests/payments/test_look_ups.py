@@ -10,7 +10,7 @@ import pytest
 from django.contrib.auth.hashers import make_password
 
 from accounts import hashing
-from coinos import asgi, http
+from coinos import asgi, http, limits
 from coinos.simnet.control import Control
 from payments.models import Payment
 from payments.services import lightning
@@ -91,7 +91,7 @@ def test_one_user_has_few_look_ups_at_a_time_and_is_told_at_once(
 ) -> None:
     """sec-4"""
     with ExitStack() as waiting:
-        for _ in range(http.LOOK_UPS_EACH):
+        for _ in range(limits.LOOK_UPS_OF_USER.at_most):
             waiting.enter_context(http.asking_others(alice.user.id))
         refused = pay(alice, service)
         assert (refused.status_code, refused.body["code"]) == (429, "rate_limited")
@@ -105,7 +105,7 @@ def test_all_users_together_leave_threads_for_everything_else(
 ) -> None:
     """sec-4"""
     with ExitStack() as waiting:
-        for stranger in range(http.LOOK_UPS):
+        for stranger in range(limits.LOOK_UPS.at_most):
             waiting.enter_context(http.asking_others(stranger))
         refused = pay(alice, service)
         assert (refused.status_code, refused.body["code"]) == (503, "busy")
@@ -120,8 +120,8 @@ def test_what_can_be_slow_leaves_threads_free() -> None:
     hashes = [hashing.for_strangers, hashing.for_signed_in]
     slow = (
         lightning.IN_FLIGHT_PER_PROCESS
-        + http.LOOK_UPS
-        + http.NAMES_CHECKED
+        + limits.LOOK_UPS.at_most
+        + limits.NAMES_CHECKED.at_most
         + sum(places.count + places.waiting for places in hashes)
     )
     assert slow <= asgi.THREADS - 10
