@@ -25,20 +25,24 @@ _asked: dict[str, tuple[float, Heartbeat | None]] = {}
 
 def periodic(job: str, *, silence_max_s: int) -> Callable[[Callable[[], Any]], Callable[[], None]]:
     """Decorate the body of a periodic task: success and failure are recorded, and a failure never
-    stops the schedule. A job silent for longer than `silence_max_s` makes the server unhealthy."""
+    stops the schedule. A job silent for longer than `silence_max_s` makes the server unhealthy.
+
+    A body that returns False has left the work to another process: that is no success, and the
+    job is silent unless the other one does it."""
 
     def decorate(function: Callable[[], Any]) -> Callable[[], None]:
         @functools.wraps(function)
         def run() -> None:
             try:
-                function()
+                did_work = function() is not False
             except Exception as error:
                 # A node that is away is an ordinary condition: one line, no traceback.
                 expected = isinstance(error, CoinosError)
                 logger.error("%s failed: %s", job, error, exc_info=None if expected else error)
                 _record(job, silence_max_s, failure=type(error).__name__)
             else:
-                _record(job, silence_max_s, failure=None)
+                if did_work:
+                    _record(job, silence_max_s, failure=None)
 
         return run
 

@@ -1,4 +1,4 @@
-"""The tables of the kit: the history of fiat rates, and when each periodic job last worked."""
+"""The tables of the kit: fiat rates, who does what work now, and when each job last worked."""
 
 from __future__ import annotations
 
@@ -17,6 +17,18 @@ class Rate(models.Model):
 
     def __str__(self) -> str:
         return f"rates of {self.minute:%Y-%m-%d %H:%M}"
+
+
+class Lease(models.Model):
+    """Which process does a piece of work that one does at a time, and until when
+    (`coinos.leases`)."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+    owner = models.UUIDField()
+    until = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Heartbeat(models.Model):

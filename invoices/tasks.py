@@ -22,21 +22,22 @@ def stop(**_: object) -> None:
 
 @shared_task
 @periodic("watch lightning", silence_max_s=120)
-def watch_lightning() -> None:
-    services.watch_lightning(stopped=_stopping.is_set)
+def watch_lightning() -> bool:
+    return services.watch_lightning(stopped=_stopping.is_set) is not None
 
 
 @shared_task
 @periodic("sweep lightning", silence_max_s=300)
-def sweep_lightning() -> None:
-    services.sweep_lightning()
+def sweep_lightning() -> bool:
+    swept = services.sweep_lightning()
     services.clear_unfinished()
+    return swept is not None
 
 
 @shared_task
 @periodic("scan bitcoin", silence_max_s=120)
-def scan_bitcoin() -> None:
-    services.scan_bitcoin()
+def scan_bitcoin() -> bool:
+    return services.scan_bitcoin()
 
 
 @shared_task

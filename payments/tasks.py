@@ -11,7 +11,7 @@ from django.conf import settings
 
 from coinos.errors import Busy
 from coinos.heartbeat import periodic
-from coinos.locks import only_one
+from coinos.leases import only_one
 from coinos.places import Places
 from payments import reconciliation
 from payments.services.autowithdraw_runs import run_due
@@ -29,18 +29,20 @@ def dispatch() -> None:
 
 @shared_task
 @periodic("resolve", silence_max_s=120)
-def resolve() -> None:
+def resolve() -> bool:
     with only_one("resolve payments") as mine:
         if mine:
             resolve_due()
+    return mine
 
 
 @shared_task
 @periodic("withdrawals", silence_max_s=120)
-def advance_withdrawals() -> None:
+def advance_withdrawals() -> bool:
     with only_one("advance withdrawals") as mine:
         if mine:
             advance_all()
+    return mine
 
 
 # Others are asked here, who may be slow on purpose: half of the threads stay for everything else.

@@ -22,7 +22,7 @@ from accounts.models import Activity, Event
 from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
 from coinos.killswitch import stop_sends
-from coinos.locks import only_one
+from coinos.leases import only_one
 from coinos.money import MSAT_PER_SAT
 from coinos.nodes import bitcoin
 from coinos.nodes.base import BitcoinNode, NodeRefused, Output, Receipts, WalletTransaction
@@ -37,8 +37,8 @@ REORG_BLOCKS = 100  # credited deposits this close to the tip are compared with 
 WAITING = [Deposit.State.SEEN, Deposit.State.REVERSED]
 
 
-def scan_bitcoin() -> None:
-    """Bring every deposit up to date with the chain; one process at a time.
+def scan_bitcoin() -> bool:
+    """Bring every deposit up to date with the chain; one process at a time, False in others.
 
     1. List what is new since the cursor. 2. Reverse credits whose block has left the active chain.
     3. Note what is new. 4. Credit or mark as conflicted what waits. 5. Move the cursor, once all of
@@ -46,12 +46,12 @@ def scan_bitcoin() -> None:
     """
     with only_one("scan_bitcoin") as mine:
         if not mine:
-            return
+            return False
         node = bitcoin()
         info = node.info()
         if not info.synced or info.network != settings.NETWORK:
             logger.warning("the bitcoin node is not ready: network %s", info.network)
-            return
+            return True
         chain = _Chain(node)
         cursor = Cursor.objects.filter(name=CURSOR).first()
         try:
@@ -78,6 +78,7 @@ def scan_bitcoin() -> None:
             except Exception:  # one odd deposit does not hold up the others
                 logger.critical("cannot follow the deposit %s", deposit.outpoint, exc_info=True)
         Cursor.objects.update_or_create(name=CURSOR, defaults={"value": receipts.next_block_hash})
+        return True
 
 
 class _Chain:

@@ -24,7 +24,7 @@ from accounts import ledger, statement
 from accounts.models import Activity
 from coinos.failpoints import failpoint
 from coinos.killswitch import stop_sends
-from coinos.locks import only_one
+from coinos.leases import only_one
 from coinos.money import msat_to_sat_floor
 from coinos.nodes import lightning
 from coinos.nodes.base import LightningNode, NodeInvoice, Receipt
@@ -60,8 +60,9 @@ class NodeChanged(Exception):
 
 def watch_lightning(
     *, seconds: float = WATCH_S, stopped: Callable[[], bool] = lambda: False
-) -> int:
-    """Record receipts as they come, for about `seconds`; returns how many.
+) -> int | None:
+    """Record receipts as they come, for about `seconds`; returns how many, or None when another
+    process does.
 
     One process at a time. 1. Make sure that the node is still the one we know. 2. Wait for the
     next pay index above the cursor, and take what else has been paid. 3. Record these receipts
@@ -69,7 +70,7 @@ def watch_lightning(
     """
     with only_one("watch_lightning") as mine:
         if not mine:
-            return 0
+            return None
         node = lightning()
         cursor = _checked_cursor(node)
         count = 0
@@ -157,15 +158,16 @@ def record_lightning_receipts(receipts: Sequence[Receipt], *, moves_cursor: bool
     failpoint("recv.before_commit")
 
 
-def sweep_lightning() -> int:
+def sweep_lightning() -> int | None:
     """Read what changed at the node since the last sweep and record what is paid; returns how
-    many invoices were read. The second line behind the watcher (A03).
+    many invoices were read, or None when another process sweeps. The second line behind the
+    watcher (A03).
 
     A receipt that cannot be recorded is read again by every sweep until it can be.
     """
     with only_one("sweep_lightning") as mine:
         if not mine:
-            return 0
+            return None
         node = lightning()
         _checked_cursor(node)
         position, count, all_recorded = _position(CHANGES), 0, True

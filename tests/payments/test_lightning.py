@@ -15,7 +15,7 @@ from psycopg import sql
 from accounts import ledger
 from accounts.models import Transfer
 from coinos.celery import app
-from coinos.locks import only_one
+from coinos.leases import only_one
 from coinos.simnet.control import Control
 from payments import tasks
 from payments.models import Payment

@@ -96,7 +96,7 @@ class Watchers:
 
     def _fork(self, number: int) -> Victim:
         assert self.stage.zygote
-        alone = ["advisory lock"] if number < 2 else []
+        alone = ["lease"] if number < 2 else []
         failpoint = self.rng.choice(["", "recv.before_commit", "recv.after_commit"])
         return self.stage.zygote.fork(
             "watcher", without=alone, failpoint=failpoint, visit=self.rng.randint(1, 40)
@@ -193,8 +193,7 @@ def _without_guards_credits_double(stage: Stage) -> int:
             control.pay(invoice["hash"])
         web.kill()
         watchers = [
-            stage.zygote.fork("watcher", without=["advisory lock"], **world)
-            for _ in range(WATCHERS)
+            stage.zygote.fork("watcher", without=["lease"], **world) for _ in range(WATCHERS)
         ]
         wait_until(lambda: _credits() >= 5, seconds=30, what="crediting without guards")
         time.sleep(1)

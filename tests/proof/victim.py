@@ -151,7 +151,7 @@ ROLES = {"web": web, "worker": worker, "watcher": watcher}
 # --- Guards that can be taken off ----------------------------------------------------------------
 
 
-def _without_advisory_lock() -> None:
+def _without_lease() -> None:
     """Every watcher believes that it is the only one."""
     from invoices.services import lightning
 
@@ -179,7 +179,7 @@ def _without_release_rule() -> None:
     vars(resolution)["_outcome"] = outcome
 
 
-WITHOUT = {"advisory lock": _without_advisory_lock, "release rule": _without_release_rule}
+WITHOUT = {"lease": _without_lease, "release rule": _without_release_rule}
 
 if __name__ == "__main__":
     main()
