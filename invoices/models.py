@@ -326,8 +326,8 @@ class WebhookDelivery(models.Model):
         ]
         indexes = [
             models.Index(
-                name="delivery_due",
-                fields=["next_attempt_at"],
+                name="delivery_turn",
+                fields=["user", "attempts_count", "next_attempt_at"],
                 condition=Q(state="pending"),
             ),
             models.Index(

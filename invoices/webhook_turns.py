@@ -35,6 +35,7 @@ def next_calls(now: datetime, *, at_most: int) -> list[UUID]:
         "now": now,
         "late": now - LATE_RETRY,
         "run_calls": RUN_CALLS,
+        "looked_at": 3 * RUN_CALLS,
         "of_user": limits.WEBHOOK_CALLS.at_most,
         "runs": at_most,
     }
@@ -50,30 +51,56 @@ def give_up_beyond_the_bound() -> None:
         cursor.execute(_GIVE_UP, {"kept": limits.WEBHOOKS_WAITING.at_most})
 
 
+# Reads little however long the queues are: of each user who has calls under way to spare, the first
+# few that are due. A user who has none waiting is stepped over in the index.
 _NEXT_CALLS = """
-    WITH busy AS (
+    WITH RECURSIVE busy AS (
         SELECT DISTINCT user_id, endpoint FROM invoices_webhookdelivery
         WHERE state = 'pending' AND leased_until > %(now)s
     ), under_way AS (
         SELECT user_id, count(*) AS calls FROM busy GROUP BY user_id
+    ), people AS (
+        (
+            SELECT user_id FROM invoices_webhookdelivery
+            WHERE state = 'pending' ORDER BY user_id LIMIT 1
+        )
+        UNION ALL
+        SELECT (
+            SELECT user_id FROM invoices_webhookdelivery
+            WHERE state = 'pending' AND user_id > people.user_id ORDER BY user_id LIMIT 1
+        )
+        FROM people WHERE user_id IS NOT NULL
     ), due AS (
-        SELECT id, user_id, endpoint, next_attempt_at, is_retry,
+        SELECT id, user_id, endpoint, calls, is_retry, next_attempt_at,
             row_number() OVER (
-                PARTITION BY user_id, endpoint ORDER BY is_retry, next_attempt_at, id
+                PARTITION BY user_id, endpoint COLLATE "C" ORDER BY is_retry, next_attempt_at, id
             ) AS place
-        FROM (
-            SELECT id, user_id, endpoint, next_attempt_at,
-                attempts_count > 0 AND next_attempt_at > %(late)s AS is_retry
-            FROM invoices_webhookdelivery
-            WHERE state = 'pending' AND next_attempt_at <= %(now)s
-        ) AS delivery
-        WHERE (user_id, endpoint) NOT IN (SELECT user_id, endpoint FROM busy)
+        FROM people LEFT JOIN under_way USING (user_id) CROSS JOIN LATERAL (
+            (
+                SELECT id, endpoint, next_attempt_at, false AS is_retry
+                FROM invoices_webhookdelivery AS delivery
+                WHERE state = 'pending' AND attempts_count = 0 AND next_attempt_at <= %(now)s
+                    AND delivery.user_id = people.user_id
+                    AND (delivery.user_id, endpoint) NOT IN (SELECT user_id, endpoint FROM busy)
+                ORDER BY next_attempt_at LIMIT %(looked_at)s
+            )
+            UNION ALL
+            (
+                SELECT id, endpoint, next_attempt_at, next_attempt_at > %(late)s AS is_retry
+                FROM invoices_webhookdelivery AS delivery
+                WHERE state = 'pending' AND attempts_count > 0 AND next_attempt_at <= %(now)s
+                    AND delivery.user_id = people.user_id
+                    AND (delivery.user_id, endpoint) NOT IN (SELECT user_id, endpoint FROM busy)
+                ORDER BY attempts_count, next_attempt_at LIMIT %(looked_at)s
+            )
+        ) AS first
+        WHERE coalesce(calls, 0) < %(of_user)s
     ), turns AS (
         SELECT user_id, endpoint, is_retry, next_attempt_at,
             coalesce(calls, 0) + row_number() OVER (
                 PARTITION BY user_id ORDER BY is_retry, next_attempt_at, id
             ) AS turn
-        FROM due LEFT JOIN under_way USING (user_id) WHERE place = 1
+        FROM due WHERE place = 1
     ), runs AS (
         SELECT user_id, endpoint,
             row_number() OVER (ORDER BY is_retry, turn, next_attempt_at) AS run
@@ -84,13 +111,17 @@ _NEXT_CALLS = """
 """
 
 _GIVE_UP = """
+    WITH many AS (
+        SELECT user_id FROM invoices_webhookdelivery WHERE state = 'pending'
+        GROUP BY user_id HAVING count(*) > %(kept)s
+    )
     UPDATE invoices_webhookdelivery SET state = 'failed', leased_until = NULL
     WHERE id IN (
-        SELECT id FROM (
-            SELECT id, row_number() OVER (PARTITION BY user_id ORDER BY created, id) AS place
-            FROM invoices_webhookdelivery WHERE state = 'pending'
-        ) AS waiting
-        WHERE place > %(kept)s
+        SELECT beyond.id FROM many CROSS JOIN LATERAL (
+            SELECT id FROM invoices_webhookdelivery AS delivery
+            WHERE state = 'pending' AND delivery.user_id = many.user_id
+            ORDER BY created, id OFFSET %(kept)s
+        ) AS beyond
     )
 """
 
