@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from unfold.decorators import action, display
 from unfold.forms import ActionForm
 
-from accounts import second_factor, services
+from accounts import authenticators, services
 from accounts.models import (
     Activity,
     ApiKey,
@@ -25,6 +25,7 @@ from accounts.models import (
     User,
 )
 from coinos.admin import LookOnlyAdmin
+from coinos.errors import CoinosError
 
 # --- Users and their doors ------------------------------------------------------------------------
 
@@ -58,7 +59,7 @@ class UserAdmin(LookOnlyAdmin):
     ]
     readonly_fields = ["has_pin", "balance_sat", "held_sat"]
     action_form = WithReason
-    actions = ["freeze", "unfreeze", "evict", "readmit", "remove_second_factor"]
+    actions = ["freeze", "unfreeze", "evict", "readmit", "remove_second_factor", "remove_pin"]
 
     @display(label={"open": "success", "frozen": "warning", "evicted": "danger"})
     def state(self, user: User) -> str:
@@ -98,7 +99,12 @@ class UserAdmin(LookOnlyAdmin):
 
     @action(description="Remove the second factor and end all sign-ins", permissions=["act"])
     def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:
-        self._for_a_reason(request, users, second_factor.remove_as_operator, "changed")
+        remove = authenticators.remove_second_factor_as_operator
+        self._for_a_reason(request, users, remove, "changed")
+
+    @action(description="Remove the PIN", permissions=["act"])
+    def remove_pin(self, request: HttpRequest, users: QuerySet[User]) -> None:
+        self._for_a_reason(request, users, authenticators.remove_pin_as_operator, "changed")
 
     def _for_a_reason(
         self,
@@ -111,9 +117,15 @@ class UserAdmin(LookOnlyAdmin):
         if not reason:
             messages.error(request, "Nothing was done: write a reason for the audit log.")
             return
+        count = 0
         for user in users:
-            sanction(user, actor=operator(request), reason=reason)
-        messages.success(request, f"{len(users)} accounts are {done}.")
+            try:
+                sanction(user, actor=operator(request), reason=reason)
+            except CoinosError as error:
+                messages.error(request, f"{user}: {error.message}")
+            else:
+                count += 1
+        messages.success(request, f"{count} accounts are {done}.")
 
 
 def operator(request: HttpRequest) -> str:

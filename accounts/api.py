@@ -10,8 +10,9 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
-from accounts import connections, credentials, ledger, second_factor, selectors, services
+from accounts import authenticators, connections, credentials, ledger, selectors, services
 from accounts.authentication import TOKEN_COOKIE, ApiRequest
+from accounts.authenticators import Change
 from accounts.models import Session, User
 from accounts.serializers import (
     AccountChanges,
@@ -60,6 +61,7 @@ class RegisterView(ApiView):
                 password=fields.get("password", ""),
                 pubkey=fields.get("pubkey"),
                 picture=fields.get("picture", ""),
+                at_api=True,
             )
         answer = user_json(user) | {"token": sign_in(user)}
         if secret_key:
@@ -120,40 +122,39 @@ class MeView(ApiView):
 class UserView(ApiView):
     @extend_schema(request=AccountChanges, responses=answers.Changed)
     def post(self, request: ApiRequest) -> Response:
-        """Change profile and settings. A new password needs the current one, a new PIN or lock
-        timer the PIN, and `twofa: false`, which turns the second factor off, a code of it as
-        `token`."""
+        """Change profile and settings: all that is asked for, or nothing. A new password or e-mail
+        address and a first PIN need `current_password`; another PIN and the lock timer need the PIN
+        as `pin`; `twofa: false`, which turns the second factor off, needs a code of it as `token`.
+        """
+        self.change_of(request).make(keep=request.auth.session)
+        return ok({"user": user_json(request.user)})
+
+    def change_of(self, request: ApiRequest) -> Change:
+        """What the body asks for, checked and not yet made."""
         user = request.user
         security = read(SecurityChanges, request.data)
-        changes = read(ProfileChanges, request.data)
+        profile = read(ProfileChanges, request.data)
         if security.get("twofa") and not user.has_second_factor:
             raise InvalidRequest("turn the second factor on in the settings page", field="/twofa")
-        services.check_profile(user, changes)  # before anything changes: all or nothing
+        password = authenticators.Password(security.get("current_password", ""))
+        pin = authenticators.Pin(security.get("pin"))
+        change = Change(user)
+        change.settings(profile)
+        if "username" in profile:
+            change.username(profile["username"])
+        if "email" in profile:
+            change.email(profile["email"], password)
         if security.get("password"):
             if security.get("confirm") not in (None, security["password"]):
                 raise InvalidRequest("the passwords do not match", field="/confirm")
-            services.change_password(
-                user,
-                current=security.get("current_password", ""),
-                new=security["password"],
-                keep=request.auth.session,
-            )
+            change.password(security["password"], password)
         if "locktime_s" in security:
-            services.set_lock_timer(user, security["locktime_s"], pin=security.get("pin"))
+            change.lock_timer(security["locktime_s"], pin)
         if security.get("newpin"):
-            services.set_pin(
-                user,
-                new=security["newpin"],
-                current=security.get("pin"),
-            )
+            change.pin(security["newpin"], pin if user.has_pin else password)
         if security.get("twofa") is False and user.has_second_factor:
-            second_factor.turn_off(
-                user,
-                security.get("token", ""),
-                keep=request.auth.session,
-            )
-            user.refresh_from_db()
-        return ok({"user": user_json(services.update_profile(user, changes))})
+            change.second_factor_off(authenticators.Code(security.get("token", "")))
+        return change
 
 
 class UserProfileView(ApiView):

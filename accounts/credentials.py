@@ -274,6 +274,16 @@ def revoke_session(user: User, session_id: UUID | str) -> None:
     )
 
 
+def end_session_of(token: str) -> None:
+    """End the sign-in that this login token names, if it names one that lives."""
+    try:
+        credential = credential_of(token)
+    except Unauthorized:
+        return
+    if credential.session:
+        revoke_session(credential.user, credential.session.id)
+
+
 def revoke_all(user: User, *, keep: Session | None = None, api_keys: bool = False) -> None:
     """Log out everywhere: all sessions but `keep`, and the API keys when asked."""
     now = timezone.now()

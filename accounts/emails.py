@@ -6,12 +6,14 @@ is leased, sent without holding anything, and then marked; a message may come tw
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import smtplib
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from babel.dates import format_datetime
 from babel.numbers import format_decimal
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
@@ -20,13 +22,14 @@ from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_noop
+from django.utils.translation import gettext_noop, pgettext
 
 from accounts import links, names
 from accounts.attempts import count_or_refuse
 from accounts.email_addresses import mailbox_of
 from accounts.models import Activity, Email, User
 from coinos import bell, languages, limits
+from coinos.caller import caller
 from coinos.errors import InvalidRequest, RateLimited
 
 logger = logging.getLogger(__name__)
@@ -42,6 +45,7 @@ LEASE = timedelta(minutes=5)  # longer than sending can take: a killed worker's 
 RUN_S = 50
 KEPT_FOR = timedelta(days=7)
 ACCOUNTS_PER_ADDRESS = 10
+BY_OPERATOR = "operator"
 
 # --- What is sent --------------------------------------------------------------------------------
 
@@ -63,6 +67,14 @@ def queue_reset(typed: str) -> None:
     typed = typed.strip().lower()
     count_or_refuse(limits.RESET_MAILS, _name_in(typed) or typed)
     _queue(Email(kind=Email.Kind.RESET, typed=typed))
+
+
+def queue_notice(user: User, notice: Email.Notice, *, to: str, by_operator: bool) -> None:
+    """Tell the owner what was changed and from where, at the address that was confirmed before, if
+    one was; in the transaction of the change."""
+    if settings.EMAIL_ENABLED and to:
+        source = BY_OPERATOR if by_operator else caller().address or ""
+        _queue(Email(kind=Email.Kind.CHANGED, user=user, notice=notice, to=to, source=source))
 
 
 def queue_receipts(lines: Sequence[Activity]) -> None:
@@ -109,14 +121,15 @@ def _message(email: Email) -> EmailMessage | None:
     language = reader.language if languages.is_offered(reader.language) else "en"
     with translation.override(language):
         subject, body = _words(email, users)
-    return EmailMessage(subject, body, to=[reader.email])
+    return EmailMessage(subject, body, to=[email.to or reader.email])
 
 
 def _readers(email: Email) -> list[User]:
     """The accounts that the message is about; they share the address that it goes to."""
     if email.kind == Email.Kind.RESET:
         return _accounts_named(email.typed)
-    return [email.user] if email.user and email.user.email and email.user.is_active else []
+    user = email.user
+    return [user] if user and user.is_active and (email.to or user.email) else []
 
 
 def _may_send(email: Email, reader: User) -> bool:
@@ -161,6 +174,8 @@ def _words(email: Email, users: list[User]) -> tuple[str, str]:
             " new one here within an hour; the link works once:\n\n%(links)s\n\nIf it was not you,"
             " you can ignore this message: your password still works.\n"
         ) % {"site": site, "links": listed}
+    if email.kind == Email.Kind.CHANGED:
+        return _words_of_notice(email, users[0])
     assert email.activity is not None
     amount = format_decimal(email.activity.total_sat, locale=languages.locale())
     return _("You received %(amount)s sats") % {"amount": amount}, _(
@@ -171,6 +186,48 @@ def _words(email: Email, users: list[User]) -> tuple[str, str]:
         "amount": amount,
         "link": site + reverse("payment", args=[email.activity.id]),
         "settings": site + reverse("settings"),
+    }
+
+
+_NOTICES = {
+    Email.Notice.PASSWORD: gettext_noop("Your password was changed"),
+    Email.Notice.PIN: gettext_noop("Your PIN was changed"),
+    Email.Notice.PIN_REMOVED: gettext_noop("Your PIN was removed"),
+    Email.Notice.EMAIL: gettext_noop("Your e-mail address was changed"),
+    Email.Notice.USERNAME: gettext_noop("Your username was changed"),
+    Email.Notice.SECOND_FACTOR_ON: gettext_noop("Your second factor was turned on"),
+    Email.Notice.SECOND_FACTOR_OFF: gettext_noop("Your second factor was turned off"),
+    Email.Notice.RECOVERY_CODES: gettext_noop("Your recovery codes were replaced"),
+}
+
+
+def _words_of_notice(email: Email, user: User) -> tuple[str, str]:
+    site, notice = settings.PUBLIC_URL, Email.Notice(email.notice)
+    what, where = _(_NOTICES[notice]), email.source or pgettext("a network address", "unknown")
+    if email.source == BY_OPERATOR:
+        where = _("the operator of this server")
+    when = format_datetime(email.created, "medium", tzinfo=dt.UTC, locale=languages.locale())
+    if notice == Email.Notice.EMAIL:  # no link for a new password comes to this address any more
+        advice = _(
+            "If it was not you, sign in at once, change your password and set your address again in"
+            " the settings. If you cannot sign in, tell the operator of this server: %(support)s"
+        )
+    else:
+        advice = _(
+            "If it was not you, choose a new password at once: %(forgot)s\nAnd tell the operator of"
+            " this server: %(support)s"
+        )
+    ways = {"forgot": site + reverse("forgot"), "support": site + reverse("support")}
+    return what, _(
+        "Hello %(name)s,\n\n%(what)s.\n\nWallet: %(site)s\nWhen: %(when)s UTC\nFrom: %(where)s\n\n"
+        "If it was you, you can ignore this message.\n%(advice)s\n"
+    ) % {
+        "name": user.username,
+        "what": what,
+        "site": site,
+        "when": when,
+        "where": where,
+        "advice": advice % ways,
     }
 
 

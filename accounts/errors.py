@@ -51,8 +51,9 @@ class OtpRequired(CoinosError):
     title = _("Second factor needed")
     message = "2fa required"  # pages go on to ask for the code instead
 
-    def __init__(self, user_id: UUID) -> None:
+    def __init__(self, user_id: UUID, authenticators_version: int) -> None:
         self.user_id = user_id
+        self.authenticators_version = authenticators_version
         super().__init__(field="/token")
 
 

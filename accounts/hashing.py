@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 
 from django.contrib.auth.hashers import Argon2PasswordHasher, check_password, make_password
 
+from accounts import passwords
 from accounts.models import User
 from coinos import limits
 from coinos.db import let_go_of_connection
@@ -58,7 +59,8 @@ def password_is_right(password: str, user: User | None, *, signed_in: bool) -> b
     with _place(user if signed_in else None):
         let_go_of_connection()
         if user is None:
-            make_password(password)
+            for form in passwords.forms(password):  # as many as are tried for somebody
+                make_password(form)
             return False
         return user.check_password(password)
 
@@ -67,7 +69,9 @@ def pin_is_right(pin: str, user: User) -> bool:
     """Whether this is the user's PIN. Raises `Busy`: the PIN was not looked at."""
 
     def renew(pin: str) -> None:
-        User.objects.filter(id=user.id, pin_hash=user.pin_hash).update(pin_hash=make_password(pin))
+        renewed = make_password(pin)
+        if User.objects.filter(id=user.id, pin_hash=user.pin_hash).update(pin_hash=renewed):
+            user.pin_hash = renewed
 
     with _place(user):
         let_go_of_connection()

@@ -25,8 +25,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from accounts import email_addresses
-from accounts.passwords import only_hashed_again
+from accounts import email_addresses, passwords
 from coinos import crypto
 
 
@@ -38,6 +37,9 @@ class UserManager(BaseUserManager["User"]):
         return user
 
     def create_superuser(self, username: str, password: str | None = None, **fields: Any) -> User:
+        """An operator, whose password obeys the same rules. Raises `InvalidRequest`."""
+        if password is not None:
+            passwords.check_new(password)
         return self.create_user(username, password, is_staff=True, is_superuser=True, **fields)
 
 
@@ -167,18 +169,22 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.username
 
+    def set_password(self, raw_password: str | None) -> None:
+        super().set_password(raw_password and passwords.normalise(raw_password))
+
     def check_password(self, raw_password: str | None) -> bool:
         """Whether this is the password; its hash is renewed when it was made with old parameters.
         That is no change: sessions live on. And it undoes none that was made meanwhile."""
         checked = self.password
 
-        def hash_again(raw_password: str) -> None:
-            hashed = make_password(raw_password)
-            with only_hashed_again():
+        def hash_again(password: str) -> None:
+            hashed = make_password(passwords.normalise(password))
+            with passwords.only_hashed_again():
                 if User.objects.filter(id=self.id, password=checked).update(password=hashed):
                     self.password = hashed
 
-        return check_password(raw_password, checked, hash_again)
+        forms = [None] if raw_password is None else passwords.forms(raw_password)
+        return any(check_password(form, checked, hash_again) for form in forms)
 
     @property
     def is_fund(self) -> bool:
@@ -207,6 +213,19 @@ class User(AbstractBaseUser, PermissionsMixin):
     @property
     def _webhook_secret_place(self) -> str:
         return f"webhook-secret:{self.id}"
+
+
+class UsedName(models.Model):
+    """A name that an account has or had: no other account gets it. Written by the database
+    (sql/0006_used_names.sql); a user's row must refer to its own."""
+
+    username = models.CharField(max_length=24, primary_key=True)
+    user = models.ForeignKey(
+        User, on_delete=models.PROTECT, related_name="used_names", db_constraint=False
+    )
+
+    def __str__(self) -> str:
+        return self.username
 
 
 class FundManager(models.Model):
@@ -610,6 +629,19 @@ class Email(models.Model):
         VERIFY = "verify", "Confirm the address"
         RESET = "reset", "Choose a new password"
         RECEIVED = "received", "A payment has arrived"
+        CHANGED = "changed", "An authenticator has changed"
+
+    class Notice(models.TextChoices):
+        """What has changed, for CHANGED."""
+
+        PASSWORD = "password"  # noqa: S105 – what has changed, and no secret
+        PIN = "pin"
+        PIN_REMOVED = "pin_removed"
+        EMAIL = "email"
+        USERNAME = "username"
+        SECOND_FACTOR_ON = "second_factor_on"
+        SECOND_FACTOR_OFF = "second_factor_off"
+        RECOVERY_CODES = "recovery_codes"
 
     class State(models.TextChoices):
         PENDING = "pending", "Pending"
@@ -621,6 +653,27 @@ class Email(models.Model):
     user = models.ForeignKey(User, on_delete=models.CASCADE, null=True, related_name="+")
     typed = models.CharField(max_length=254, blank=True, help_text="The account that was named")
     activity = models.ForeignKey(Activity, on_delete=models.CASCADE, null=True, related_name="+")
+    notice = models.CharField(
+        max_length=17,
+        choices=Notice,
+        blank=True,
+        default="",
+        db_default="",
+    )
+    to = models.CharField(
+        max_length=254,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Set: the address that was confirmed when it changed",
+    )
+    source = models.CharField(
+        max_length=45,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Network address of whoever changed it, or operator",
+    )
     state = models.CharField(max_length=7, choices=State, default=State.PENDING)
     attempts_count = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(default=timezone.now)

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods
 
-from accounts import emails, links, services
+from accounts import authenticators, emails, links
 from accounts.forms import ForgotForm, NewPasswordForm
 from coinos import limits
 from coinos.errors import CoinosError
@@ -48,7 +48,7 @@ def reset(request: HttpRequest, user_id: UUID, token: str) -> HttpResponse:
     form = NewPasswordForm(posted(request))
     if form.is_valid():
         try:
-            services.reset_password(
+            authenticators.reset_password(
                 user_id,
                 token,
                 new=form.cleaned_data["password"],

@@ -21,15 +21,15 @@ from django.utils.translation import gettext_noop as _
 
 from accounts.attempts import count_or_refuse, forgive
 from accounts.audit import audit
-from accounts.credentials import end_sessions_of_before
 from accounts.errors import OtpRequired, WrongCode
-from accounts.models import RecoveryCode, Session, User
+from accounts.models import RecoveryCode, User
 from coinos import crypto, limits
 from coinos.errors import Forbidden, InvalidRequest
 
 STEP_S = 30
 STEPS_ASIDE = (0, -1, 1)
 RECOVERY_CODES = 10
+NOTHING_TO_CONFIRM = _("Start again: there is nothing to confirm")
 RECOVERY_CODE_BYTES = 10  # 80 bits: beyond guessing, so a plain hash keeps them
 
 
@@ -59,60 +59,18 @@ def set_up_of(user: User) -> SetUp | None:
     return SetUp(seed, pyotp.TOTP(seed).provisioning_uri(name=name, issuer_name="coinos"))
 
 
-def confirm(user: User, code: str, *, keep: Session | None) -> list[str]:
-    """The app shows the right code: ask for one from now on, and end all other sign-ins.
-
-    Returns the recovery codes, which cannot be shown again. Raises `Forbidden` when the code is
-    wrong: to clients, 401 would mean that the token is no good."""
+def step_of_set_up(user: User, code: str) -> int:
+    """The step whose code the app shows for the seed that waits to be confirmed. Raises `Forbidden`
+    when the code is wrong: to clients, 401 would mean that the token is no good."""
     set_up = set_up_of(user)
     if set_up is None:
-        raise InvalidRequest(_("Start again: there is nothing to confirm"))
+        raise InvalidRequest(NOTHING_TO_CONFIRM)
     _count(user)
     step = _step_of(set_up.seed, _plain(code))
     if step is None:
         raise _not_right()
     _forgive(user)
-    with transaction.atomic():
-        turned_on = User.objects.filter(
-            id=user.id, second_factor_at=None, totp_seed=user.totp_seed
-        ).update(second_factor_at=timezone.now(), totp_last_step=step)
-        if not turned_on:
-            raise InvalidRequest(_("Start again: there is nothing to confirm"))
-        codes = _replace_recovery_codes(user)
-        end_sessions_of_before(user, keep=keep)
-        audit(user, "second_factor.on")
-    return codes
-
-
-def turn_off(user: User, code: str, *, keep: Session | None) -> None:
-    """Ask for no code any more, and end all other sign-ins. Raises `Forbidden`, `RateLimited`."""
-    _require_here(user, code)
-    with transaction.atomic():
-        _clear(user)
-        end_sessions_of_before(user, keep=keep)
-        audit(user, "second_factor.off")
-
-
-def renew_recovery_codes(user: User, code: str) -> list[str]:
-    """New recovery codes; the old ones end. Raises `Forbidden`, `RateLimited`."""
-    _require_here(user, code)
-    with transaction.atomic():
-        codes = _replace_recovery_codes(user)
-        audit(user, "second_factor.recovery_codes")
-    return codes
-
-
-def remove_as_operator(user: User, *, actor: str, reason: str) -> None:
-    """For somebody who has lost the app and the recovery codes, once the operator knows him."""
-    with transaction.atomic():
-        _clear(user)
-        end_sessions_of_before(user, keep=None)
-        audit(user, "second_factor.removed", actor=actor, detail={"reason": reason})
-
-
-def _clear(user: User) -> None:
-    User.objects.filter(id=user.id).update(second_factor_at=None, totp_seed="")
-    RecoveryCode.objects.filter(user=user).delete()
+    return step
 
 
 # --- Asking for it -------------------------------------------------------------------------------
@@ -126,14 +84,14 @@ def require(user: User, code: str) -> None:
         return
     code = _plain(code)
     if not code:
-        raise OtpRequired(user.id)
+        raise OtpRequired(user.id, user.authenticators_version)
     if re.fullmatch(r"[0-9]{6}", code, re.ASCII):
         _use(user, code)
     else:
         _use_recovery_code(user, code)
 
 
-def _require_here(user: User, code: str) -> None:
+def require_here(user: User, code: str) -> None:
     """The same within an open session: the token is good, so the answer is not a 401."""
     try:
         require(user, code)
@@ -151,7 +109,7 @@ def _use(user: User, code: str) -> None:
     # The row decides which of two that arrive together is the first.
     unused = User.objects.filter(id=user.id, totp_seed=user.totp_seed, totp_last_step__lt=step or 0)
     if step is None or not unused.update(totp_last_step=step):
-        raise WrongCode(user.id)
+        raise WrongCode(user.id, user.authenticators_version)
     _forgive(user)
 
 
@@ -160,7 +118,7 @@ def _use_recovery_code(user: User, code: str) -> None:
     with transaction.atomic():
         unused = RecoveryCode.objects.filter(user=user, code_sha256=_sha256(code), used_at=None)
         if not unused.update(used_at=timezone.now()):
-            raise WrongCode(user.id)
+            raise WrongCode(user.id, user.authenticators_version)
         audit(user, "second_factor.recovery_code_used")
     forgive(limits.RECOVERY_CODE, user.id)
 
@@ -194,9 +152,12 @@ def _forgive(user: User) -> None:
     forgive(limits.CODE_A_DAY, user.id)
 
 
-def _replace_recovery_codes(user: User) -> list[str]:
-    codes = [secrets.token_hex(RECOVERY_CODE_BYTES) for _ in range(RECOVERY_CODES)]
+def replace_recovery_codes(user: User, *, none: bool = False) -> list[str]:
+    """New recovery codes, or `none`, instead of the old ones; for `accounts.authenticators`."""
     RecoveryCode.objects.filter(user=user).delete()
+    if none:
+        return []
+    codes = [secrets.token_hex(RECOVERY_CODE_BYTES) for _ in range(RECOVERY_CODES)]
     RecoveryCode.objects.bulk_create(
         [RecoveryCode(user=user, code_sha256=_sha256(code)) for code in codes]
     )

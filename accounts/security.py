@@ -9,10 +9,10 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import emails, second_factor, services
+from accounts import authenticators, emails, second_factor
 from accounts.authentication import session_of, user_of
 from accounts.forms import CodeForm, EmailForm, LockTimerForm
-from accounts.step_up import password_is_confirmed, with_password
+from accounts.step_up import password_is_confirmed, proof_of, with_password
 from accounts.views import saved, settings_page
 from coinos import limits
 from coinos.errors import CoinosError
@@ -27,7 +27,7 @@ def set_lock_timer(request: HttpRequest) -> HttpResponse:
     form = LockTimerForm(request.POST, owner=user)
     if form.is_valid():
         try:
-            services.set_lock_timer(user, **form.cleaned_data)
+            authenticators.set_lock_timer(user, **form.cleaned_data)
         except CoinosError as error:
             add_error(form, error)
         else:
@@ -59,7 +59,7 @@ def confirm_second_factor(request: HttpRequest) -> HttpResponse:
     form.fields["token"].help_text = _("The six digits that your app shows now.")
     if form.is_valid():
         try:
-            codes = second_factor.confirm(
+            codes = authenticators.turn_on_second_factor(
                 user,
                 form.cleaned_data["token"],
                 keep=session_of(request),
@@ -79,7 +79,7 @@ def turn_off_second_factor(request: HttpRequest) -> HttpResponse:
     form = CodeForm(request.POST)
     if form.is_valid():
         try:
-            second_factor.turn_off(
+            authenticators.turn_off_second_factor(
                 user_of(request),
                 form.cleaned_data["token"],
                 keep=session_of(request),
@@ -99,7 +99,9 @@ def renew_recovery_codes(request: HttpRequest) -> HttpResponse:
     form = CodeForm(request.POST)
     if form.is_valid():
         try:
-            codes = second_factor.renew_recovery_codes(user_of(request), form.cleaned_data["token"])
+            codes = authenticators.renew_recovery_codes(
+                user_of(request), form.cleaned_data["token"]
+            )
         except CoinosError as error:
             add_error(form, error)
         else:
@@ -121,10 +123,15 @@ def save_email(request: HttpRequest) -> HttpResponse:
     """Save the address and what is sent to it; a new one gets a link that confirms it."""
     user = user_of(request)
     form = with_password(request, EmailForm(request.POST))
-    if form.is_valid() and password_is_confirmed(request, form):
+    if form.is_valid() and (proof := proof_of(request, form)):
         before = user.email
         try:
-            services.update_profile(user, form.cleaned_data)
+            authenticators.change_email(
+                user,
+                form.cleaned_data["email"],
+                notify=form.cleaned_data["notify"],
+                proof=proof,
+            )
         except CoinosError as error:
             add_error(form, error)
         else:
@@ -153,7 +160,7 @@ def verify_email(request: HttpRequest, token: str) -> HttpResponse:
     user = user_of(request)
     form = with_password(request, Form(posted(request)))
     if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
-        services.verify_email(user, token)
+        authenticators.confirm_email(user, token)
         return saved(request, _("Your e-mail address is confirmed"))
     context = {"form": form, "address": user.email, "here": "settings"}
     status = 422 if form.errors else 200

@@ -5,27 +5,23 @@ from __future__ import annotations
 import re
 import secrets
 from typing import Any
-from uuid import UUID
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from accounts import (
-    browsers,
     connections,
-    email_addresses,
     guesses,
     hashing,
     ledger,
-    links,
     names,
+    passwords,
     second_factor,
 )
 from accounts.attempts import count_or_refuse, forgive, take_back
 from accounts.audit import audit
-from accounts.credentials import end_sessions_of_before, revoke_all
+from accounts.credentials import revoke_all
 from accounts.errors import (
     AccountFrozen,
     FundFrozen,
@@ -34,11 +30,9 @@ from accounts.errors import (
     KeyInUse,
     UsernameTaken,
 )
-from accounts.models import ApiKey, Contact, LedgerAccount, Session, User
+from accounts.models import ApiKey, Contact, LedgerAccount, Session, UsedName, User
 from coinos import limits, nostr, rates
 from coinos.errors import Busy, CoinosError, Forbidden, InvalidRequest, NotFound, RateLimited
-
-PASSWORD_MIN_BYTES, PASSWORD_MAX_BYTES = 6, 1024
 
 NOT_LOOKED_AT = (Busy, RateLimited)
 """What checking a secret raises when there was no place to check it: no guess was made."""
@@ -48,15 +42,21 @@ NOT_LOOKED_AT = (Busy, RateLimited)
 
 
 def register(
-    *, username: str, password: str, pubkey: str | None = None, picture: str = ""
+    *,
+    username: str,
+    password: str,
+    pubkey: str | None = None,
+    picture: str = "",
+    at_api: bool = False,
 ) -> tuple[User, str | None]:
-    """Open an account with a ledger account, a Nostr key and a default connection.
+    """Open an account with a ledger account, a Nostr key and a default connection. `at_api` takes
+    the passwords that the API has always taken.
 
     Returns the user and the new Nostr secret key in hex, which is not kept (None when the caller
     brought a `pubkey`). Raises `InvalidUsername`, `UsernameTaken`, `KeyInUse`, `InvalidRequest`.
     """
     name = names.check_new(username)
-    _check_new_password(password)
+    password = passwords.check_new_at_api(password) if at_api else passwords.check_new(password)
     secret_key = None
     if pubkey:
         pubkey = pubkey.lower()
@@ -65,8 +65,7 @@ def register(
     else:
         pair = nostr.generate_keypair()
         secret_key, pubkey = pair.secret, pair.pubkey
-    if User.objects.filter(username=name).exists():
-        raise UsernameTaken(name)  # before the expensive hash; the constraint decides
+    require_free(name)  # before the expensive hash; the constraint decides
     user = User(username=name, pubkey=pubkey, picture=picture[:500])
     user.password = hashing.hash_of(password, signed_in=None)
     try:
@@ -75,10 +74,16 @@ def register(
             ledger.open_account(user)
             connections.create_default(user)
     except IntegrityError as error:
-        if User.objects.filter(username=name).exists():
+        if UsedName.objects.filter(username=name).exists():
             raise UsernameTaken(name) from error
         raise KeyInUse(field="/pubkey") from error
     return user, secret_key
+
+
+def require_free(name: str, user: User | None = None) -> None:
+    """Raise `UsernameTaken` when another account than this has the name or had it."""
+    if UsedName.objects.filter(username=name).exclude(user=user).exists():
+        raise UsernameTaken(name)
 
 
 def authenticate(*, username: str, password: str, code: str) -> User:
@@ -113,27 +118,17 @@ def confirm_password(user: User, password: str, *, refusal: CoinosError | None =
     forgive(limits.PASSWORD, user.id)
 
 
-def _check_new_password(password: str, field: str = "/password") -> None:
-    if not PASSWORD_MIN_BYTES <= len(password.encode()) <= PASSWORD_MAX_BYTES:
-        raise InvalidRequest(
-            "password must have %(least)s to %(most)s characters",
-            page_message=_("The password must have %(least)s to %(most)s characters"),
-            field=field,
-            values={"least": PASSWORD_MIN_BYTES, "most": PASSWORD_MAX_BYTES},
-        )
-
-
 # --- Profile and settings ------------------------------------------------------------------------
 
 PROFILE_FIELDS = frozenset(
     """
-    display about picture banner email currency currencies fiat language theme prompt tip
+    display about picture banner currency currencies fiat language theme prompt tip
     memo_prompt hidepay notify push toasts sound
     """.split()
 )
 
 
-def check_profile(user: User, changes: dict[str, Any]) -> dict[str, Any]:
+def check_profile(changes: dict[str, Any]) -> dict[str, Any]:
     """The part of `changes` that `update_profile` would write, in stored form. Raises what the
     fields' rules raise, and changes nothing."""
     allowed = {name: value for name, value in changes.items() if name in PROFILE_FIELDS}
@@ -141,29 +136,17 @@ def check_profile(user: User, changes: dict[str, Any]) -> dict[str, Any]:
         _check_currencies(name, allowed.get(name))
     if "language" in allowed and not re.fullmatch(r"[a-z]{2}", allowed["language"]):
         raise InvalidRequest("language must be two letters", field="/language")
-    if "email" in allowed:
-        allowed["email"] = email_addresses.normalise(allowed["email"])
-    if "username" in changes:
-        name = allowed["username"] = names.check_new(changes["username"])
-        if User.objects.filter(username=name).exclude(id=user.id).exists():
-            raise UsernameTaken(name)
     return allowed
 
 
 def update_profile(user: User, changes: dict[str, Any]) -> User:
-    """Change settings that need no second factor; anything not in `PROFILE_FIELDS` is ignored,
-    but `username`, which renames the account. Raises what `check_profile` raises."""
-    allowed = check_profile(user, changes)
-    if allowed.get("email", user.email) != user.email:
-        allowed["email_verified_at"] = None
+    """Change settings that need no proof; anything not in `PROFILE_FIELDS` is ignored. Raises what
+    `check_profile` raises."""
+    allowed = check_profile(changes)
     for name, value in allowed.items():
         setattr(user, name, value)
     if allowed:
-        try:
-            with transaction.atomic():
-                user.save(update_fields=list(allowed))
-        except IntegrityError as error:
-            raise UsernameTaken(user.username) from error
+        user.save(update_fields=list(allowed))
     return user
 
 
@@ -181,24 +164,6 @@ def _check_currencies(field: str, value: str | list[str] | None) -> None:
             )
 
 
-def change_password(
-    user: User,
-    *,
-    current: str,
-    new: str,
-    keep: Session | None,
-) -> None:
-    """Set a new password and end every other sign-in. API keys live on. Raises `Forbidden` when
-    `current` is wrong: to clients, 401 would mean that the token is no good."""
-    _check_new_password(new)
-    require_password(user, current)
-    user.password = hashing.hash_of(new, signed_in=user)
-    with transaction.atomic():
-        user.save(update_fields=["password"])
-        end_sessions_of_before(user, keep=keep)
-        audit(user, "password.changed")
-
-
 def require_password(user: User, password: str) -> None:
     """Raise `Forbidden` unless this is the user's password: what changes security asks for it.
     Wrong ones are counted."""
@@ -206,92 +171,23 @@ def require_password(user: User, password: str) -> None:
     confirm_password(user, password, refusal=refusal)
 
 
-def reset_password(user_id: UUID, token: str, *, new: str, api_keys: bool = False) -> None:
-    """Set a new password by the link that came by e-mail, which works once, and end every sign-in;
-    the API keys when asked. A second factor stays and is asked for (P25). Raises `LinkEnded`."""
-    _check_new_password(new)
-    # Before the expensive hash; the lock decides.
-    owner = links.user_of_reset(user_id, token)
-    hashed = hashing.hash_of(new, signed_in=owner)
-    with transaction.atomic():
-        user = links.user_of_reset(user_id, token, lock=True)
-        user.password = hashed
-        user.save(update_fields=["password"])
-        end_sessions_of_before(user, keep=None, api_keys=api_keys)
-        audit(user, "password.reset")
-    browsers.remember(user)
-    forgive(limits.PASSWORD, user.id)
-
-
-def set_password_as_operator(
-    user: User, *, new: str, actor: str, reason: str, api_keys: bool = False
-) -> None:
-    """For somebody who has forgotten the password, once the operator knows who asks: set a new one
-    and end every sign-in; the API keys when asked. A second factor stays and is asked for."""
-    assert not user.is_fund, "nobody signs in as a fund"
-    _check_new_password(new)
-    user.password = hashing.hash_of(new, signed_in=user)
-    with transaction.atomic():
-        user.save(update_fields=["password"])
-        end_sessions_of_before(user, keep=None, api_keys=api_keys)
-        detail = {"reason": reason, "api_keys": api_keys}
-        audit(user, "password.set", actor=actor, detail=detail)
-    forgive(limits.PASSWORD, user.id)
-
-
-def verify_email(user: User, token: str) -> None:
-    """The owner has opened the link that was sent to the account's address. Raises `LinkEnded`."""
-    with transaction.atomic():
-        links.check_verification(user, token)
-        user.email_verified_at = timezone.now()
-        user.save(update_fields=["email_verified_at"])
-        audit(user, "email.verified")
-
-
 # --- PIN -----------------------------------------------------------------------------------------
 
 
-def set_pin(user: User, *, new: str, current: str | None) -> None:
-    """Set a six-digit PIN, or remove it with `new="delete"`. Changing one needs the old one."""
-    if user.has_pin:
-        require_pin(user, current)
-    if new == "delete":
-        user.pin_hash = ""
-    elif re.fullmatch(r"[0-9]{6}", new, re.ASCII):
-        user.pin_hash = hashing.hash_of(new, signed_in=user)
-    else:
-        raise InvalidRequest(
-            "newpin must be six digits",
-            page_message=_("The new PIN must be six digits"),
-            field="/newpin",
-        )
-    with transaction.atomic():
-        user.save(update_fields=["pin_hash"])
-        Session.objects.filter(user=user).update(pin_at=None)
-        audit(user, "pin.removed" if new == "delete" else "pin.set")
-
-
-def set_lock_timer(user: User, locktime_s: int, *, pin: str | None) -> None:
-    """For how many seconds a browser that has given the PIN may spend without it; 0 is never.
-    Needs the PIN when there is one, unless nothing changes. Raises `InvalidPin`."""
-    if locktime_s == user.locktime_s:
-        return
-    require_pin(user, pin)
-    user.locktime_s = locktime_s
-    user.save(update_fields=["locktime_s"])
-
-
 def require_pin(user: User, pin: object) -> None:
-    """Raise `InvalidPin` unless the account has no PIN or this is it; five tries in ten minutes."""
+    """Raise `InvalidPin` unless the account has no PIN or this is it; five tries in ten minutes and
+    twenty in a day."""
     if not user.has_pin:
         return
     if not isinstance(pin, str) or not pin:
         raise InvalidPin(field="/pin")
     count_or_refuse(limits.PIN, user.id)
+    count_or_refuse(limits.PIN_A_DAY, user.id)
     try:
         right = hashing.pin_is_right(pin, user)
     except NOT_LOOKED_AT:
         take_back(limits.PIN, user.id)
+        take_back(limits.PIN_A_DAY, user.id)
         raise
     if not right:
         raise InvalidPin(
@@ -300,6 +196,7 @@ def require_pin(user: User, pin: object) -> None:
             values={"attempts": limits.PIN.at_most, "minutes": limits.PIN.window_s // 60},
         )
     forgive(limits.PIN, user.id)
+    forgive(limits.PIN_A_DAY, user.id)
 
 
 # --- Contacts ------------------------------------------------------------------------------------
@@ -404,6 +301,6 @@ def suggest_username(like: str = "") -> str:
     for digits in (2, 3, 4, 6):
         words = like[: 24 - digits] or secrets.choice(colours) + secrets.choice(animals)
         name = f"{words}{secrets.randbelow(10**digits)}"
-        if not User.objects.filter(Q(username=name)).exists():
+        if not UsedName.objects.filter(username=name).exists():
             return name
     return secrets.token_hex(8)

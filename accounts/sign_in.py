@@ -85,7 +85,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         try:
             user = services.authenticate(**form.cleaned_data, code="")
         except OtpRequired as error:
-            _note_half_signed_in(request, error.user_id, next_url(request, ""))
+            _note_half_signed_in(request, error, next_url(request, ""))
             return redirect("login_code")
         except CoinosError as error:
             add_error(form, error)
@@ -120,12 +120,11 @@ def login_code(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def _note_half_signed_in(request: HttpRequest, user_id: UUID, wanted: str) -> None:
-    user = User.objects.get(id=user_id)
+def _note_half_signed_in(request: HttpRequest, asked: OtpRequired, wanted: str) -> None:
     request.session.cycle_key()
     request.session[HALF_SIGNED_IN] = {
-        "user": str(user.id),
-        "password": user.get_session_auth_hash(),
+        "user": str(asked.user_id),
+        "state": asked.authenticators_version,
         "at": time.time(),
         "next": wanted,
     }
@@ -138,7 +137,7 @@ def _half_signed_in(request: HttpRequest) -> tuple[User | None, str]:
     if not noted or time.time() - noted["at"] > HALF_SIGNED_IN_FOR_S:
         return None, ""
     user = User.objects.filter(id=UUID(noted["user"]), is_active=True).first()
-    if user is None or user.get_session_auth_hash() != noted["password"]:
+    if user is None or user.authenticators_version != noted["state"]:
         return None, ""
     return user, noted["next"]
 
@@ -153,7 +152,9 @@ def _sign_in(request: HttpRequest, user: User) -> None:
 
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
+    """End this browser's session, and the one whose token the API left here as a cookie."""
     _end_session(request)
+    credentials.end_session_of(request.COOKIES.get(TOKEN_COOKIE, ""))
     response = redirect("home")
     response.delete_cookie(TOKEN_COOKIE)
     return response

@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from accounts import services
 from accounts.authentication import user_of
+from accounts.authenticators import StepUp
 from coinos.errors import CoinosError
 from coinos.web import sentence
 
@@ -32,6 +33,11 @@ def with_password(request: HttpRequest, form: BaseForm) -> BaseForm:
             widget=PasswordInput(attrs={"autocomplete": "current-password"}),
         )
     return form
+
+
+def proof_of(request: HttpRequest, form: BaseForm) -> StepUp | None:
+    """What a change of an authenticator asks for; None when the form now says what is missing."""
+    return StepUp() if password_is_confirmed(request, form) else None
 
 
 def password_is_confirmed(request: HttpRequest, form: BaseForm) -> bool:

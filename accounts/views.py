@@ -15,7 +15,15 @@ from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from accounts import credentials, ledger, pictures, second_factor, selectors, services
+from accounts import (
+    authenticators,
+    credentials,
+    ledger,
+    pictures,
+    second_factor,
+    selectors,
+    services,
+)
 from accounts.authentication import session_of, user_of
 from accounts.forms import (
     ApiKeyForm,
@@ -34,7 +42,7 @@ from accounts.forms import (
 )
 from accounts.models import Picture, User
 from accounts.rows import rows
-from accounts.step_up import note_confirmed, password_is_confirmed, with_password
+from accounts.step_up import note_confirmed, password_is_confirmed, proof_of, with_password
 from coinos import languages, limits
 from coinos.errors import CoinosError, NotFound
 from coinos.throttling import limited
@@ -106,7 +114,7 @@ def save_profile(request: HttpRequest) -> HttpResponse:
     form = ProfileForm(request.POST)
     if form.is_valid():
         try:
-            services.update_profile(user_of(request), form.cleaned_data)
+            authenticators.change_profile(user_of(request), form.cleaned_data)
         except CoinosError as error:
             add_error(form, error)
         else:
@@ -199,7 +207,7 @@ def change_password(request: HttpRequest) -> HttpResponse:
     if form.is_valid():
         user = user_of(request)
         try:
-            services.change_password(
+            authenticators.change_password(
                 user,
                 current=form.cleaned_data["current_password"],
                 new=form.cleaned_data["password"],
@@ -219,14 +227,12 @@ def change_password(request: HttpRequest) -> HttpResponse:
 @require_POST
 @signed_in
 def change_pin(request: HttpRequest) -> HttpResponse:
-    form = PinForm(request.POST)
-    if form.is_valid():
+    form = with_password(request, PinForm(request.POST))
+    if form.is_valid() and (proof := proof_of(request, form)):
         new = form.cleaned_data["newpin"] or "delete"
         try:
-            services.set_pin(
-                user_of(request),
-                new=new,
-                current=form.cleaned_data["pin"],
+            authenticators.set_pin(
+                user_of(request), new=new, current=form.cleaned_data["pin"], proof=proof
             )
         except CoinosError as error:
             add_error(form, error)
@@ -332,7 +338,7 @@ def settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
         "banner": BannerForm(),
         "close": CloseForm(owner=stored),
         "password": PasswordForm(),
-        "pin": PinForm(),
+        "pin": with_password(request, PinForm()),
         "lock_timer": LockTimerForm(owner=stored),
         "second_factor": CodeForm() if stored.has_second_factor else with_password(request, Form()),
         "email": with_password(

@@ -101,9 +101,11 @@ PASSWORD_OF_NAME_SLOWED = Rate(
 )
 PASSWORD = Rate("password", 20, 600, By.USER, "wrong passwords where a session is asked for one")
 PIN = Rate("pin", 5, 600, By.USER, "wrong PINs")
+PIN_A_DAY = Rate("pin:day", 20, 24 * 3600, By.USER, "wrong PINs")
 CODE = Rate("totp", 5, 600, By.USER, "wrong codes of the second factor")
 CODE_A_DAY = Rate("totp:day", 20, 24 * 3600, By.USER, "wrong codes of the second factor")
 RECOVERY_CODE = Rate("recovery", 5, 600, By.USER, "wrong recovery codes")
+RENAME = Rate("rename", 3, 24 * 3600, By.USER, "changes of the user name")
 
 FORGOT = Rate("forgot", 10, 600, By.NETWORK, "links asked for a new password", together=100)
 RESET = Rate("reset", 20, 60, By.NETWORK, "visits to such links")

@@ -50,14 +50,16 @@ class AccountView(UserView):
         """Change profile and settings. Password, PIN and auto-withdraw need the current ones."""
         user = request.user
         security = read(SecurityChanges, request.data)
+        change = self.change_of(request)
         order = services.check_auto_withdraw(
             user,
             read(AutoWithdrawChanges, request.data),
             password=security.get("current_password", ""),
             pin=security.get("pin"),
         )
-        super().post(request)  # nothing has changed yet; from here on nothing of ours is refused
-        services.save_auto_withdraw(user, order)
+        change.make(
+            keep=request.auth.session, also=lambda: services.save_auto_withdraw(user, order)
+        )
         return ok({"user": user_json(user)})
 
 

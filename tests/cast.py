@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.hashers import make_password
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
 from django.test import Client
 
 from accounts import credentials, ledger
 from accounts.authentication import SESSION_ROW
+from accounts.authenticators import Change
 from accounts.models import Session, User
 from accounts.passwords import only_hashed_again
 
@@ -69,6 +71,19 @@ def give_password(user: User, password: str = PASSWORD) -> User:
     with only_hashed_again():
         user.save(update_fields=["password"])
     return user
+
+
+def give_pin(user: User, pin: str = "123456") -> User:
+    """As if the account had had this PIN all along."""
+    user.pin_hash = make_password(pin)
+    user.save(update_fields=["pin_hash"])
+    return user
+
+
+def rename(user: User, username: str) -> None:
+    change = Change(user)
+    change.username(username)
+    change.make()
 
 
 def token_of(user: User) -> str:
@@ -132,4 +147,4 @@ def api_of(user: User) -> Api:
     return Api(token_of(user))
 
 
-__all__ = ["PASSWORD", "Api", "alice", "anyone", "api_of", "bob", "charlie", "give_password"]
+__all__ = ["PASSWORD", "Api", "alice", "anyone", "api_of", "bob", "charlie"]

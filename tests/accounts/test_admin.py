@@ -27,7 +27,16 @@ from coinos.heartbeat import periodic
 from coinos.models import Heartbeat, Rate
 from invoices.models import Address, Deposit, Invoice, LightningRequest, WebhookDelivery
 from payments.models import Payment
-from tests.cast import PASSWORD, Api, api_of, available_sat, fund, give_password, office_of
+from tests.cast import (
+    PASSWORD,
+    Api,
+    api_of,
+    available_sat,
+    fund,
+    give_password,
+    give_pin,
+    office_of,
+)
 
 MODELS = [model for model in admin.site._registry if model._meta.app_label != "auth"]
 MONEY = [LedgerAccount, Transfer, Activity, Invoice, LightningRequest, Address, Deposit, Payment]
@@ -159,7 +168,7 @@ def test_a_search_finds_a_user_by_every_name(office: Client, alice: User, bob: U
 
 def test_no_page_shows_a_secret(busy: Api, office: Client, alice: User) -> None:
     give_password(alice)
-    services.set_pin(alice, new="123456", current=None)
+    give_pin(alice)
     secret = next(app["secret"] for app in busy.get("/apps").body)
     hidden = [alice.password, alice.pin_hash, secret, ApiKey.objects.get().key_sha256]
     for model in MODELS:

@@ -12,7 +12,7 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import credentials, second_factor
+from accounts import authenticators, credentials, second_factor
 from accounts.models import Session, User
 from tests.cast import PASSWORD, Api, give_password, make_user, office_of
 
@@ -149,7 +149,9 @@ def test_where_sats_are_worth_something_a_password_alone_opens_nothing(
     olga.refresh_from_db()
     set_up = second_factor.set_up_of(olga)
     assert set_up
-    [recovery_code, *_] = second_factor.confirm(olga, pyotp.TOTP(set_up.seed).now(), keep=None)
+    [recovery_code, *_] = authenticators.turn_on_second_factor(
+        olga, pyotp.TOTP(set_up.seed).now(), keep=None
+    )
     assert sign_in(office, SIGN_IN).status_code == 200  # asked for the code
     assert office.get(INDEX).status_code == 302
     assert sign_in(office, SIGN_IN, token=recovery_code).status_code == 302

@@ -14,11 +14,12 @@ from accounts import services
 from accounts.audit import audit
 from accounts.models import AuditEvent, Session, User
 from coinos.caller import NOBODY, Caller, caller, caller_middleware, calling
-from tests.cast import Api, api_of
+from tests.cast import PASSWORD, Api, api_of, give_password
 
 
 def test_a_change_through_the_api_is_noted_with_where_it_came_from(alice: User) -> None:
-    api_of(alice).post("/user", {"newpin": "123456"}, User_Agent="curl/8.0")
+    body = {"newpin": "123456", "current_password": PASSWORD}
+    api_of(give_password(alice)).post("/user", body, User_Agent="curl/8.0")
     event = AuditEvent.objects.get(user=alice, action="pin.set")
     assert (event.door, event.address, event.user_agent) == ("api", "127.0.0.1", "curl/8.0")
     assert caller() == NOBODY  # it ended with the request

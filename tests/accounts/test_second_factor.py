@@ -14,7 +14,7 @@ from django.db import IntegrityError, connections, transaction
 from django.test import Client
 from django.urls import reverse
 
-from accounts import credentials, second_factor
+from accounts import authenticators, credentials, second_factor
 from accounts.errors import WrongCode
 from accounts.models import AuditEvent, RecoveryCode, Session, User
 from coinos import crypto
@@ -54,7 +54,7 @@ def turn_on(user: User, keep: Session | None = None) -> tuple[Phone, list[str]]:
     set_up = second_factor.set_up_of(user)
     assert set_up is not None
     phone = Phone(set_up.seed)
-    codes = second_factor.confirm(user, phone.code(), keep=keep)
+    codes = authenticators.turn_on_second_factor(user, phone.code(), keep=keep)
     user.refresh_from_db()
     return phone, codes
 
@@ -269,7 +269,7 @@ def test_a_recovery_code_opens_no_other_account(alice: User) -> None:
 
 def test_new_recovery_codes_end_the_old_ones(alice: User) -> None:
     phone, old = turn_on(alice)
-    new = second_factor.renew_recovery_codes(alice, phone.code(1))
+    new = authenticators.renew_recovery_codes(alice, phone.code(1))
     assert login(old[0]).status_code == 401
     assert login(new[0]).status_code == 200
 
@@ -334,7 +334,9 @@ def test_a_new_password_leaves_it_on(alice: User) -> None:
 def test_an_operator_helps_who_has_lost_everything(alice: User) -> None:
     turn_on(alice)
     api = api_of(alice)
-    second_factor.remove_as_operator(alice, actor="operator olga", reason="knows her")
+    authenticators.remove_second_factor_as_operator(
+        alice, actor="operator olga", reason="knows her"
+    )
     assert api.get("/me").status_code == 401
     assert login().status_code == 200
     event = AuditEvent.objects.filter(user=alice).latest("id")
@@ -343,10 +345,10 @@ def test_an_operator_helps_who_has_lost_everything(alice: User) -> None:
 
 def test_confirming_twice_or_without_beginning_is_refused(alice: User) -> None:
     with pytest.raises(CoinosError):
-        second_factor.confirm(alice, "000000", keep=None)
+        authenticators.turn_on_second_factor(alice, "000000", keep=None)
     second_factor.begin(alice)
     alice.refresh_from_db()
     with pytest.raises(Forbidden):
-        second_factor.confirm(alice, "000000", keep=None)
+        authenticators.turn_on_second_factor(alice, "000000", keep=None)
     alice.refresh_from_db()
     assert not alice.has_second_factor

@@ -15,7 +15,7 @@ from accounts.ledger import House
 from accounts.models import AuditEvent, User
 from coinos import rates
 from coinos.models import Rate
-from tests.cast import PASSWORD, Api, api_of, fund, give_password, token_of
+from tests.cast import PASSWORD, Api, api_of, fund, give_password, give_pin, token_of
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +26,6 @@ def quick_hashes(settings: Any) -> None:
 def with_password(user: User) -> User:
     give_password(user)
     return user
-
-
-def give_pin(user: User, pin: str = "123456") -> None:
-    services.set_pin(user, new=pin, current=None)
 
 
 def assert_refused(answer: Any, status: int, code: str, pointer: str) -> None:
@@ -103,7 +99,9 @@ def test_every_setting_comes_back_as_it_was_sent(alice: User) -> None:
         "push": True,
         "locktime": 60,
     }
-    assert api_of(alice).post("/user", wanted).status_code == 200
+    with_password(alice)
+    body = wanted | {"current_password": PASSWORD}  # for the e-mail address
+    assert api_of(alice).post("/user", body).status_code == 200
     me = api_of(alice).get("/me").body
     assert {name: me[name] for name in wanted} == wanted
 
@@ -320,9 +318,10 @@ def test_guesses_at_the_current_password_are_counted(alice: User) -> None:
 
 def test_a_pin_is_set_and_kept_as_a_hash(alice: User) -> None:
     """P22"""
-    api = api_of(alice)
+    api = api_of(with_password(alice))
     assert api.get("/me").body["haspin"] is False
-    answer = api.post("/user", {"pin": "", "newpin": "123456"})
+    body = {"pin": "", "newpin": "123456", "current_password": PASSWORD}
+    answer = api.post("/user", body)
     assert answer.body["user"]["haspin"] is True
     alice.refresh_from_db()
     assert "123456" not in alice.pin_hash

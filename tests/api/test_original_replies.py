@@ -149,7 +149,8 @@ def replies(network: Control) -> Iterator[tuple[str, Any]]:
     withdrawn = alice.post("/bitcoin/send", destination)
     yield "bitcoin/send", withdrawn
     yield "payment by txid, no token", anyone.get(f"/payments/{withdrawn.body['hash']}")
-    yield "user: set a PIN", alice.post("/user", {"pin": "", "newpin": "123456"})
+    pin = {"pin": "", "newpin": "123456", "current_password": "hunter2"}
+    yield "user: set a PIN", alice.post("/user", pin)
     yield "me: with a PIN set", alice.get("/me")
 
 

@@ -18,7 +18,7 @@ from coinos import rates
 from coinos.models import Rate
 from coinos.urls import api_urls
 from tests.api.endpoints import ENDPOINTS, routes
-from tests.cast import Api, api_of, fund
+from tests.cast import PASSWORD, Api, api_of, fund, give_password
 
 
 @pytest.fixture
@@ -113,14 +113,15 @@ def closed(schema: dict[str, Any], part: Any) -> Any:
 def test_what_is_answered_is_what_is_described(
     schema: dict[str, Any], alice: User, bob: User, quoted: None
 ) -> None:
-    fund(alice, 10_000)
+    fund(give_password(alice), 10_000)
     api, anyone = api_of(alice), Api()
     user = {"username": "demo", "password": "hunter2"}
     check(schema, "post", "/api/register", "200", anyone.post("/register", {"user": user}))
     check(schema, "post", "/api/login", "200", anyone.post("/login", user))
     check(schema, "get", "/api/me", "200", api.get("/me"))
     settings = {"display": "A", "about": "a", "email": "a@b.example", "tip": 5}
-    check(schema, "post", "/api/user", "200", api.post("/user", settings))
+    body = settings | {"current_password": PASSWORD}
+    check(schema, "post", "/api/user", "200", api.post("/user", body))
     check(schema, "get", "/api/users/{key}", "200", anyone.get("/users/alice"))
     sent = api.post("/send", {"username": "bob", "amount": 5, "memo": "hi"})
     check(schema, "post", "/api/send", "200", sent)

@@ -84,7 +84,7 @@ def test_a_fund_on_the_narrowest_screen(open_window: Callable[..., Walk], world:
     walk.write("Username", bob.name)
     walk.press("Add manager")
     world.send(alice, "/api/send", amount=20_000_000, username=name)
-    security = {"newpin": "123456", "locktime": 0}
+    security = {"newpin": "123456", "locktime": 0, "current_password": alice.password}
     world.server.post("/api/user", security, token=alice.token)
     walk.open(f"/funds/{name}/gift")
     walk.write("Amount", "12345678")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client, override_settings
 from django.test.client import ClientHandler
@@ -38,6 +41,7 @@ PIN = "123456"
 NEW_PASSWORD = "a new and longer phrase"
 ELSEWHERE = "https://elsewhere.example"
 LONG_AGO_S = 600  # longer than a password counts as typed just now
+
 
 SITE = ClientHandler(enforce_csrf_checks=True)  # one for all: it builds the middleware once
 
@@ -118,6 +122,13 @@ class World:
     def code(self) -> str:
         """What Tara's app shows in half a minute: the sign-in may have used the one of now."""
         return self.totp.at(int(time.time()) + 30)
+
+    def changes_password_by_command(self) -> None:
+        before, sys.stdin = sys.stdin, io.StringIO(NEW_PASSWORD + "\n")
+        try:
+            call_command("changepassword", "alice", "--reason", "because", stdout=io.StringIO())
+        finally:
+            sys.stdin = before
 
     def begins_second_factor(self) -> None:
         """Alice has been shown a seed, the one of Tara's app."""

@@ -60,6 +60,21 @@ ACCOUNTS = [
     API(
         "POST",
         "/user",
+        case="e-mail address",
+        step_up="current_password",
+        audit=("email.changed",),
+        way=lambda w: {"email": "alice@elsewhere.example", "current_password": PASSWORD},
+    ),
+    API(
+        "POST",
+        "/user",
+        case="user name",
+        audit=("username.changed",),
+        way=lambda w: {"username": "alicia"},
+    ),
+    API(
+        "POST",
+        "/user",
         case="PIN",
         pin="pin",
         audit=("pin.set",),
@@ -70,6 +85,7 @@ ACCOUNTS = [
         "/user",
         case="how long the PIN holds",
         pin="pin",
+        audit=("pin.lock_timer",),
         way=lambda w: {"locktime": 60, "pin": PIN},
     ),
     API(
@@ -353,6 +369,13 @@ SETTINGS = [
     Door("POST", "/settings/profile", way=lambda w: {"username": "alice", "display": "Al"}),
     Door(
         "POST",
+        "/settings/profile",
+        case="user name",
+        audit=("username.changed",),
+        way=lambda w: {"username": "alicia"},
+    ),
+    Door(
+        "POST",
         "/settings/picture",
         limit=("picture",),
         way=lambda w: {"picture": w.picture()},
@@ -392,6 +415,7 @@ SETTINGS = [
         "POST",
         "/settings/pin",
         pin="pin",
+        step_up="recent",
         audit=("pin.set",),
         way=lambda w: {"pin": PIN, "newpin": "654321"},
     ),
@@ -399,6 +423,7 @@ SETTINGS = [
         "POST",
         "/settings/lock-timer",
         pin="timer-pin",
+        audit=("pin.lock_timer",),
         way=lambda w: {"timer-locktime_s": "60", "timer-pin": PIN},
     ),
     Door("GET", "/settings/second-factor", ok=(302,)),  # there is nothing to confirm
@@ -431,6 +456,7 @@ SETTINGS = [
         "POST",
         "/settings/email",
         step_up="recent",
+        audit=("email.changed",),
         way=lambda w: {"email": "alice@elsewhere.example"},
     ),
     Door("POST", "/settings/email/link"),
@@ -678,6 +704,7 @@ ACTIONS = [
     ),
     Action("user", "readmit", "whether an account can be used at all", ("account.readmitted",)),
     Action("user", "remove_second_factor", "an authenticator", ("second_factor.removed",)),
+    Action("user", "remove_pin", "an authenticator", ("pin.removed",)),
     Action("session", "revoke", "a sign-in", ("session.revoked",), reason=False),
     Action("apikey", "revoke", "a key", ("key.revoked",), reason=False),
 ]
@@ -691,6 +718,12 @@ COMMANDS = [
     Command("check_ledger"),
     Command("refresh_rates"),
     Command("simnet"),
+    Command(
+        "changepassword",
+        "a password",
+        ("password.set",),
+        way=lambda w: w.changes_password_by_command(),
+    ),
     Command("bench", "money of a database that it makes for itself"),
 ]
 

@@ -74,7 +74,6 @@ BEING_MENDED = {
     "user.unfreeze",
     "webhookdelivery.redeliver",
     "createsuperuser",
-    "changepassword",
 }
 
 

@@ -8,6 +8,7 @@ from accounts import services
 from accounts.models import User
 from payments.models import AutoWithdraw
 from payments.services.autowithdraw_runs import run_due
+from tests.cast import give_pin
 from tests.html.conftest import Person
 from tests.html.test_settings import forget_the_password
 
@@ -41,7 +42,7 @@ def test_it_says_why_it_did_not_pay_and_when_it_tries_again(alice: Person, bob: 
 
 def test_it_needs_the_password_of_the_last_minutes_and_the_pin(alice: Person, bob: Person) -> None:
     """P21, P22"""
-    services.set_pin(alice.user, new="123456", current=None)
+    give_pin(alice.user)
     refused = alice.post(PAGE, **WISH, pin="000000")
     assert refused.status_code == 422
     assert "That PIN is not right" in refused.page.text

@@ -10,12 +10,12 @@ import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from accounts import emails, funds, links, services
+from accounts import authenticators, emails, funds, links, services
 from accounts.models import FundManager, User
 from payments.models import Gift
 from payments.services.gifts import return_expired
 from tests.accounts.mailbox import Mailbox
-from tests.cast import PASSWORD, available_sat, fund, give_password, make_user
+from tests.cast import PASSWORD, available_sat, fund, give_password, give_pin, make_user
 from tests.html.conftest import Browser, Person, sign_in
 from tests.html.test_email import mailbox
 from tests.html.test_gifts import link_on
@@ -197,8 +197,8 @@ def test_a_gift_of_ones_own_is_not_reached_through_a_fund(alice: Person, picnic:
 
 def test_the_pin_of_the_person_is_asked(bob: Person, picnic: User) -> None:
     """P22"""
-    services.set_pin(bob.user, new="123456", current=None)
-    services.set_lock_timer(bob.user, 0, pin="123456")
+    give_pin(bob.user)
+    authenticators.set_lock_timer(bob.user, 0, pin="123456")
     assert take_out(bob).status_code == 422
     assert take_out(bob, pin="000000").status_code == 422
     assert hand_out(bob).status_code == 422

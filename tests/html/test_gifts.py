@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts import services
 from accounts.models import User
 from payments.models import Gift
 from payments.services.gifts import return_expired
-from tests.cast import available_sat, give_password
+from tests.cast import available_sat, give_password, give_pin
 from tests.html.conftest import Browser, Page, Person
 
 
@@ -198,7 +197,7 @@ def test_what_cannot_be_given_is_refused(
 
 def test_a_gift_needs_the_pin(alice: Person) -> None:
     """P22"""
-    services.set_pin(alice.user, new="123456", current=None)
+    give_pin(alice.user)
     assert make(alice, pin="000000").status_code == 422
     assert alice.available_sat == 100_000
     assert make(alice, pin="123456").status_code == 200

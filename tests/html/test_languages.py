@@ -22,13 +22,13 @@ from django.template.base import Lexer, TokenType
 from django.templatetags.i18n import BlockTranslateNode, TranslateNode
 from django.utils.translation import override
 
-from accounts import services, statement
+from accounts import statement
 from accounts.errors import InsufficientFunds
 from coinos.errors import CoinosError, DatabaseUnavailable, NotFound
 from coinos.simnet.control import Control
 from coinos.web import InternalError, sentence
 from invoices.services import InvoiceDraft, create_invoice
-from tests.cast import api_of
+from tests.cast import api_of, give_pin
 from tests.html.conftest import Browser, Person
 
 ROOT = Path(settings.BASE_DIR)
@@ -373,7 +373,7 @@ def test_the_api_speaks_english_whatever_is_asked(alice: Person) -> None:
 
 
 def test_the_api_keeps_its_words_where_the_page_says_what_to_do(alice: Person, bob: Person) -> None:
-    services.set_pin(bob.user, new="123456", current=None)
+    give_pin(bob.user)
     answer = api_of(bob.user).post("/send", {"username": "alice", "amount": 10, "pin": "1"})
     assert answer.body["message"] == answer.body["detail"] == "Invalid pin"
     answer = api_of(alice.user).post("/send", {"username": "bob", "amount": 100_001})

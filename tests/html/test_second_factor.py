@@ -10,7 +10,7 @@ import pytest
 import time_machine
 from django.conf import settings
 
-from accounts import services
+from accounts import authenticators, services
 from accounts.models import RecoveryCode, Session, User
 from accounts.sign_in import HALF_SIGNED_IN_FOR_S
 from tests.html.conftest import Browser, Page, Person
@@ -144,7 +144,7 @@ def test_the_first_step_ends_with_a_new_password_or_eviction(dora: Person) -> No
     seed, _ = turn_on(dora)
     first, second = Browser(), Browser()
     sign_in(first, "dora", PASSWORD)
-    services.change_password(fresh(dora), current=PASSWORD, new="another one", keep=None)
+    authenticators.change_password(fresh(dora), current=PASSWORD, new="another one", keep=None)
     assert first.post("/login/code", token=code(seed, 1)).headers["Location"] == "/login"
     sign_in(second, "dora", "another one")
     services.evict(fresh(dora), actor="test")

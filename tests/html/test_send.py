@@ -18,7 +18,7 @@ from coinos.nodes.base import FeeRates
 from coinos.simnet.control import Control
 from invoices.services import InvoiceDraft, create_invoice
 from payments.models import Payment
-from tests.cast import make_user
+from tests.cast import give_pin, make_user
 from tests.html.conftest import Browser, Page, Person
 
 
@@ -187,7 +187,7 @@ def test_bobs_invoice_is_paid_inside_once(alice: Person, bob: Person, network: C
 
 
 def test_a_pin_is_asked_for_and_checked(alice: Person, bob: Person) -> None:
-    services.set_pin(alice.user, new="123456", current=None)
+    give_pin(alice.user)
     shown = amount(alice, "bob", amount="10").page
     refused = confirm(alice, shown)
     assert "Enter your PIN" in refused.page.text

@@ -21,7 +21,7 @@ from accounts.models import Activity, AuditEvent, Event, Transfer, User
 from coinos.simnet.control import Control
 from payments.models import AutoWithdraw, AutoWithdrawRun, Payment
 from payments.services.autowithdraw_runs import run_due
-from tests.cast import PASSWORD, fund, give_password
+from tests.cast import PASSWORD, fund, give_password, give_pin
 from tests.database import ROOT, Database
 from tests.payments.conftest import Person
 from tests.payments.lnurl_service import Service
@@ -451,7 +451,7 @@ def finish_payments() -> None:
 
 def test_it_needs_the_password_and_the_pin(alice: Person, bob: Person) -> None:
     """P21, P22: later nobody can be asked."""
-    services.set_pin(alice.user, new="123456", current=None)
+    give_pin(alice.user)
     wish = {"autowithdraw": True, "threshold": 5, "reserve": 0, "destination": "bob"}
     assert ask(alice, **wish).body["code"] == "invalid_pin"
     assert ask(alice, **wish, pin="000000").body["code"] == "invalid_pin"
@@ -517,10 +517,10 @@ def test_a_service_that_does_not_answer_is_refused_when_saved(
 def test_a_recipient_who_is_renamed_is_still_the_recipient(
     alice: Person, bob: Person, charlie: Person
 ) -> None:
-    """P20: and whoever takes the old name gets nothing."""
+    """P20: and nobody else gets the old name, or anything by it (sec-12)."""
     switch_on(alice, "bob")
     assert bob.api.post("/user", {"username": "robert"}).status_code == 200
-    assert charlie.api.post("/user", {"username": "bob"}).status_code == 200
+    assert charlie.api.post("/user", {"username": "bob"}).status_code == 409
     assert ask(alice, threshold=60_000).status_code == 200
     ring()
     assert (bob.available_sat, charlie.available_sat) == (80_000, 50_000)

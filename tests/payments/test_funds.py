@@ -45,7 +45,16 @@ from payments.idempotency import Named
 from payments.models import Gift
 from payments.services import funds as spending
 from payments.services import gifts, send_to_user
-from tests.cast import PASSWORD, Api, available_sat, fund, give_password, make_user
+from tests.cast import (
+    PASSWORD,
+    Api,
+    available_sat,
+    fund,
+    give_password,
+    give_pin,
+    make_user,
+    rename,
+)
 from tests.database import Database
 from tests.invoices.helpers import receive
 from tests.payments.conftest import Person
@@ -331,7 +340,7 @@ def test_whoever_loses_the_role_loses_all_of_it_at_once(
     gift, _ = hand_out(bob, picnic)
     if end == "removed":
         role_id = role_of(bob)
-        services.update_profile(bob.user, {"username": "bobby"})
+        rename(bob.user, "bobby")
         funds.remove_manager(alice.user, "picnic", role_id)
     else:
         funds.leave_fund(bob.user, "picnic")
@@ -403,8 +412,8 @@ def test_the_pin_that_is_asked_is_the_pin_of_the_person(
     alice: Person, bob: Person, picnic: User
 ) -> None:
     """P22"""
-    services.set_pin(bob.user, new="123456", current=None)
-    services.set_pin(alice.user, new="654321", current=None)
+    give_pin(bob.user)
+    give_pin(alice.user, "654321")
     gift, _ = hand_out(bob, picnic, pin="123456")
     for pin in (None, "", "000000", "654321"):
         with pytest.raises(InvalidPin):

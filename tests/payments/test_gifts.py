@@ -22,7 +22,7 @@ from payments.errors import GiftGone, GiftNotFound
 from payments.idempotency import Named
 from payments.models import Gift
 from payments.services import gifts
-from tests.cast import give_password
+from tests.cast import give_password, give_pin
 from tests.database import Database
 from tests.payments.conftest import Person
 from tests.payments.test_claims import at_once
@@ -197,7 +197,7 @@ def test_a_gift_passes_the_gate_as_every_spend(
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     with pytest.raises(InsufficientFunds):
         give(alice, 100_001)
-    services.set_pin(alice.user, new="123456", current=None)
+    give_pin(alice.user)
     for pin in (None, "", "000000"):
         with pytest.raises(InvalidPin):
             give(alice, pin=pin)

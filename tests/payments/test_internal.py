@@ -12,7 +12,7 @@ from django.db import connection
 from accounts import ledger
 from accounts.models import Activity, Transfer
 from coinos.simnet.control import Control
-from tests.cast import Api, available_sat
+from tests.cast import Api, available_sat, give_pin
 from tests.payments.conftest import Person
 
 
@@ -156,7 +156,7 @@ def test_a_payment_is_committed_in_the_round_trip_that_makes_it(
 
 def test_a_pin_is_asked_for_every_spend(alice: Person, bob: Person) -> None:
     """P22"""
-    assert alice.api.post("/user", {"newpin": "123456"}).status_code == 200
+    give_pin(alice.user)
     for body in ({}, {"pin": "000000"}, {"pin": 123456}):
         refused = alice.api.post("/send", {"amount": 1, "username": "bob", **body})
         assert (refused.status_code, refused.body["code"]) == (403, "invalid_pin")

@@ -34,7 +34,7 @@ def test_no_token_password_pin_or_preimage_is_logged(
     Api().post("/login", account | {"password": PASSWORD + "!"})
     api = Api(token)
     fund(User.objects.get(), 10_000)
-    api.post("/user", {"newpin": PIN})
+    api.post("/user", {"newpin": PIN, "current_password": PASSWORD})
     wish = {"amount": 500, "webhook": "https://93.184.215.14/", "secret": "shared with the shop"}
     invoice = api.post("/invoice", {"invoice": wish}).body
     received = simnet.pay(invoice["hash"])

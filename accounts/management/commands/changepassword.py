@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts import names, services
+from accounts import authenticators, names
 from accounts.models import User
 from coinos.errors import CoinosError
 
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         if not options["reason"].strip():
             raise CommandError("Write a reason for the audit log.")
         try:
-            services.set_password_as_operator(
+            authenticators.set_password_as_operator(
                 user,
                 new=_typed(user.username),
                 actor=_actor(),

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 
 from accounts import ledger
 from accounts.models import User
+from coinos.errors import CoinosError
 
 
 class Command(createsuperuser.Command):
@@ -21,3 +22,5 @@ class Command(createsuperuser.Command):
                     ledger.open_account(user)
         except IntegrityError as error:
             raise CommandError("A name has 2 to 24 small letters and digits.") from error
+        except CoinosError as error:  # of the password, whatever the prompt may skip
+            raise CommandError(error.message) from error
