@@ -132,7 +132,7 @@ CLOSE = Rate("close", 5, 600, By.USER, "tries to close an account")
 INVOICE_CREATE = Rate("invoice-create", 60, 10, By.CALLER, "new invoices", together=600)
 INVOICE_EDIT = Rate("invoice-edit", 60, 10, By.CALLER, "changes of invoices", together=600)
 INVOICE_READ = Rate("invoice-read", 300, 10, By.CALLER, "looks at invoices")
-LNURL = Rate("lnurl", 60, 60, By.NETWORK, "LNURL-pay requests", together=600)
+LNURL = Rate("lnurl", 60, 60, By.NETWORK, "LNURL-pay requests", together=6000)
 LNURL_VERIFY = Rate("lnurl-verify", 100, 10, By.NETWORK, "questions whether LNURL paid")
 
 # Strangers ask in somebody's name. What one network asks for leaves room for others, and all that

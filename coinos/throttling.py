@@ -118,15 +118,7 @@ def _caller(request: HttpRequest | Request, rate: Rate) -> tuple[str, int | None
 def _seconds_to_wait(rate: Rate, caller: str, at_most: int) -> int:
     """Count one. Returns 0 when it may pass, else the seconds until the window ends."""
     now = time.time()
-    key = key_of(rate, caller, now)
-    try:
-        pipeline = _client().pipeline(transaction=False)
-        pipeline.incr(key)
-        pipeline.expire(key, rate.window_s + 1)
-        counted = pipeline.execute()[0]
-    except redis.RedisError:
-        logger.warning("redis is away: requests are not rate limited")
-        return 0
+    counted = _counters().add_one(key_of(rate, caller, now), rate.window_s + 1, now)
     return 0 if counted <= at_most else max(1, math.ceil(rate.window_s - now % rate.window_s))
 
 
@@ -135,9 +127,37 @@ def key_of(rate: Rate, caller: str, at: float) -> str:
     return f"throttle:{rate.name}:{caller}:{int(at // rate.window_s)}"
 
 
+AWAY_FOR_S = 2.0
+
+
+class _Counters:
+    """The counters in Redis. While it is away nothing is counted and nobody waits for it: one
+    request in `AWAY_FOR_S` finds out whether it is back."""
+
+    def __init__(self) -> None:
+        self._redis = redis.Redis.from_url(
+            settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1
+        )
+        self._look_again_at = 0.0
+
+    def add_one(self, key: str, kept_for_s: int, now: float) -> int:
+        """Count one, and return how many there are; 0 while Redis is away."""
+        if now < self._look_again_at:
+            return 0
+        try:
+            pipeline = self._redis.pipeline(transaction=False)
+            pipeline.incr(key)
+            pipeline.expire(key, kept_for_s)
+            return int(pipeline.execute()[0])
+        except redis.RedisError:
+            self._look_again_at = now + AWAY_FOR_S
+            logger.warning("redis is away: requests are not rate limited")
+            return 0
+
+
 @functools.cache
-def _client() -> redis.Redis:
-    return redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1, socket_connect_timeout=1)
+def _counters() -> _Counters:
+    return _Counters()
 
 
 # --- The rates of a route ------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
-from coinos import amounts, languages, rates, throttling
+from coinos import amounts, languages, limits, rates, throttling
 from coinos.drf import problem_response
 from coinos.errors import (
     CoinosError,
@@ -238,6 +238,11 @@ def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.resolver_match is None:  # no view was counted
+        try:
+            throttling.count(request, limits.PAGE)
+        except RateLimited as error:
+            return error_page(request, error)
     message = gettext_noop(
         "There is nothing at this address. It may be mistyped or no longer exist"
     )

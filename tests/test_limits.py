@@ -68,6 +68,16 @@ def test_whoever_has_used_up_the_limits_is_refused_on_every_route(
     assert answered == {}
 
 
+def test_a_path_that_does_not_exist_is_counted_too(settings: Any, redis: Any, db: None) -> None:
+    settings.RATE_LIMITS = True
+    with time_machine.travel(FULL_HOUR, tick=False):
+        for path in ("/no/such/page", "/api/no/such/endpoint"):
+            assert Client().get(path).status_code == 404
+        use_up(redis, limits.PAGE)
+        for path in ("/no/such/page", "/api/no/such/endpoint"):
+            assert Client().get(path).status_code == 429
+
+
 def test_whoever_has_used_up_nothing_is_answered_on_every_route(
     settings: Any, redis: Any, db: None
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -176,11 +178,41 @@ def test_of_a_hundred_parallel_guesses_twenty_are_evaluated(
 def test_without_redis_requests_pass(rates: None, alice: User, settings: Any) -> None:
     """Money is guarded by the database; limits are a courtesy of Redis."""
     settings.REDIS_URL = "unix:///nowhere/socket"
-    throttling._client.cache_clear()
+    throttling._counters.cache_clear()
     try:
         assert set(statuses(60, lambda: api_of(alice).post("/payments", {}))) == {400}
     finally:
-        throttling._client.cache_clear()
+        throttling._counters.cache_clear()
+
+
+def test_a_redis_that_hangs_is_asked_once_in_a_while_and_not_by_everybody(
+    rates: None, alice: User, settings: Any
+) -> None:
+    """Nobody waits a second for each request, and the log has one line."""
+    api = api_of(alice)
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        settings.REDIS_URL = f"redis://127.0.0.1:{never_answers.getsockname()[1]}/0"
+        throttling._counters.cache_clear()
+        try:
+            with time_machine.travel(FULL_HOUR, tick=False) as clock:
+                assert {api.get("/me").status_code for _ in range(5)} == {200}
+                assert asked(never_answers) == 1
+                clock.shift(throttling.AWAY_FOR_S)
+                assert {api.get("/me").status_code for _ in range(5)} == {200}
+                assert asked(never_answers) == 1
+        finally:
+            throttling._counters.cache_clear()
+
+
+def asked(server: socket.socket) -> int:
+    """How many connections have come in since the last look."""
+    server.setblocking(False)
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            server.accept()[0].close()
+            count += 1
+    return count
 
 
 # --- The client's address -------------------------------------------------------------------------
