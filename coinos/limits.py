@@ -245,6 +245,13 @@ HELD_BYTES = Bound(
     "bytes of bodies above 4 kB that are half read",
     "503, with `Retry-After`",
 )
+LOG_LINES = Bound(
+    "log lines",
+    60,
+    By.PROCESS,
+    "lines a minute in the log about requests that were refused",
+    "left out, and counted",
+)
 LOOK_UPS = Bound(
     "look-ups",
     16,

@@ -10,6 +10,8 @@ import re
 import threading
 from collections.abc import Iterable
 
+from coinos import limits
+
 # What follows one of these words is hidden, in "word: value", word=value and "word": "value".
 HIDDEN_AFTER = (
     "password|passwd|pin|preimage|payment_preimage|payment_secret|payment_key|secret|rune|macaroon"
@@ -83,14 +85,12 @@ class RedactingFormatter(logging.Formatter):
 
 
 class ClientErrors(logging.Filter):
-    """What callers did wrong is news, not a warning, and no more than `PER_MINUTE` lines of it each
-    minute and process: strangers cannot fill the disk or hide what matters. The first line of the
-    next minute says how many were left out.
+    """What callers did wrong is news, not a warning, and no more than `limits.LOG_LINES` of it each
+    minute: strangers cannot fill the disk or hide what matters. The first line of the next minute
+    says how many were left out.
 
     For handlers: loggers ask their own filters only, and there is one logger for each kind of
     suspicious request. `level` is the lowest that the handler shall write."""
-
-    PER_MINUTE = 60
 
     def __init__(self, level: str = "NOTSET") -> None:
         super().__init__()
@@ -107,10 +107,12 @@ class ClientErrors(logging.Filter):
             return False
         minute = int(record.created // 60)
         with self._lock:
-            left_out = max(0, self._lines - self.PER_MINUTE) if minute != self._minute else 0
+            left_out = (
+                max(0, self._lines - limits.LOG_LINES.at_most) if minute != self._minute else 0
+            )
             self._lines = 1 if minute != self._minute else self._lines + 1
             self._minute = minute
-            if self._lines > self.PER_MINUTE:
+            if self._lines > limits.LOG_LINES.at_most:
                 return False
         record.levelno, record.levelname = logging.INFO, "INFO"
         record.exc_info = record.exc_text = None  # the traceback of a wrong Host says nothing

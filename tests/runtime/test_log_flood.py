@@ -9,6 +9,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
+from coinos import limits
 from coinos.logs import ClientErrors
 
 MINUTE = 1_800_000_000 // 60 * 60
@@ -32,10 +33,10 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> StringIO:
 def test_a_stranger_gets_so_many_lines_a_minute(
     lines: StringIO, monkeypatch: pytest.MonkeyPatch, client: Client
 ) -> None:
-    for n in range(ClientErrors.PER_MINUTE + 40):
+    for n in range(limits.LOG_LINES.at_most + 40):
         client.get(f"/api/nowhere/{n}")
     written = lines.getvalue().splitlines()
-    assert len(written) == ClientErrors.PER_MINUTE
+    assert len(written) == limits.LOG_LINES.at_most
     assert {line.split()[0] for line in written} == {"INFO"}
 
     monkeypatch.setattr("time.time", lambda: MINUTE + 60.0)
@@ -46,15 +47,15 @@ def test_a_stranger_gets_so_many_lines_a_minute(
 
 
 def test_a_wrong_host_writes_a_line_and_no_traceback(lines: StringIO, client: Client) -> None:
-    for _ in range(ClientErrors.PER_MINUTE):
+    for _ in range(limits.LOG_LINES.at_most):
         assert client.get("/login", headers={"host": "elsewhere.example"}).status_code == 400
     written = lines.getvalue().splitlines()
-    assert len(written) == ClientErrors.PER_MINUTE
+    assert len(written) == limits.LOG_LINES.at_most
     assert not [line for line in written if not line.startswith("INFO ")]
 
 
 def test_what_is_our_own_fault_is_always_written(lines: StringIO, client: Client) -> None:
-    for n in range(ClientErrors.PER_MINUTE + 1):
+    for n in range(limits.LOG_LINES.at_most + 1):
         client.get(f"/api/nowhere/{n}")
     for n in range(3):
         logging.getLogger("django.request").error("broken %d", n, extra={"status_code": 500})
