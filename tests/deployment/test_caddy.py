@@ -125,7 +125,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(folder: Path, *, time_limit: str = "10s", **environment: str) -> Iterator[Proxy]:
+def running(folder: Path, *, time_limit: str = "30s", **environment: str) -> Iterator[Proxy]:
     """The Caddyfile as it is, but for its upstream, its address and the time that readers get."""
     upstream = Upstream()
     threading.Thread(target=upstream.serve_forever, daemon=True).start()
@@ -134,7 +134,7 @@ def running(folder: Path, *, time_limit: str = "10s", **environment: str) -> Ite
         UPSTREAM: f"to 127.0.0.1:{upstream.server_port}",
         "admin off": "admin off\n\tdefault_bind 127.0.0.1",
         "read_header 10s": f"read_header {time_limit}",
-        "read_body 10s": f"read_body {time_limit}",
+        "read_body 30s": f"read_body {time_limit}",
     }.items():
         assert ours in text
         text = text.replace(ours, theirs)
@@ -186,7 +186,7 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
 
 @pytest.fixture(scope="module")
 def hasty_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    """It waits two seconds for a header or a body, not ten."""
+    """It waits two seconds for a header or a body."""
     with running(tmp_path_factory.mktemp("hasty"), time_limit="2s") as found:
         yield found
 

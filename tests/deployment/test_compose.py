@@ -21,7 +21,8 @@ import pytest
 import redis
 import yaml
 
-from coinos import embedded
+from coinos import embedded, limits
+from coinos.bodies import UPLOAD_TIMEOUT_S
 from coinos.celery import app
 from coinos.management.commands.up import Command
 from coinos.nodes import bitcoind
@@ -418,3 +419,11 @@ def test_the_proxy_lets_go_of_a_connection_before_the_server_does() -> None:
     found = re.search(r"keepalive (\d+)s", (ROOT / "docker" / "Caddyfile").read_text())
     assert found
     assert int(found[1]) < HEADERS_TIMEOUT_S
+
+
+def test_the_proxy_waits_as_long_for_a_body_as_the_server_does() -> None:
+    """And takes no body that the server would not."""
+    text = (ROOT / "docker" / "Caddyfile").read_text()
+    assert f"read_body {UPLOAD_TIMEOUT_S:.0f}s" in text
+    assert "max_size 300KB" in text
+    assert limits.UPLOAD_BYTES.at_most >= 300_000
