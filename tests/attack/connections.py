@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.attack.attacks import Tried, attack
-from tests.attack.strangers import Crowd, heard, push
+from tests.attack.strangers import Crowd, heard, push, wait_for_answer
 from tests.attack.world import World
 
 MANY = 1100
@@ -43,15 +43,18 @@ def abandon(world: World) -> None:
     world.began = time.monotonic()
 
 
-def held_open(world: World, what: str, says: list[bytes]) -> Tried:
-    """MANY connections from eleven addresses, each of which says one of these and no more."""
+def held_open(world: World, what: str, says: list[bytes], *, is_answered: bool = False) -> Tried:
+    """MANY connections from eleven addresses, each of which says one of these and no more. Where
+    that is answered, fifty at a time: to hoard is not to hurry."""
     tried = Tried(f"{MANY:,} {what}")
     addresses = world.addresses(11)
     with Crowd(world.port) as crowd:
         for number in range(MANY):
-            crowd.open(addresses[number % len(addresses)], says[number % len(says)])
+            opened = crowd.open(addresses[number % len(addresses)], says[number % len(says)])
             if crowd.not_accepted > 5:
                 break
+            if is_answered and opened and number % 50 == 49:
+                wait_for_answer(opened, seconds=2)
         crowd.hold(HELD_S)
         tried.answers = crowd.answers()
     return tried
@@ -81,7 +84,10 @@ def stalled_bodies(world: World) -> Tried:
 def hoarded_connections(world: World) -> Tried:
     """Connections that are kept after their answer."""
     return held_open(
-        world, "connections kept open after an answer", [begun(world)["a whole request"]]
+        world,
+        "connections kept open after an answer",
+        [begun(world)["a whole request"]],
+        is_answered=True,
     )
 
 

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from functools import partial
 
+from coinos import limits
 from tests.attack.attacks import Tried, attack
 from tests.attack.strangers import all_at_once
 from tests.attack.webhooks import invoice_for, invoice_of
 from tests.attack.world import World
 
-ADDRESSES = 25
-EACH = 12
-
 
 @attack("invoices", "sec-17")
 def flooding_a_payee(world: World) -> Tried:
-    """Invoices that nobody asked for, for one payee, from many addresses."""
-    payee = world.newcomer("payee")
+    """Invoices that nobody asked for, for one payee, from many addresses and from one."""
+    payee, greedy = world.newcomer("payee"), world.address()
     own = invoice_of(payee, amount=5, memo="my own order").body
-    tried = Tried(f"{ADDRESSES * EACH} invoices for one payee from {ADDRESSES} addresses")
-    strangers = [world.stranger() for _ in range(ADDRESSES)]
-    calls = [partial(invoice_for, payee, one, amount=1, memo="SPAM") for one in strangers * EACH]
+    addresses = world.addresses(20) * 10 + [greedy] * (limits.INVOICE_CREATE.at_most + 20)
+    tried = Tried(f"{len(addresses)} invoices for one payee, 200 from 20 addresses, 80 from one")
+    calls = [
+        partial(invoice_for, payee, world.stranger(address=one), amount=1, memo="SPAM")
+        for one in addresses
+    ]
     for answer in all_at_once(calls, threads=8):
         tried.answers[str(answer)] += 1
         tried.require(answer.is_polite, f"a {answer} without Retry-After")
-    tried.require(tried.answers["429"], "there is no end to a payee's invoices by strangers")
+    tried.require(tried.answers["429"], "one address makes any number of invoices for others")
     mine = invoice_of(payee, amount=6, memo="another of mine")
     tried.require(mine.status == 200, f"the payee's own invoice was answered {mine}")
     listed = {one["id"] for one in payee.program.get("/invoices").body["list"]}
@@ -37,35 +38,30 @@ def flooding_a_payee(world: World) -> Tried:
 
 @attack("addresses", "sec-17")
 def flooding_the_node(world: World) -> Tried:
-    """Addresses of the bitcoin node, which it keeps for ever, for one who asks and asks."""
-    payees = [world.newcomer("payee") for _ in range(3)]
-    greedy, address = world.newcomer("greedy"), world.address()
-    tried = Tried("60 addresses of the node for strangers, 60 for an account of their own")
+    """Addresses of the bitcoin node, which it watches for ever, asked for by strangers."""
+    payee = world.newcomer("payee")
+    from_one, for_one = limits.ADDRESS_FROM_NETWORK.at_most, limits.ADDRESS_FOR_PAYEE.at_most
+    networks = world.addresses(for_one // from_one + 1)
+    tried = Tried(f"{len(networks) * (from_one + 5)} addresses of the node for one payee")
     calls = [
-        partial(
-            invoice_for,
-            payees[n % 3],
-            world.stranger(address=address),
-            amount=5000,
-            type="bitcoin",
-        )
-        for n in range(60)
+        partial(invoice_for, payee, world.stranger(address=one), amount=5000, type="bitcoin")
+        for one in networks
+        for _ in range(from_one + 5)
     ]
-    calls += [partial(invoice_of, greedy, amount=5000, type="bitcoin") for _ in range(60)]
     made: set[str] = set()
     for answer in all_at_once(calls, threads=8):
         tried.answers[str(answer)] += 1
         tried.require(answer.is_polite, f"a {answer} without Retry-After")
         if answer.status == 200:
             made.add(answer.body["hash"])
-    tried.answers["addresses of the node"] = len(made)
-    tried.require(len(made) <= MOST_ADDRESSES, f"{len(made)} addresses of the node within seconds")
+    tried.require(
+        len(made) <= for_one, f"{len(made)} addresses of the node for one payee within seconds"
+    )
+    mine = invoice_of(payee, amount=5000, type="bitcoin")
+    tried.require(mine.status == 200, f"the payee's own address was answered {mine}")
     ordinary = invoice_of(world.newcomer("ordinary"), amount=5000, type="bitcoin")
     tried.require(ordinary.status == 200, f"somebody else's address was answered {ordinary}")
     return tried
-
-
-MOST_ADDRESSES = 40
 
 
 @attack("tips", "sec-17")

@@ -208,6 +208,11 @@ def heard(connection: socket.socket) -> str:
     return words[1].decode(errors="replace") if len(words) > 2 else "?"
 
 
+def wait_for_answer(connection: socket.socket, *, seconds: float) -> None:
+    """Until the other side has said something, or so long."""
+    select.select([connection], [], [], seconds)
+
+
 def push(connection: socket.socket, chunk: bytes, *, limit: int, seconds: float) -> int:
     """Send `chunk` again and again until the other side answers, closes or takes no more; returns
     how many bytes it took."""

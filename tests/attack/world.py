@@ -233,7 +233,8 @@ class World:
     def warm_up(self) -> None:
         """Let the web process start the threads and connections that it keeps for good."""
         callers = [self.stranger() for _ in range(WARM_UP)]
-        all_at_once([partial(one.get, "/rates") for one in callers], threads=WARM_UP)
+        profile = f"/users/{self.bank.name}"  # asks Redis and the database
+        all_at_once([partial(one.get, profile) for one in callers], threads=WARM_UP)
 
 
 @contextmanager
