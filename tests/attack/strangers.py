@@ -210,7 +210,14 @@ def heard(connection: socket.socket) -> str:
 
 def wait_for_answer(connection: socket.socket, *, seconds: float) -> None:
     """Until the other side has said something, or so long."""
-    select.select([connection], [], [], seconds)
+    _ready(connection, select.POLLIN, seconds)
+
+
+def _ready(connection: socket.socket, events: int, seconds: float) -> int:
+    """Which of these events came, within so long. `select` would not do beyond 1,024 files."""
+    poll = select.poll()
+    poll.register(connection, events)
+    return sum(happened for _, happened in poll.poll(seconds * 1000))
 
 
 def push(connection: socket.socket, chunk: bytes, *, limit: int, seconds: float) -> int:
@@ -218,10 +225,10 @@ def push(connection: socket.socket, chunk: bytes, *, limit: int, seconds: float)
     how many bytes it took."""
     sent, deadline = 0, time.monotonic() + seconds
     while sent < limit and time.monotonic() < deadline:
-        readable, writable, _ = select.select([connection], [connection], [], 0.2)
-        if readable:
+        ready = _ready(connection, select.POLLIN | select.POLLOUT, 0.2)
+        if ready & select.POLLIN:
             break
-        if writable:
+        if ready:
             try:
                 sent += connection.send(chunk)
             except BlockingIOError:
