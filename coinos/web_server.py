@@ -22,6 +22,12 @@ OTHER_FILES = 256
 # A connection on which no request's headers arrive in this time is closed: one that sends nothing
 # at all, one that drips, and one that is kept alive for a request that does not come.
 HEADERS_TIMEOUT_S = 10
+
+# A hash takes 19 MiB for a moment. Left to itself, glibc learns from the first ones to keep such
+# blocks, for each thread its own: a flood of sign-ins would cost 350 MB for good (sec-5).
+GIVEN_BACK_BYTES = 1024 * 1024
+"""Blocks of memory from this size on go back to the system as soon as they are free."""
+
 STOP_S = 5
 """For answers that are being made when the server is told to stop; then they are cut off."""
 
@@ -64,4 +70,5 @@ def command() -> list[str]:
 
 if __name__ == "__main__":
     allow_open_files()
+    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(GIVEN_BACK_BYTES))
     os.execv(sys.executable, command())  # noqa: S606 – our own command line
