@@ -91,8 +91,5 @@ def wallet_connections(world: World) -> Tried:
         tried.require(answer.is_polite, f"a {answer} without Retry-After")
     there = len(person.program.get("/apps").body["list"])
     tried.answers["connections"] = there
-    tried.require(there <= MOST_CONNECTIONS, f"{there} wallet connections of one account")
+    tried.require(there <= limits.CONNECTIONS.at_most, f"{there} wallet connections of one account")
     return tried
-
-
-MOST_CONNECTIONS = 100
