@@ -77,6 +77,8 @@ def open_mailbox() -> Iterator[Mailbox]:
     with Mailbox() as mailbox:
         thread = threading.Thread(target=mailbox.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield mailbox
-        mailbox.shutdown()
-        thread.join()
+        try:
+            yield mailbox
+        finally:
+            mailbox.shutdown()
+            thread.join()
