@@ -69,8 +69,8 @@ def save(
 
 def _require_room(user: User) -> None:
     User.objects.select_for_update(no_key=True).get(id=user.id)  # one after the other
-    if user.connections.count() >= limits.CONNECTIONS.at_most:
-        raise TooManyConnections(values={"most": limits.CONNECTIONS.at_most})
+    if user.connections.count() >= limits.WALLET_CONNECTIONS.at_most:
+        raise TooManyConnections(values={"most": limits.WALLET_CONNECTIONS.at_most})
 
 
 def get(user: User, pubkey: str) -> Connection:

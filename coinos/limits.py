@@ -122,7 +122,9 @@ OPERATORS = Bound(
     "operators", 10, By.USER, "sign-ins to the admin", "the one unused for longest ends"
 )
 API_KEYS = Bound("api-keys", 50, By.USER, "API keys", "403, until one is revoked")
-CONNECTIONS = Bound("connections", 100, By.USER, "wallet connections", "403, until one is deleted")
+WALLET_CONNECTIONS = Bound(
+    "wallet-connections", 100, By.USER, "wallet connections", "403, until one is deleted"
+)
 
 PICTURE = Rate("picture", 10, 60, By.USER, "uploads of pictures")
 CLOSE = Rate("close", 5, 600, By.USER, "tries to close an account")

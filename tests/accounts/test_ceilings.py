@@ -111,7 +111,7 @@ def test_tokens_make_no_room_among_browsers_nor_in_another_account(
 
 
 def test_wallet_connections_have_a_ceiling(alice: User, bob: User, lower: LowerTo) -> None:
-    lower("CONNECTIONS", 3)
+    lower("WALLET_CONNECTIONS", 3)
     api = api_of(alice)
     made = [api.post("/app", {"name": f"app {number}"}).status_code for number in range(5)]
     assert made == [200, 200, 200, 403, 403]
@@ -148,7 +148,7 @@ def test_open_gifts_have_a_ceiling(alice: User, lower: LowerTo) -> None:
 def test_connections_made_at_once_do_not_pass_the_ceiling(
     cloned_db: Database, lower: LowerTo
 ) -> None:
-    lower("CONNECTIONS", 2)
+    lower("WALLET_CONNECTIONS", 2)
     alice = make_user("alice")
 
     def make(number: int) -> str:
