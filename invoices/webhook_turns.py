@@ -19,6 +19,7 @@ from coinos import limits
 from coinos.http import FetchFailed
 
 RUN_CALLS = 20  # what one endpoint is told in one run
+LOOKED_AT = 10 * RUN_CALLS  # of what is due for one user
 LATE_RETRY = timedelta(minutes=1)  # a retry that has waited so long is served as a first try
 
 
@@ -35,7 +36,7 @@ def next_calls(now: datetime, *, at_most: int) -> list[UUID]:
         "now": now,
         "late": now - LATE_RETRY,
         "run_calls": RUN_CALLS,
-        "looked_at": 3 * RUN_CALLS,
+        "looked_at": LOOKED_AT,
         "of_user": limits.WEBHOOK_CALLS.at_most,
         "runs": at_most,
     }
