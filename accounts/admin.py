@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
-from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
 from unfold.decorators import action, display
-from unfold.forms import ActionForm
 
 from accounts import authenticators, services
 from accounts.models import (
@@ -25,17 +25,8 @@ from accounts.models import (
     User,
 )
 from coinos.admin import LookOnlyAdmin
-from coinos.errors import CoinosError
 
 # --- Users and their doors ------------------------------------------------------------------------
-
-
-class WithReason(ActionForm):
-    reason = forms.CharField(
-        required=False,
-        max_length=200,
-        widget=forms.TextInput(attrs={"placeholder": "Reason, for the audit log"}),
-    )
 
 
 @admin.register(User)
@@ -56,9 +47,9 @@ class UserAdmin(LookOnlyAdmin):
         *["autowithdraw", "threshold_sat", "reserve_sat", "destination"],
         *["webhook", "webhook_disabled_at"],
         *["frozen_at", "is_active", "is_staff", "is_superuser"],
+        "what_was_done",
     ]
-    readonly_fields = ["has_pin", "balance_sat", "held_sat"]
-    action_form = WithReason
+    readonly_fields = ["has_pin", "balance_sat", "held_sat", "what_was_done"]
     actions = ["freeze", "unfreeze", "evict", "readmit", "remove_second_factor", "remove_pin"]
 
     @display(label={"open": "success", "frozen": "warning", "evicted": "danger"})
@@ -79,15 +70,18 @@ class UserAdmin(LookOnlyAdmin):
     def held_sat(self, user: User) -> int:
         return user.ledger_account.held_msat // 1000
 
+    @admin.display(description="Audit log")
+    def what_was_done(self, user: User) -> str:
+        url = reverse("admin:accounts_auditevent_changelist", query={"user": user.id})
+        return format_html('<a class="underline" href="{}">Sign-ins, changes, operators</a>', url)
+
     @action(description="Freeze: may receive, may not spend", permissions=["act"])
     def freeze(self, request: HttpRequest, users: QuerySet[User]) -> None:
         self._for_a_reason(request, users, services.freeze, "frozen")
 
     @action(description="Unfreeze", permissions=["act"])
     def unfreeze(self, request: HttpRequest, users: QuerySet[User]) -> None:
-        for user in users:
-            services.unfreeze(user, actor=operator(request))
-        messages.success(request, "The accounts may spend again.")
+        self._for_a_reason(request, users, services.unfreeze, "open for spending again")
 
     @action(description="Evict: no password, token or key works", permissions=["act"])
     def evict(self, request: HttpRequest, users: QuerySet[User]) -> None:
@@ -105,32 +99,6 @@ class UserAdmin(LookOnlyAdmin):
     @action(description="Remove the PIN", permissions=["act"])
     def remove_pin(self, request: HttpRequest, users: QuerySet[User]) -> None:
         self._for_a_reason(request, users, authenticators.remove_pin_as_operator, "changed")
-
-    def _for_a_reason(
-        self,
-        request: HttpRequest,
-        users: QuerySet[User],
-        sanction: Callable[..., None],
-        done: str,
-    ) -> None:
-        reason = request.POST.get("reason", "").strip()
-        if not reason:
-            messages.error(request, "Nothing was done: write a reason for the audit log.")
-            return
-        count = 0
-        for user in users:
-            try:
-                sanction(user, actor=operator(request), reason=reason)
-            except CoinosError as error:
-                messages.error(request, f"{user}: {error.message}")
-            else:
-                count += 1
-        messages.success(request, f"{count} accounts are {done}.")
-
-
-def operator(request: HttpRequest) -> str:
-    """How the audit log names who is signed in to the admin."""
-    return f"operator {request.user.get_username()}"
 
 
 @admin.register(FundManager)
@@ -154,9 +122,7 @@ class SessionAdmin(LookOnlyAdmin):
 
     @action(description="Revoke: the next request is refused", permissions=["act"])
     def revoke(self, request: HttpRequest, sessions: QuerySet[Session]) -> None:
-        for session in sessions:
-            services.revoke_as_operator(session, actor=operator(request))
-        messages.success(request, "The sessions have ended.")
+        self._for_a_reason(request, sessions, services.revoke_as_operator, "ended")
 
 
 @admin.register(ApiKey)
@@ -171,9 +137,7 @@ class ApiKeyAdmin(LookOnlyAdmin):
 
     @action(description="Revoke", permissions=["act"])
     def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
-        for key in keys:
-            services.revoke_as_operator(key, actor=operator(request))
-        messages.success(request, "The keys have ended.")
+        self._for_a_reason(request, keys, services.revoke_as_operator, "ended")
 
 
 @admin.register(Connection)
@@ -249,11 +213,32 @@ class ActivityAdmin(LookOnlyAdmin):
     ordering = ["-created"]
 
 
+class OfUser(admin.SimpleListFilter):
+    """Where the page of a user leads: what happened to that account."""
+
+    title = "user"
+    parameter_name = "user"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        user_id = self._id()
+        user = User.objects.filter(id=user_id).first() if user_id else None
+        return [(str(user.id), user.username)] if user else []
+
+    def queryset(self, request: HttpRequest, events: QuerySet[AuditEvent]) -> QuerySet[AuditEvent]:
+        return events.filter(user=self._id()) if self.value() else events
+
+    def _id(self) -> UUID | None:
+        try:
+            return UUID(self.value() or "")
+        except ValueError:
+            return None
+
+
 @admin.register(AuditEvent)
 class AuditEventAdmin(LookOnlyAdmin):
-    list_display = ["created", "action", "user", "actor", "object", "door", "address"]
-    fields = [*list_display, "user_agent", "detail"]
-    list_filter = ["door"]
+    list_display = ["created", "action", "user", "actor", "door", "address", "user_agent"]
+    fields = [*list_display, "object", "detail"]
+    list_filter = [OfUser]
     search_fields = ["user__username", "actor", "action", "address"]
     list_select_related = ["user"]
     ordering = ["-id"]

@@ -36,7 +36,7 @@ COOKIE_AGE_S = 5 * 24 * 3600
 
 def sign_in(user: User) -> str:
     """Start a login session and return its token."""
-    return credentials.token_of(credentials.start_session(user, kind=Session.Kind.LOGIN))
+    return credentials.token_of(credentials.sign_in(user, kind=Session.Kind.LOGIN))
 
 
 class RegisterView(ApiView):

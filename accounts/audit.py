@@ -8,7 +8,9 @@ from typing import Any
 
 from django.db import transaction
 
+from accounts.attempts import count
 from accounts.models import AuditEvent, User
+from coinos import limits
 from coinos.caller import caller
 
 logger = logging.getLogger("coinos.audit")
@@ -38,6 +40,20 @@ def audit(
     )
     event.save(force_insert=True)
     transaction.on_commit(lambda: logger.info(_line(event)), robust=True)
+
+
+def audit_some(user: User | None, action: str, **more: Any) -> None:
+    """The same for what somebody can do any number of times, like a wrong password: the first ones
+    of an hour are rows of their own, then the 100th, the 1,000th and so on, which say how many it
+    were. `user` is None for an account that does not exist.
+
+    Not inside a transaction that is rolled back: it would not have been counted."""
+    counted = count(limits.AUDITED, f"{action}:{user.id if user else 'nobody'}")
+    if counted > limits.AUDITED.at_most:
+        if counted < 100 or str(counted).strip("0") != "1":
+            return
+        more["detail"] = (more.get("detail") or {}) | {"times_this_hour": counted}
+    audit(user, action, **more)
 
 
 def _line(event: AuditEvent) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
+from accounts.audit import audit
 from accounts.errors import TooManyConnections
 from accounts.models import Connection, User
 from coinos import crypto, limits, nostr
@@ -46,8 +47,10 @@ def save(
     elif not nostr.is_pubkey(pubkey.lower()):
         raise InvalidRequest("pubkey must be a Nostr public key in hex", field="/pubkey")
     pubkey = pubkey.lower()
+    action = "connection.changed"
     connection = Connection.objects.filter(pubkey=pubkey).first()
     if connection is None:
+        action = "connection.made"
         wallet = nostr.generate_keypair()
         connection = Connection(user=user, pubkey=pubkey, wallet_pubkey=wallet.pubkey)
         connection.wallet_secret = crypto.seal(wallet.secret, place=f"wallet:{connection.id}")
@@ -62,6 +65,8 @@ def save(
             if connection._state.adding:
                 _require_room(user)
             connection.save()
+            detail = {"name": connection.name, "max_amount_sat": connection.max_amount_sat}
+            audit(user, action, object=pubkey, detail=detail)
     except IntegrityError as error:  # somebody registered this pubkey a moment ago
         raise ConnectionNotFound() from error
     return connection
@@ -83,7 +88,10 @@ def get(user: User, pubkey: str) -> Connection:
 
 
 def delete(user: User, pubkey: str) -> None:
-    get(user, pubkey).delete()
+    connection = get(user, pubkey)
+    with transaction.atomic():
+        connection.delete()
+        audit(user, "connection.deleted", object=connection.pubkey)
 
 
 def secret_of(connection: Connection) -> str | None:

@@ -24,6 +24,7 @@ from rest_framework_simplejwt.settings import api_settings as jwt_settings
 from rest_framework_simplejwt.state import token_backend
 
 from accounts import browsers
+from accounts.audit import audit, audit_some
 from accounts.errors import ReadOnlyToken, TooManyKeys
 from accounts.models import ApiKey, Session, User
 from coinos import limits
@@ -129,6 +130,15 @@ def start_session(user: User, *, kind: str, user_agent: str | None = None) -> Se
     )
 
 
+def sign_in(user: User, *, kind: str) -> Session:
+    """Start the session of somebody whose password, and second factor, were right just now."""
+    with transaction.atomic():
+        session = start_session(user, kind=kind)
+        detail = {"kind": kind, "second_factor": user.has_second_factor}
+        audit(user, "signed_in", object=str(session.id), detail=detail)
+    return session
+
+
 MOST_SESSIONS = {
     Session.Kind.LOGIN: limits.TOKENS.at_most,
     Session.Kind.WEB: limits.BROWSERS.at_most,
@@ -178,6 +188,7 @@ def token_of(session: Session) -> str:
 
 def read_only_token(user: User) -> str:
     """The account's one read-only token, the same at each call until it is revoked."""
+    audit_some(user, "read_only_token.shown")
     live = Q(user=user, kind=Session.Kind.READ_ONLY, revoked_at=None)
     session = Session.objects.select_related("user").filter(live).first()
     if session and not session.is_live:
@@ -197,6 +208,7 @@ SHOWN_IN_DOCS = "Shown in the API documentation"
 
 def shown_token(user: User) -> str:
     """A full token to read off the documentation page; the same one at each call while it lives."""
+    audit_some(user, "token.shown")
     session = live_sessions(user).filter(kind=Session.Kind.LOGIN, user_agent=SHOWN_IN_DOCS).first()
     if session is None:
         session = start_session(user, kind=Session.Kind.LOGIN, user_agent=SHOWN_IN_DOCS)
@@ -269,9 +281,17 @@ _SESSION_WITH_USER = f"""
 
 def revoke_session(user: User, session_id: UUID | str) -> None:
     """End one sign-in of this user; the next request with it is refused."""
-    Session.objects.filter(user=user, id=session_id, revoked_at=None).update(
-        revoked_at=timezone.now()
-    )
+    with transaction.atomic():
+        live = Session.objects.filter(user=user, id=session_id, revoked_at=None)
+        if live.update(revoked_at=timezone.now()):
+            audit(user, "session.revoked", object=str(session_id))
+
+
+def log_out_everywhere(user: User, *, keep: Session | None, api_keys: bool = False) -> None:
+    """End all sessions but `keep`, and the API keys when asked, because the user says so."""
+    with transaction.atomic():
+        revoke_all(user, keep=keep, api_keys=api_keys)
+        audit(user, "sessions.revoked", detail={"api_keys": api_keys})
 
 
 def end_session_of(token: str) -> None:
@@ -285,7 +305,7 @@ def end_session_of(token: str) -> None:
 
 
 def revoke_all(user: User, *, keep: Session | None = None, api_keys: bool = False) -> None:
-    """Log out everywhere: all sessions but `keep`, and the API keys when asked."""
+    """End all sessions but `keep`, and the API keys when asked; whoever calls this audits why."""
     now = timezone.now()
     sessions = Session.objects.filter(user=user, revoked_at=None)
     if keep:
@@ -341,11 +361,20 @@ def create_api_key(
             budget_sat=budget_sat,
             expires=now + timedelta(days=expires_days) if expires_days else None,
         )
+        audit(
+            user,
+            "key.made",
+            object=str(row.id),
+            detail={"name": row.name, "scope": scope, "budget_sat": budget_sat},
+        )
     return row, key
 
 
 def revoke_api_key(user: User, key_id: UUID | str) -> None:
-    ApiKey.objects.filter(user=user, id=key_id, revoked_at=None).update(revoked_at=timezone.now())
+    with transaction.atomic():
+        live = ApiKey.objects.filter(user=user, id=key_id, revoked_at=None)
+        if live.update(revoked_at=timezone.now()):
+            audit(user, "key.revoked", object=str(key_id))
 
 
 def _credential_of_api_key(key: str) -> Credential:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_network
+from typing import Any
 
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
@@ -24,6 +25,7 @@ from accounts.attempts import count, count_or_refuse, forgive, take_back
 from accounts.models import Session, User
 from coinos import limits
 from coinos.caller import caller
+from coinos.errors import RateLimited
 from coinos.limits import Rate
 
 KNOWN_FOR = timedelta(days=30)
@@ -50,27 +52,35 @@ class Try:
             take_back(rate, who)
 
 
-def admit(name: str) -> tuple[User | None, Try]:
-    """Count a try at the password of `name` before it is evaluated; the account, when there is one.
-    Raises `RateLimited`. Unknown names are counted like others (P19)."""
+def admit(name: str) -> tuple[User | None, RateLimited | None, Try]:
+    """Count a try at the password of `name` before it is evaluated. Returns the account, when there
+    is one, and why the try is not evaluated, when it is not. Unknown names are counted like others
+    (P19)."""
     network = caller().network
     user = (
         User.objects.filter(username=name).annotate(is_known=_has_signed_in_from(network)).first()
     )
+    try:
+        return user, None, _count(name, user, network)
+    except RateLimited as refusal:
+        return user, refusal, Try(())
+
+
+def _count(name: str, user: Any, network: str | None) -> Try:
     browser = browsers.browser_of(user)
     if user is not None and browser:
         own = (limits.PASSWORD_IN_BROWSER, f"{user.id}:{browser}")
         count_or_refuse(*own)
-        return user, Try((own,))
+        return Try((own,))
     here = (limits.PASSWORD_OF_NAME_FROM_NETWORK, f"{name}:{network}")
     if network:
         count_or_refuse(*here)
         if user is not None and user.is_known:
-            return user, Try((here,))
+            return Try((here,))
         count_or_refuse(limits.PASSWORD_FROM_NETWORK, network)
     if count(limits.PASSWORD_OF_NAME, name) >= limits.PASSWORD_OF_NAME.at_most:
         count_or_refuse(limits.PASSWORD_OF_NAME_SLOWED, name)
-    return user, Try(
+    return Try(
         (here, (limits.PASSWORD_OF_NAME, name)),
         ((limits.PASSWORD_FROM_NETWORK, network),) if network else (),
     )

@@ -23,6 +23,7 @@ from unfold.sites import UnfoldAdminSite
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts import credentials, services
+from accounts.audit import audit_some
 from accounts.authentication import SESSION_ROW
 from accounts.models import Session, User
 from coinos import limits
@@ -54,6 +55,7 @@ class OperatorSignIn(AuthenticationForm):
         except CoinosError as error:
             raise ValidationError(error.message) from error
         if not user.is_staff:
+            audit_some(user, "sign_in.no_operator", actor="unknown")
             raise self.get_invalid_login_error()
         self.user_cache = user
         return self.cleaned_data
@@ -67,15 +69,13 @@ class OperatorSignInPage(LoginView):
         assert isinstance(form, OperatorSignIn)
         user = form.user_cache
         if not has_what_operators_need(user):
+            audit_some(user, "sign_in.no_second_factor")
             context = {**self.get_context_data(), "settings_url": f"{settings.PUBLIC_URL}/settings"}
             page = "admin/second_factor_needed.html"
             return render(self.request, page, context, status=403)
         end_session(self.request)
         login(self.request, user)
-        session = credentials.start_session(
-            user,
-            kind=Session.Kind.ADMIN,
-        )
+        session = credentials.sign_in(user, kind=Session.Kind.ADMIN)
         self.request.session[SESSION_ROW] = str(session.id)
         return HttpResponseRedirect(self.get_success_url())
 

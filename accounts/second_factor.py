@@ -20,11 +20,11 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from accounts.attempts import count_or_refuse, forgive
-from accounts.audit import audit
+from accounts.audit import audit, audit_some
 from accounts.errors import OtpRequired, WrongCode
 from accounts.models import RecoveryCode, User
 from coinos import crypto, limits
-from coinos.errors import Forbidden, InvalidRequest
+from coinos.errors import Forbidden, InvalidRequest, RateLimited
 
 STEP_S = 30
 STEPS_ASIDE = (0, -1, 1)
@@ -85,10 +85,17 @@ def require(user: User, code: str) -> None:
     code = _plain(code)
     if not code:
         raise OtpRequired(user.id, user.authenticators_version)
-    if re.fullmatch(r"[0-9]{6}", code, re.ASCII):
-        _use(user, code)
-    else:
-        _use_recovery_code(user, code)
+    try:
+        if re.fullmatch(r"[0-9]{6}", code, re.ASCII):
+            _use(user, code)
+        else:
+            _use_recovery_code(user, code)
+    except WrongCode:
+        audit_some(user, "second_factor.wrong", actor="unknown")
+        raise
+    except RateLimited:
+        audit_some(user, "second_factor.refused", actor="unknown")
+        raise
 
 
 def require_here(user: User, code: str) -> None:

@@ -20,7 +20,7 @@ from accounts import (
     second_factor,
 )
 from accounts.attempts import count_or_refuse, forgive, take_back
-from accounts.audit import audit
+from accounts.audit import audit, audit_some
 from accounts.credentials import revoke_all
 from accounts.errors import (
     AccountFrozen,
@@ -72,6 +72,7 @@ def register(
         with transaction.atomic():
             user.save(force_insert=True)
             ledger.open_account(user)
+            audit(user, "account.opened")
             connections.create_default(user)
     except IntegrityError as error:
         if UsedName.objects.filter(username=name).exists():
@@ -91,13 +92,17 @@ def authenticate(*, username: str, password: str, code: str) -> User:
     account has one. An unknown name takes as long and answers the same as a wrong password.
 
     Raises `InvalidCredentials`, `RateLimited`, and `OtpRequired` once the password was right."""
-    user, counted = guesses.admit(names.normalise(username))
+    user, refusal, counted = guesses.admit(names.normalise(username))
+    if refusal:
+        audit_some(user, "sign_in.refused", actor="unknown")
+        raise refusal
     try:
         right = hashing.password_is_right(password, user, signed_in=False)
     except NOT_LOOKED_AT:
         counted.was_not_looked_at()
         raise
     if user is None or not right or not user.is_active:
+        audit_some(user, "sign_in.wrong", actor="unknown")
         raise InvalidCredentials()
     counted.was_right()
     second_factor.require(user, code)
@@ -114,6 +119,7 @@ def confirm_password(user: User, password: str, *, refusal: CoinosError | None =
         take_back(limits.PASSWORD, user.id)
         raise
     if not right:
+        audit_some(user, "password.wrong")
         raise refusal or InvalidCredentials(_("The password is wrong"), field="/password")
     forgive(limits.PASSWORD, user.id)
 
@@ -190,6 +196,7 @@ def require_pin(user: User, pin: object) -> None:
         take_back(limits.PIN_A_DAY, user.id)
         raise
     if not right:
+        audit_some(user, "pin.wrong")
         raise InvalidPin(
             field="/pin",
             page_message=InvalidPin.WRONG,
@@ -223,10 +230,10 @@ def freeze(user: User, *, actor: str, reason: str) -> None:
         audit(user, "account.frozen", actor=actor, detail={"reason": reason})
 
 
-def unfreeze(user: User, *, actor: str) -> None:
+def unfreeze(user: User, *, actor: str, reason: str) -> None:
     with transaction.atomic():
         User.objects.filter(id=user.id).update(frozen_at=None)
-        audit(user, "account.unfrozen", actor=actor)
+        audit(user, "account.unfrozen", actor=actor, detail={"reason": reason})
 
 
 def evict(user: User, *, actor: str, reason: str = "") -> None:
@@ -246,12 +253,13 @@ def readmit(user: User, *, actor: str, reason: str) -> None:
         audit(user, "account.readmitted", actor=actor, detail={"reason": reason})
 
 
-def revoke_as_operator(door: Session | ApiKey, *, actor: str) -> None:
+def revoke_as_operator(door: Session | ApiKey, *, actor: str, reason: str) -> None:
     """End one session or API key of somebody; the next request with it is refused."""
     with transaction.atomic():
         type(door).objects.filter(id=door.id, revoked_at=None).update(revoked_at=timezone.now())
         kind = "session" if isinstance(door, Session) else "key"
-        audit(door.user, f"{kind}.revoked", actor=actor, object=str(door.id))
+        detail = {"reason": reason}
+        audit(door.user, f"{kind}.revoked", actor=actor, object=str(door.id), detail=detail)
 
 
 class BalanceLeft(CoinosError):

@@ -145,7 +145,7 @@ def _half_signed_in(request: HttpRequest) -> tuple[User | None, str]:
 def _sign_in(request: HttpRequest, user: User) -> None:
     _end_session(request)
     login(request, user)
-    session = credentials.start_session(user, kind=Session.Kind.WEB)
+    session = credentials.sign_in(user, kind=Session.Kind.WEB)
     request.session[SESSION_ROW] = str(session.id)
     note_confirmed(request)
 

@@ -254,7 +254,7 @@ def revoke_session(request: HttpRequest, session_id: UUID) -> HttpResponse:
 @signed_in
 def revoke_all(request: HttpRequest) -> HttpResponse:
     """Log out everywhere but here; the API keys too when asked."""
-    credentials.revoke_all(
+    credentials.log_out_everywhere(
         user_of(request),
         keep=session_of(request),
         api_keys="api_keys" in request.POST,

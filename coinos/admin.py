@@ -7,21 +7,37 @@ hashes and preimages are on no page. Nothing here counts a table: they may have 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
+from unfold.forms import ActionForm
 from unfold.paginator import InfinitePaginator
 
+from coinos.errors import CoinosError
 from coinos.models import Heartbeat, Rate
 
 
+class WithReason(ActionForm):
+    reason = forms.CharField(
+        required=False,
+        max_length=200,
+        widget=forms.TextInput(attrs={"placeholder": "Reason, for the audit log"}),
+    )
+
+
+def operator(request: HttpRequest) -> str:
+    """How the audit log names who is signed in to the admin."""
+    return f"operator {request.user.get_username()}"
+
+
 class LookOnlyAdmin(ModelAdmin):
-    """Lists `list_display`, shows `fields`, changes nothing.
+    """Lists `list_display`, shows `fields`, changes nothing. Every action needs a reason.
 
     The search tries each of `search_fields` (lookups) by itself and shows the first that knows
     the term: several at once, joined by OR, would use no index.
@@ -30,6 +46,7 @@ class LookOnlyAdmin(ModelAdmin):
     show_full_result_count = False
     paginator = InfinitePaginator
     list_per_page = 50
+    action_form = WithReason
     actions_on_top = True
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -45,6 +62,28 @@ class LookOnlyAdmin(ModelAdmin):
         """Who may run the actions: those who might change the rows if anybody might."""
         name = f"{self.opts.app_label}.change_{self.opts.model_name}"
         return bool(request.user.has_perm(name))
+
+    def _for_a_reason(
+        self,
+        request: HttpRequest,
+        rows: QuerySet[Any],
+        act: Callable[..., None],
+        done: str,
+    ) -> None:
+        """Do this to each of the rows, with the operator and the reason for the audit log."""
+        reason = request.POST.get("reason", "").strip()
+        if not reason:
+            messages.error(request, "Nothing was done: write a reason for the audit log.")
+            return
+        count = 0
+        for row in rows:
+            try:
+                act(row, actor=operator(request), reason=reason)
+            except CoinosError as error:
+                messages.error(request, f"{row}: {error.message}")
+            else:
+                count += 1
+        messages.success(request, f"{count} {self.opts.verbose_name_plural}: {done}.")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Only what `list_filter` offers: any other field could be read letter by letter."""

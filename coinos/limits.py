@@ -107,6 +107,8 @@ CODE_A_DAY = Rate("totp:day", 20, 24 * 3600, By.USER, "wrong codes of the second
 RECOVERY_CODE = Rate("recovery", 5, 600, By.USER, "wrong recovery codes")
 RENAME = Rate("rename", 3, 24 * 3600, By.USER, "changes of the user name")
 
+AUDITED = Rate("audited", 20, 3600, By.USER, "tries of one kind that the audit log lists singly")
+
 FORGOT = Rate("forgot", 10, 600, By.NETWORK, "links asked for a new password", together=100)
 RESET = Rate("reset", 20, 60, By.NETWORK, "visits to such links")
 VERIFY = Rate("verify", 10, 60, By.USER, "confirmations of an e-mail address")

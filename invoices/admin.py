@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import TabularInline
@@ -101,6 +101,4 @@ class WebhookDeliveryAdmin(LookOnlyAdmin):
 
     @action(description="Deliver again", permissions=["act"])
     def redeliver(self, request: HttpRequest, deliveries: QuerySet[WebhookDelivery]) -> None:
-        for delivery in deliveries.exclude(body=""):
-            webhooks.redeliver(delivery)
-        messages.success(request, "They will be called again now.")
+        self._for_a_reason(request, deliveries, webhooks.redeliver_as_operator, "called again now")

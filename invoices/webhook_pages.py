@@ -35,7 +35,7 @@ def webhook_settings(request: HttpRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
         rotate = "rotate" in request.POST
         shown["secret"] = (
-            webhooks.rotate_signing_secret(user) if rotate else webhooks.signing_secret(user)
+            webhooks.rotate_signing_secret(user) if rotate else webhooks.show_signing_secret(user)
         )
     return _page(request, **shown)
 

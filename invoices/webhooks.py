@@ -29,6 +29,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from standardwebhooks import Webhook
 
+from accounts.audit import audit, audit_some
 from accounts.models import Activity, Event, User
 from coinos import bell, crypto
 from coinos.failpoints import failpoint
@@ -147,12 +148,30 @@ def signing_secret(user: User) -> str:
     return crypto.unseal(user.webhook_signing_secret, place=_signing_place(user))
 
 
+def show_signing_secret(user: User) -> str:
+    """The same, for its owner to see."""
+    secret = signing_secret(user)
+    audit_some(user, "signing_secret.shown")
+    return secret
+
+
 def rotate_signing_secret(user: User) -> str:
     """Replace the account's signing key; calls from now on are signed with the new one."""
     secret = _new_signing_secret()
     user.webhook_signing_secret = crypto.seal(secret, place=_signing_place(user))
-    user.save(update_fields=["webhook_signing_secret"])
+    with transaction.atomic():
+        user.save(update_fields=["webhook_signing_secret"])
+        audit(user, "signing_secret.replaced")
     return secret
+
+
+def redeliver_as_operator(delivery: WebhookDelivery, *, actor: str, reason: str) -> None:
+    """The same, because an operator says so."""
+    with transaction.atomic():
+        redeliver(delivery)
+        detail = {"reason": reason}
+        user = delivery.invoice.user
+        audit(user, "webhook.redelivered", actor=actor, object=str(delivery.id), detail=detail)
 
 
 def redeliver(delivery: WebhookDelivery) -> None:

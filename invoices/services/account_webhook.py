@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from django.db import transaction
+
+from accounts.audit import audit
 from accounts.models import User
 from coinos.http import check_url
 from invoices import webhooks
@@ -20,6 +25,11 @@ def set_account_webhook(user: User, *, url: str, secret: str = "") -> None:
     user.webhook, user.webhook_disabled_at = url, None
     if secret or url != before:
         user.webhook_secret = secret if url else ""
-    user.save(update_fields=["webhook", "webhook_disabled_at", "webhook_sealed_secret"])
+    with transaction.atomic():
+        user.save(update_fields=["webhook", "webhook_disabled_at", "webhook_sealed_secret"])
+        if url or before:
+            # Of the address only the host: some services have a secret in the path.
+            detail = {"host": urlsplit(url or before).hostname, "is_new_secret": bool(secret)}
+            audit(user, "webhook.changed" if url else "webhook.removed", detail=detail)
     if before and not url:
         webhooks.give_up(webhooks.calls_of_account(user.id, before))

@@ -242,7 +242,7 @@ def test_an_account_is_frozen_for_a_reason_and_thawed(office: Client, alice: Use
     event = AuditEvent.objects.get(action="account.frozen")
     assert (event.actor, event.user) == ("operator olga", alice)
     assert event.detail == {"reason": "asked by a court"}
-    run(office, User, "unfreeze", alice)
+    run(office, User, "unfreeze", alice, reason="it was a mistake")
     assert api_of(alice).post("/send", {"username": "olga", "amount": 1}).status_code == 200
     assert available_sat(alice) == 99
 
@@ -280,11 +280,11 @@ def test_money_that_came_after_the_end_is_found_and_its_owner_readmitted(
 def test_a_session_and_a_key_can_be_revoked(office: Client, alice: User) -> None:
     """P24"""
     api, (key, text) = api_of(alice), credentials.create_api_key(alice, name="x", scope="read")
-    run(office, Session, "revoke", Session.objects.get(user=alice))
-    run(office, ApiKey, "revoke", key)
+    run(office, Session, "revoke", Session.objects.get(user=alice), reason="stolen")
+    run(office, ApiKey, "revoke", key, reason="stolen")
     assert [api.get("/me").status_code, Api(text).get("/me").status_code] == [401, 401]
     actions = AuditEvent.objects.filter(user=alice).values_list("action", flat=True)
-    assert set(actions) == {"session.revoked", "key.revoked"}
+    assert set(actions) == {"key.made", "session.revoked", "key.revoked"}
 
 
 def test_a_webhook_is_delivered_again(office: Client, alice: User, bob: User) -> None:
@@ -302,7 +302,7 @@ def test_a_webhook_is_delivered_again(office: Client, alice: User, bob: User) ->
         attempts_count=10,
     )
     assert "sealed" not in office.get(url(WebhookDelivery, "change", delivery.pk)).content.decode()
-    run(office, WebhookDelivery, "redeliver", delivery)
+    run(office, WebhookDelivery, "redeliver", delivery, reason="asked by the shop")
     delivery.refresh_from_db()
     assert (delivery.state, delivery.attempts_count) == ("pending", 0)
 

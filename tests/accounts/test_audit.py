@@ -36,7 +36,7 @@ def test_a_session_is_noted_with_where_it_came_from(db: None) -> None:
 def test_a_command_and_a_task_have_no_address(alice: User) -> None:
     with calling(Caller("command")):
         services.freeze(alice, actor="operator", reason="test")
-    services.unfreeze(alice, actor="operator")
+    services.unfreeze(alice, actor="operator", reason="test")
     doors = AuditEvent.objects.filter(user=alice).order_by("id").values_list("door", "address")
     assert list(doors) == [("command", None), ("task", None)]
 

@@ -217,7 +217,7 @@ def test_an_unknown_name_is_slowed_like_a_known_one(edgar: User) -> None:
 
 
 def test_a_busy_server_counts_nothing(edgar: User) -> None:
-    _edgar, tried = guesses.admit("edgar")
+    _edgar, _refusal, tried = guesses.admit("edgar")
     tried.was_not_looked_at()
     assert set(Attempts.objects.values_list("count", flat=True)) <= {0}
 

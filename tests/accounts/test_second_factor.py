@@ -299,7 +299,7 @@ def test_turning_it_off_needs_a_code_and_ends_all_other_sign_ins(alice: User) ->
     assert other.get("/me").status_code == 401
     assert login().status_code == 200
     assert not RecoveryCode.objects.exists()
-    assert AuditEvent.objects.filter(user=alice).latest("id").action == "second_factor.off"
+    assert AuditEvent.objects.filter(user=alice, action="second_factor.off").exists()
 
 
 def test_saying_what_is_so_already_needs_no_code(alice: User) -> None:
@@ -339,8 +339,8 @@ def test_an_operator_helps_who_has_lost_everything(alice: User) -> None:
     )
     assert api.get("/me").status_code == 401
     assert login().status_code == 200
-    event = AuditEvent.objects.filter(user=alice).latest("id")
-    assert (event.action, event.actor) == ("second_factor.removed", "operator olga")
+    event = AuditEvent.objects.get(user=alice, action="second_factor.removed")
+    assert event.actor == "operator olga"
 
 
 def test_confirming_twice_or_without_beginning_is_refused(alice: User) -> None:

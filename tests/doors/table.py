@@ -26,6 +26,7 @@ ACCOUNTS = [
         limit=("register",),
         body={"user": {"username": "demo", "password": "hunter2"}},
         fields=("/user", "/user/username", "/user/password", "/user/pubkey", "/user/picture"),
+        audit=("account.opened", "connection.made", "signed_in"),
     ),
     API(
         "POST",
@@ -35,8 +36,9 @@ ACCOUNTS = [
         body={"username": "demo", "password": "hunter2"},
         fields=("/username", "/password", "/token"),
         way=lambda w: {"username": "alice", "password": PASSWORD},
+        audit=("signed_in",),
     ),
-    API("POST", "/logout", "read", body={}),
+    API("POST", "/logout", "read", body={}, audit=("session.revoked",)),
     API("GET", "/me", "read"),
     API(
         "POST",
@@ -112,7 +114,7 @@ ACCOUNTS = [
         path="/users/alice",
         at={"key": "alice"},
     ),
-    API("GET", "/ro"),
+    API("GET", "/ro", writes=True, audit=("read_only_token.shown",)),
     API("GET", "/contacts", "read"),
     API("GET", "/contacts/<int:limit>", "read", path="/contacts/5"),
     API("GET", "/apps"),
@@ -129,6 +131,7 @@ ACCOUNTS = [
             "/budget_renewal",
             "/notify",
         ),
+        audit=("connection.made",),
     ),
     API("GET", "/app/<str:pubkey>", path=f"/app/{KEY}"),
     API(
@@ -137,6 +140,7 @@ ACCOUNTS = [
         body={"pubkey": KEY},
         fields=("/pubkey",),
         way=lambda w: {"pubkey": w.app_pubkey},
+        audit=("connection.deleted",),
     ),
 ]
 
@@ -320,6 +324,7 @@ SIGN_IN = [
         "none",
         limit=("register",),
         way=lambda w: {"username": "newcomer", "password": NEW_PASSWORD},
+        audit=("account.opened", "connection.made", "signed_in"),
     ),
     Door("GET", "/login", "none"),
     Door(
@@ -328,6 +333,7 @@ SIGN_IN = [
         "none",
         limit=("login",),
         way=lambda w: {"username": "alice", "password": PASSWORD},
+        audit=("signed_in",),
     ),
     Door("GET", "/login/code", "half"),
     Door(
@@ -337,6 +343,7 @@ SIGN_IN = [
         step_up="token",
         limit=("login",),
         way=lambda w: {"token": w.code},
+        audit=("signed_in",),
     ),
     Door("POST", "/logout", "none"),
     Door("GET", "/forgot", "none"),
@@ -469,17 +476,18 @@ SETTINGS = [
         audit=("email.verified",),
         at={"token": "verify_token"},
     ),
-    Door("POST", "/settings/sessions"),
-    Door("POST", "/settings/sessions/<uuid:session_id>"),
+    Door("POST", "/settings/sessions", audit=("sessions.revoked",)),
+    Door("POST", "/settings/sessions/<uuid:session_id>", audit=("session.revoked",)),
     Door(
         "POST",
         "/settings/keys",
         step_up="recent",
         way=lambda w: {"name": "till", "scope": "receive"},
+        audit=("key.made",),
     ),
-    Door("POST", "/settings/keys/<uuid:key_id>"),
-    Door("POST", "/settings/read-only"),
-    Door("POST", "/docs", case="shows a login token", step_up="recent"),
+    Door("POST", "/settings/keys/<uuid:key_id>", audit=("key.revoked",)),
+    Door("POST", "/settings/read-only", audit=("read_only_token.shown",)),
+    Door("POST", "/docs", case="shows a login token", step_up="recent", audit=("token.shown",)),
     Door("GET", "/settings/autowithdraw"),
     Door(
         "POST",
@@ -523,19 +531,27 @@ RECEIVING = [
         at={"invoice_id": "expired_id"},
     ),
     Door("GET", "/webhooks"),
-    Door("POST", "/webhooks", case="shows the signing secret", step_up="recent"),
+    Door(
+        "POST",
+        "/webhooks",
+        case="shows the signing secret",
+        step_up="recent",
+        audit=("signing_secret.shown",),
+    ),
     Door(
         "POST",
         "/webhooks",
         case="replaces the signing secret",
         step_up="recent",
         way=lambda w: {"rotate": "on"},
+        audit=("signing_secret.replaced",),
     ),
     Door(
         "POST",
         "/webhooks/account",
         limit=("webhook-save",),
         way=lambda w: {"account-url": "https://93.184.215.14/all"},
+        audit=("webhook.changed",),
     ),
     Door(
         "POST",
@@ -664,6 +680,7 @@ ADMIN = [
         "/admin/login/",
         "none",
         way=lambda w: {"username": "olga", "password": PASSWORD, "next": "/admin/"},
+        audit=("signed_in",),
     ),
     Door("POST", "/admin/logout/", "none"),
     Door("GET", "/admin/autocomplete/", "closed"),  # no field has it
@@ -702,11 +719,13 @@ ACTIONS = [
         "whether an account can be used at all",
         ("account.evicted",),
     ),
+    Action("user", "unfreeze", "whether an account may spend", ("account.unfrozen",)),
     Action("user", "readmit", "whether an account can be used at all", ("account.readmitted",)),
     Action("user", "remove_second_factor", "an authenticator", ("second_factor.removed",)),
     Action("user", "remove_pin", "an authenticator", ("pin.removed",)),
-    Action("session", "revoke", "a sign-in", ("session.revoked",), reason=False),
-    Action("apikey", "revoke", "a key", ("key.revoked",), reason=False),
+    Action("session", "revoke", "a sign-in", ("session.revoked",)),
+    Action("apikey", "revoke", "a key", ("key.revoked",)),
+    Action("webhookdelivery", "redeliver", "nothing but a call", ("webhook.redelivered",)),
 ]
 
 # --- Commands -------------------------------------------------------------------------------------

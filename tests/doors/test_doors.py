@@ -71,8 +71,6 @@ def expanded(doors: list[Door]) -> Iterator[Door]:
 
 # Held back until what they are about is mended.
 BEING_MENDED = {
-    "user.unfreeze",
-    "webhookdelivery.redeliver",
     "createsuperuser",
 }
 

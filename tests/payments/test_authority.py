@@ -49,7 +49,7 @@ def test_a_lightning_payment_that_waits_does_not_leave_a_frozen_account(
     freeze(alice.user, actor="operator", reason="theft")
     send(alice.payment().id)
     assert alice.payment().state == "created"
-    unfreeze(alice.user, actor="operator")
+    unfreeze(alice.user, actor="operator", reason="test")
     send(alice.payment().id)
     assert alice.payment().state == "settled"
 
@@ -85,7 +85,7 @@ def test_a_signed_withdrawal_that_the_network_never_got_is_held_back(
     next_round()
     assert alice.payment().state == "signed"
     own_stop_file.unlink(missing_ok=True)
-    unfreeze(alice.user, actor="operator")
+    unfreeze(alice.user, actor="operator", reason="test")
     next_round()
     assert alice.payment().state == "broadcast"
 
