@@ -210,18 +210,22 @@ def max_streams() -> int:
 async def _stream(watch: Watch, after: Position | None) -> AsyncIterator[str]:
     async with live.listening(watch.channel) as rung:
         position, past = (after, NO_SNAPSHOT) if after else await read(_now)
+        # Whatever happens from now on rings; what has happened since `after` does not.
+        look_s = 0 if after else LOOK_ANYWAY_S
         yield f"retry: 3000\nid: {position}\nevent: hello\ndata: {{}}\n\n"
-        async with aclosing(_events(watch, position, past, rung)) as events:
+        async with aclosing(_events(watch, position, past, rung, look_s)) as events:
             async for text in events:
                 yield text
 
 
 async def _events(
-    watch: Watch, position: Position, past: str, rung: Callable[[float], Any]
+    watch: Watch, position: Position, past: str, rung: live.Rung, look_s: float
 ) -> AsyncGenerator[str, None]:
     end = time.monotonic() + MAX_DURATION_S
     recheck_at = time.monotonic() + RECHECK_S
     heartbeat_at = time.monotonic() + HEARTBEAT_S
+    if look_s:
+        await rung(look_s)
     while (now := time.monotonic()) < end:
         if now >= recheck_at:
             if not await read(watch.is_allowed):

@@ -27,6 +27,8 @@ from coinos.bodies import BodyReader, is_announced
 from coinos.db import let_go_of_connection
 from coinos.errors import CoinosError
 from coinos.streaming import send_pieces
+from coinos.throttling import address_behind, network_of
+from coinos.turns import Turns
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "coinos.settings")
 
@@ -38,6 +40,10 @@ Send = Callable[[Message], Awaitable[None]]
 # More than can wait for something slow at once, all such places together: payments on their way
 # (payments.services), look-ups elsewhere (coinos.http), passwords to check (accounts.hashing).
 THREADS = 96
+
+# All pages that are open come back at once when a server starts again: they wait for each other,
+# and not the payments for them.
+OPENING_STREAMS = 4
 
 django.setup()
 
@@ -52,6 +58,8 @@ class OneThreadHandler(ASGIHandler):
         BaseHandler.__init__(self)
         self.load_middleware()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="request")
+        self._turns = Turns(THREADS)
+        self._opening_streams = asyncio.Semaphore(OPENING_STREAMS)
         self._bodies = BodyReader()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,10 +71,11 @@ class OneThreadHandler(ASGIHandler):
                 return
             except CoinosError as error:
                 refusal = error
-        loop = asyncio.get_running_loop()
-        start, content = await loop.run_in_executor(
-            self._threads, self._answer, scope, body, refusal
-        )
+        if scope["path"].rstrip("/").endswith("/events"):
+            async with self._opening_streams:
+                start, content = await self._in_thread(scope, body, refusal)
+        else:
+            start, content = await self._in_thread(scope, body, refusal)
         await send(start)
         if isinstance(content, bytes):
             await send({"type": "http.response.body", "body": content})
@@ -75,6 +84,16 @@ class OneThreadHandler(ASGIHandler):
             await send_pieces(aiter(content), receive, send)
         finally:
             content.close()
+
+    async def _in_thread(
+        self, scope: Scope, body: IO[bytes], refusal: CoinosError | None
+    ) -> tuple[Message, bytes | StreamingHttpResponse]:
+        await self._turns.take(lambda: _network(scope))
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._answer, scope, body, refusal)
+        finally:
+            self._turns.give_back()
 
     def _answer(
         self, scope: Scope, body: IO[bytes], refusal: CoinosError | None
@@ -114,6 +133,15 @@ class OneThreadHandler(ASGIHandler):
                 let_go_of_connection()
             else:
                 response.close()
+
+
+def _network(scope: Scope) -> str:
+    """Whom a request that waits for a thread takes turns with."""
+    forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    address = address_behind(
+        (scope.get("client") or ("", 0))[0], b",".join(forwarded).decode("latin-1")
+    )
+    return network_of(address)
 
 
 application = OneThreadHandler()

@@ -33,9 +33,15 @@ def client_address(request: HttpRequest | Request) -> str:
     """The peer's address, or what the outermost trusted proxy wrote when there are such proxies.
 
     "unknown" when that is no address, as behind a unix socket."""
-    forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")]
+    peer = request.META.get("REMOTE_ADDR") or ""
+    return address_behind(peer, request.META.get("HTTP_X_FORWARDED_FOR", ""))
+
+
+def address_behind(peer: str, forwarded_for: str) -> str:
+    """The same of a peer's address and the header of the proxies."""
+    forwarded = [part.strip() for part in forwarded_for.split(",")]
     proxies = settings.TRUSTED_PROXIES
-    text = request.META.get("REMOTE_ADDR") or ""
+    text = peer
     if proxies and len(forwarded) >= proxies and forwarded[-proxies]:
         text = forwarded[-proxies]
     try:

@@ -71,4 +71,6 @@ def command() -> list[str]:
 if __name__ == "__main__":
     allow_open_files()
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(GIVEN_BACK_BYTES))
+    # Each of the threads would keep memory of its own that it has used once (mallopt(3)).
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     os.execv(sys.executable, command())  # noqa: S606 – our own command line
