@@ -10,7 +10,7 @@ import time_machine
 from django.test import Client
 from django.utils import timezone
 
-from accounts import guesses, links, services
+from accounts import authenticators, guesses, links
 from accounts.models import Attempts, Session, User
 from coinos import limits
 from tests.cast import PASSWORD, give_password, make_user
@@ -190,7 +190,7 @@ def test_many_networks_share_what_strangers_may_try_at_one_name(
 def test_who_was_thrown_out_by_a_new_password_is_a_stranger(edgar: User) -> None:
     assert sign_in(OFFICE).status_code == 200
     new = "another good horse"
-    services.set_password_as_operator(edgar, new=new, actor="test", reason="stolen")
+    authenticators.set_password_as_operator(edgar, new=new, actor="test", reason="stolen")
     for number in range(20):
         sign_in(OFFICE, "wrong", name=f"nobody{number}")
     assert sign_in(OFFICE, new).status_code == 429
