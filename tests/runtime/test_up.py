@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-STOP_SECONDS_MAX = 10
+STOP_SECONDS_MAX = 30  # the children have 10 s of grace; a busy machine takes longer
 WAIT_SECONDS_MAX = 90
 
 pytestmark = pytest.mark.slow
