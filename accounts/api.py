@@ -10,7 +10,15 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
-from accounts import authenticators, connections, credentials, ledger, selectors, services
+from accounts import (
+    authenticators,
+    connections,
+    credentials,
+    grants,
+    ledger,
+    selectors,
+    services,
+)
 from accounts.authentication import TOKEN_COOKIE, ApiRequest
 from accounts.authenticators import Change
 from accounts.models import Session, User
@@ -215,9 +223,9 @@ class ConnectionView(ApiView):
 class SaveConnectionView(ApiView):
     @extend_schema(request=ConnectionChanges, responses={200: answers.NOTHING})
     def post(self, request: ApiRequest) -> Response:
-        """Create or update a wallet connection."""
+        """Create or update a wallet connection. It can spend: an account with a PIN sends it."""
         fields: dict[str, Any] = read(ConnectionChanges, request.data)
-        connections.save(request.user, **fields)
+        grants.save_connection(request.user, pin=request.data.get("pin"), **fields)
         return ok({})
 
 

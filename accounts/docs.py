@@ -26,7 +26,8 @@ def page(request: HttpRequest) -> HttpResponse:
         context["form"] = form
         if request.method == "POST" and form.is_valid() and password_is_confirmed(request, form):
             context["token"] = credentials.shown_token(user_of(request))
-    response = render(request, "accounts/docs.html", context)
+    refused = signed_in and form.errors
+    response = render(request, "accounts/docs.html", context, status=422 if refused else 200)
     if not signed_in:
         response["Cache-Control"] = "private, max-age=300"
     return response

@@ -25,7 +25,7 @@ from accounts.errors import (
 )
 from accounts.models import FundManager, LedgerAccount, User
 from accounts.selectors import UserNotFound, user_by_name
-from accounts.services import BalanceLeft
+from accounts.services import BalanceLeft, require_pin
 from coinos import limits
 from coinos.errors import InvalidRequest, Unauthorized
 
@@ -144,9 +144,12 @@ def change_fund(owner: User, name: str, *, display: str, about: str) -> User:
         return fund
 
 
-def add_manager(owner: User, name: str, username: str) -> FundManager:
-    """Let this person spend from the fund; again changes nothing. Raises `FundNotFound`,
-    `OwnerOnly`, `FundClosed`, `InvalidRequest` for whom it cannot be, `TooManyManagers`."""
+def add_manager(owner: User, name: str, username: str, *, pin: object = None) -> FundManager:
+    """Let this person spend from the fund; again changes nothing. Needs the owner's PIN, where
+    there is one: the manager needs only his own. Raises `InvalidPin`, `RateLimited`,
+    `FundNotFound`, `OwnerOnly`, `FundClosed`, `InvalidRequest` for whom it cannot be,
+    `TooManyManagers`."""
+    require_pin(owner, pin)
     with transaction.atomic():
         fund = _own(owner, name)
         try:

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from accounts import services
 from accounts.authentication import user_of
 from accounts.authenticators import StepUp
+from accounts.forms import pin_input
 from coinos.errors import CoinosError
 from coinos.web import sentence
 
@@ -38,6 +39,14 @@ def with_password(request: HttpRequest, form: BaseForm) -> BaseForm:
 def proof_of(request: HttpRequest, form: BaseForm) -> StepUp | None:
     """What a change of an authenticator asks for; None when the form now says what is missing."""
     return StepUp() if password_is_confirmed(request, form) else None
+
+
+def with_pin(request: HttpRequest, form: BaseForm) -> BaseForm:
+    """Add a field for the PIN where the account has one: for forms that let somebody else spend.
+    The service says whether it was right."""
+    if user_of(request).has_pin:
+        form.fields["pin"] = CharField(required=False, label="PIN", widget=pin_input())
+    return form
 
 
 def password_is_confirmed(request: HttpRequest, form: BaseForm) -> bool:

@@ -18,6 +18,7 @@ from django.views.decorators.http import require_POST, require_safe
 from accounts import (
     authenticators,
     credentials,
+    grants,
     ledger,
     pictures,
     second_factor,
@@ -42,7 +43,13 @@ from accounts.forms import (
 )
 from accounts.models import Picture, User
 from accounts.rows import rows
-from accounts.step_up import note_confirmed, password_is_confirmed, proof_of, with_password
+from accounts.step_up import (
+    note_confirmed,
+    password_is_confirmed,
+    proof_of,
+    with_password,
+    with_pin,
+)
 from coinos import languages, limits
 from coinos.errors import CoinosError, NotFound
 from coinos.throttling import limited
@@ -285,11 +292,12 @@ def close_account(request: HttpRequest) -> HttpResponse:
 @signed_in
 def create_api_key(request: HttpRequest) -> HttpResponse:
     """Make a key and show it, this once."""
-    form = with_password(request, ApiKeyForm(request.POST))
+    form = with_pin(request, with_password(request, ApiKeyForm(request.POST)))
     if form.is_valid() and password_is_confirmed(request, form):
         try:
-            row, key = credentials.create_api_key(
+            row, key = grants.create_api_key(
                 user_of(request),
+                pin=form.cleaned_data.get("pin"),
                 name=form.cleaned_data["name"],
                 scope=form.cleaned_data["scope"],
                 budget_sat=form.cleaned_data["budget_sat"],
@@ -345,7 +353,7 @@ def settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
             request, EmailForm(initial={"email": stored.email, "notify": stored.notify})
         ),
         "recovery_codes_left": second_factor.recovery_codes_left(stored),
-        "api_key": with_password(request, ApiKeyForm()),
+        "api_key": with_pin(request, with_password(request, ApiKeyForm())),
         "sessions": credentials.live_sessions(stored).order_by("-last_used"),
         "this_session": session_of(request),
         "api_keys": stored.api_keys.filter(revoked_at=None).order_by("-created"),

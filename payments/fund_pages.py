@@ -11,6 +11,7 @@ from django.contrib import messages
 from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -23,16 +24,16 @@ from accounts.models import Activity
 from accounts.rows import Row, rows
 from accounts.selectors import Line, StatementFilter, statement_page
 from accounts.services import BalanceLeft
-from accounts.step_up import password_is_confirmed, with_password
+from accounts.step_up import password_is_confirmed, with_password, with_pin
 from accounts.views import HIDE_BALANCE
 from coinos import limits
-from coinos.errors import CoinosError, InvalidRequest
+from coinos.errors import CoinosError, InvalidRequest, RateLimited
 from coinos.throttling import limited
 from coinos.web import Units, add_error, posted, sentence, signed_in
 from invoices.lnurl import lnurl_of
 from payments import idempotency, services
-from payments.forms import ConfirmForm, GiftForm, PinOnlyForm, TakeOutForm
-from payments.gift_pages import ALREADY_MADE, voucher
+from payments.forms import ConfirmForm, GiftForm, TakeOutForm
+from payments.gift_pages import ALREADY_MADE, ask_pin_for_link, voucher
 from payments.selectors import gifts_of
 
 PAYMENTS_SHOWN = 50
@@ -85,7 +86,7 @@ def fund_page(
         "lnurl": lnurl_of(found.username),
         "profile": profile
         or FundProfileForm(initial={"display": found.display, "about": found.about}),
-        "manager": manager or with_password(request, ManagerForm()),
+        "manager": manager or with_pin(request, with_password(request, ManagerForm())),
         "here": "send",
     }
     return render(request, "payments/fund.html", context, status=422 if profile or manager else 200)
@@ -175,7 +176,6 @@ def _spend_page(request: HttpRequest, template: str, fund: Any, form: Any) -> Ht
 def link(request: HttpRequest, name: str, gift_id: UUID) -> HttpResponse:
     """A new link for a gift; the old one ends. Asks for the PIN first, where there is one."""
     found = accounts_funds.fund_for(user_of(request), name)
-    form = PinOnlyForm(request.POST if "pin" in request.POST else None)
     try:
         replaced = services.replace_link_of_fund(
             credential=request.credential,  # type: ignore[attr-defined]
@@ -184,11 +184,7 @@ def link(request: HttpRequest, name: str, gift_id: UUID) -> HttpResponse:
             pin=request.POST.get("pin"),
         )
     except InvalidPin as error:
-        if form.is_valid():
-            add_error(form, error)
-        context = {"fund": found, "form": form, "here": "send"}
-        status = 422 if form.errors else 200
-        return render(request, "payments/fund_link.html", context, status=status)
+        return ask_pin_for_link(request, error, back=reverse("fund", args=[found.username]))
     return voucher(request, *replaced)
 
 
@@ -221,14 +217,16 @@ def save_profile(request: HttpRequest, name: str) -> HttpResponse:
 @signed_in
 @limited(post=limits.MANAGER)
 def add_manager(request: HttpRequest, name: str) -> HttpResponse:
-    """Asks for the password: whoever finds the page open names nobody who then needs no PIN."""
+    """Asks for password and PIN: who is named here spends without either."""
     user = user_of(request)
     found = accounts_funds.fund_for(user, name)
-    form = with_password(request, ManagerForm(request.POST))
+    form = with_pin(request, with_password(request, ManagerForm(request.POST)))
     if form.is_valid() and password_is_confirmed(request, form):
         try:
-            added = accounts_funds.add_manager(user, name, form.cleaned_data["username"])
-        except InvalidRequest as error:
+            added = accounts_funds.add_manager(
+                user, name, form.cleaned_data["username"], pin=form.cleaned_data.get("pin")
+            )
+        except (InvalidRequest, InvalidPin, RateLimited) as error:
             add_error(form, error)
         else:
             messages.success(

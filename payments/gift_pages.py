@@ -14,12 +14,13 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts.authentication import user_of
+from accounts.errors import InvalidPin
 from coinos import limits
 from coinos.errors import CoinosError
 from coinos.throttling import limited
-from coinos.web import posted, sentence, sign_in_first, signed_in
+from coinos.web import add_error, posted, sentence, sign_in_first, signed_in
 from payments import idempotency, services
-from payments.forms import ConfirmForm, GiftForm
+from payments.forms import ConfirmForm, GiftForm, PinOnlyForm
 from payments.models import Gift
 from payments.selectors import gifts_of
 from payments.services.gifts import gift_by_token
@@ -61,8 +62,27 @@ def gifts(request: HttpRequest) -> HttpResponse:
 @signed_in
 @limited(post=limits.SPEND)
 def replace_link(request: HttpRequest, gift_id: UUID) -> HttpResponse:
-    """A new link; the old one ends."""
-    return voucher(request, *services.replace_link(user_of(request), gift_id))
+    """A new link; the old one ends. Asks for the PIN first, where there is one."""
+    try:
+        replaced = services.replace_link(
+            credential=request.credential,  # type: ignore[attr-defined]
+            gift_id=gift_id,
+            pin=request.POST.get("pin"),
+        )
+    except InvalidPin as error:
+        return ask_pin_for_link(request, error, back=reverse("gifts"))
+    return voucher(request, *replaced)
+
+
+def ask_pin_for_link(request: HttpRequest, error: InvalidPin, *, back: str) -> HttpResponse:
+    """The page that asks for the PIN before there is a new link, with what was wrong with one
+    that was typed."""
+    form = PinOnlyForm(request.POST if "pin" in request.POST else None)
+    if form.is_valid():
+        add_error(form, error)
+    context = {"form": form, "back": back, "here": "send"}
+    status = 422 if form.errors else 200
+    return render(request, "payments/gift_link.html", context, status=status)
 
 
 @require_POST

@@ -69,7 +69,7 @@ def replace_link_of_fund(
     open_gate(spender, pin=pin, external=False)
     with transaction.atomic():
         funds.require_may_spend(spender)
-        replaced = gifts.replace_link(fund, gift_id)
+        replaced = gifts.new_secret(fund, gift_id)
         audit(
             fund,
             "fund.gift_link_replaced",

@@ -13,10 +13,12 @@ import secrets
 import uuid
 from datetime import timedelta
 
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from accounts import ledger, statement
+from accounts.audit import audit
 from accounts.credentials import Credential
 from accounts.errors import SelfPayment
 from accounts.funds import is_stopped
@@ -126,9 +128,22 @@ def take_gift(taker: User, token: str) -> Gift:
     return gift
 
 
-def replace_link(giver: User, gift_id: uuid.UUID) -> tuple[Gift, str]:
-    """A new secret for the link of an open gift; the old link ends. Raises `GiftNotFound`,
-    `GiftGone`."""
+def replace_link(
+    *, credential: Credential, gift_id: uuid.UUID, pin: object = None
+) -> tuple[Gift, str]:
+    """A new link for an open gift; the old one ends. Whoever gets it could take the gift, so this
+    passes the gate as a spend does. Raises `GiftNotFound`, `GiftGone` and what the gate raises."""
+    _own(credential.user, gift_id)  # before a PIN is asked for
+    open_gate(credential, pin=pin, external=False)
+    with transaction.atomic():
+        replaced = new_secret(credential.user, gift_id)
+        audit(credential.user, "gift.link_replaced", object=str(gift_id))
+    return replaced
+
+
+def new_secret(giver: User, gift_id: uuid.UUID) -> tuple[Gift, str]:
+    """Another secret for the link of an open gift, for who has passed the gate. Raises
+    `GiftNotFound`, `GiftGone`."""
     gift = _own(giver, gift_id)
     token = secrets.token_urlsafe(32)
     replaced = Gift.objects.filter(

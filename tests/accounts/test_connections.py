@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 
 from accounts.models import Connection, User
 from coinos import nostr
@@ -59,6 +60,20 @@ def test_posting_it_again_changes_it(alice: User) -> None:
     assert (second["name"], second["max_amount"], second["notify"]) == ("damus 2", 10, True)
     assert (second["nwc"], second["budget_renewal"]) == (first["nwc"], "weekly")
     assert Connection.objects.filter(user=alice).count() == 1
+
+
+def test_a_connection_needs_the_pin_as_a_spend_does(alice: User) -> None:
+    """P22, sec-9: it can spend later, so neither a new one nor a larger budget comes without."""
+    alice.pin_hash = make_password("123456")
+    alice.save()
+    api = api_of(alice)
+    for wrong in ({}, {"pin": "000000"}, {"pin": 123456}, {"pin": None}):
+        refused = api.post("/app", DAMUS | wrong)
+        assert (refused.status_code, refused.body["code"]) == (403, "invalid_pin")
+    assert api.get("/apps").body == []
+    assert api.post("/app", DAMUS | {"pin": "123456"}).body == {}
+    assert api.post("/app", DAMUS | {"max_amount": 10**9}).status_code == 403
+    assert api.get("/apps").body[0]["max_amount"] == 50_000
 
 
 def test_a_client_may_keep_its_secret(alice: User) -> None:

@@ -75,6 +75,13 @@ class Caller:
         headers = {name: value for name, value in self.headers.items() if name != "X-CSRFToken"}
         return replace(self, headers=headers)
 
+    def without_origin(self) -> Caller:
+        headers = {name: value for name, value in self.headers.items() if name != "Origin"}
+        return replace(self, headers=headers)
+
+    def at_host(self, name: str) -> Caller:
+        return replace(self, headers={**self.headers, "Host": name})
+
 
 def bearer(token: str) -> Caller:
     return Caller({"Authorization": f"Bearer {token}"})
@@ -104,6 +111,8 @@ class World:
     bob: User
     tara: User
     callers: dict[str, Caller]
+    whose: dict[str, Any]
+    """Id of the user behind each caller."""
     values: dict[str, str]
     network: Control
     totp: pyotp.TOTP
@@ -197,7 +206,7 @@ def make_world(network: Control) -> World:
     spends_from = funds.to_spend_from(pot, with_pin)
     of_pot = make_gift(credential=spends_from, amount_sat=200, days=1, pin=PIN)
     empty = funds.create_fund(alice, username="emptypot", display="Empty")
-    funds.add_manager(alice, "potofalice", "charlie")
+    funds.add_manager(alice, "potofalice", "charlie", pin=PIN)
     assert made
     assert given
     assert of_pot
@@ -266,6 +275,8 @@ def make_world(network: Control) -> World:
         bob=bob,
         tara=tara,
         callers=callers,
+        whose=dict.fromkeys(callers, alice.id)
+        | {"operator": olga.id, "tara": tara.id, "dora": dora.id, "charlie": charlie.id},
         values=values,
         network=network,
         totp=pyotp.TOTP(seed),

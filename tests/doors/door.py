@@ -48,10 +48,11 @@ class Door:
     pin: str = ""
     """The field of the PIN, where the account has one: without it nothing happens."""
     step_up: str = ""
-    """`recent`: the password was typed in this browser within the last minutes, or is sent along.
-    Otherwise the field with the password or code that every such call needs."""
-    limit: tuple[str, ...] = ()
-    """The rates that a call counts against."""
+    """`recent`: the password was typed in this browser within the last minutes, or is sent along as
+    `password`. Otherwise the field with the password or code that every such call needs."""
+    limit: str = ""
+    """Names of the rates that a call counts against, in `coinos.limits`; by default the one of its
+    kind."""
     audit: tuple[str, ...] = ()
     """What a call that succeeds leaves in the audit log."""
     lowers: str = ""
@@ -128,6 +129,12 @@ class Door:
         if not self.is_api:
             return "csrf"
         return "" if self.needs == "none" else "origin"
+
+    @property
+    def rates(self) -> list[str]:
+        """Names of the rates that a call counts against, the one of the route first."""
+        usual = "change" if self.method == "POST" else "read" if self.is_api else "page"
+        return (self.limit or usual).split()
 
     @property
     def expected(self) -> tuple[int, ...]:

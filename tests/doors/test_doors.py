@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain
@@ -12,15 +13,17 @@ import pytest
 from django.contrib import admin
 from django.contrib.admin.sites import AdminSite
 from django.core.management import get_commands
-from django.test import RequestFactory
+from django.test import RequestFactory, override_settings
 from django.urls import get_resolver
 
 from accounts.models import AuditEvent, User
-from coinos import urls  # noqa: F401 – registers what the admin knows
+from coinos import limits, urls  # noqa: F401 – registers what the admin knows
 from coinos.api import not_found
+from coinos.limits import By
 from coinos.simnet.control import Control
+from coinos.throttling import key_of
 from tests.api.endpoints import routes
-from tests.cast import available_sat
+from tests.cast import PASSWORD, available_sat
 from tests.database import clone_of_template
 from tests.doors import cast
 from tests.doors.cast import World, fingerprint, has_written, undone
@@ -29,6 +32,7 @@ from tests.doors.table import ACTIONS, COMMANDS, DJANGOS, DOORS
 
 # Not ways in: they say of every path that nobody knows that there is nothing.
 NOTHING_THERE = {not_found, AdminSite.catch_all_view}
+RATES = {rate.name: rate for rate in limits.all_rates()}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -72,6 +76,7 @@ def expanded(doors: list[Door]) -> Iterator[Door]:
 # Held back until what they are about is mended.
 BEING_MENDED = {
     "createsuperuser",
+    "PUT /admin/login/",
 }
 
 
@@ -118,12 +123,13 @@ def world(django_db_setup: None, django_db_blocker: Any, simnet: Control) -> Ite
         yield cast.make_world(simnet)
 
 
-def knock(world: World, door: Door, caller: cast.Caller, **left_out: Any) -> Any:
-    """Call a door in the way that succeeds with the right credential."""
-    body = door.way(world) if door.way else dict(door.body or {})
-    body = {name: value for name, value in body.items() if name not in left_out} | {
-        name: value for name, value in left_out.items() if value is not None
-    }
+def knock(
+    world: World, door: Door, caller: cast.Caller, *, without: str = "", **instead: Any
+) -> Any:
+    """Call a door in the way that succeeds with the right credential; without one field of it, or
+    with another value."""
+    body = {**(door.way(world) if door.way else door.body or {}), **instead}
+    body.pop(without, None)
     answer = caller.call(door.method, door.filled(world.values), body)
     if answer.streaming:
         answer.close()
@@ -201,6 +207,145 @@ def money(world: World) -> list[int]:
     return [available_sat(user) for user in (world.alice, world.bob, world.tara, world.pot)]
 
 
+# --- What is asked for besides a credential -------------------------------------------------------
+
+
+def test_whatever_can_lower_a_balance_asks_for_the_pin() -> None:
+    """P22, sec-9: the rows, which the next test holds to the application."""
+    assert [door.name for door in DOORS if door.lowers and not door.pin] == []
+
+
+def of_table(**wanted: Any) -> list[Door]:
+    """The doors whose rows say something there."""
+    return [door for door in OPEN if all(getattr(door, name) for name in wanted)]
+
+
+@pytest.mark.parametrize("door", of_table(pin=True), ids=str)
+def test_without_the_pin_nothing_happens(world: World, door: Door) -> None:
+    """P22, sec-9: left out, wrong or of another type, by whatever credential; an API key that can
+    spend stands for it."""
+    wrong: list[dict[str, Any]] = [{"without": door.pin}, {door.pin: "000000"}, {door.pin: ""}]
+    wrong += [{door.pin: 123456}] if door.is_api else []
+    for credential in door.accepts & {"web session", "login token", "token cookie"}:
+        for change in wrong:
+            with undone():
+                before, before_sat = fingerprint(), money(world)
+                answer = knock(world, door, world.callers[credential], **change)
+                assert answer.status_code in (200, 400, 403, 422), credential
+                assert not door.is_api or answer.status_code in (400, 403)
+                assert fingerprint() == before, (credential, change)
+                assert money(world) == before_sat
+    if "spend key" in door.accepts:
+        with undone():
+            answer = knock(world, door, world.callers["spend key"], without=door.pin)
+            assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("door", of_table(step_up=True), ids=str)
+def test_an_open_session_alone_is_not_enough_where_the_row_says_so(
+    world: World, door: Door
+) -> None:
+    """The password of the last minutes, or a password or code with every call."""
+    if door.step_up == "recent":
+        caller, field = world.callers["left open"], "password"
+        right = {field: PASSWORD}
+    else:
+        caller, field, right = world.callers[door.caller], door.step_up, {}
+    for change in ({"without": field}, {field: "wrong"}, {field: ""}):
+        with undone():
+            if door.before:
+                door.before(world)
+            before = fingerprint()
+            answer = knock(world, door, caller, **change)
+            assert answer.status_code in (400, 401, 403, 422), change
+            assert fingerprint() == before, change
+    with undone():
+        if door.before:
+            door.before(world)
+        assert knock(world, door, caller, **right).status_code in door.expected
+
+
+@pytest.mark.parametrize("door", of_table(guard=True), ids=str)
+def test_no_other_site_calls_it_in_a_readers_browser(world: World, door: Door) -> None:
+    """P02"""
+    if door.guard == "csrf":
+        ours = world.callers[door.caller]
+        theirs = [ours.from_elsewhere(), ours.without_csrf_token()]
+    else:
+        ours = world.callers["token cookie"]
+        theirs = [ours.from_elsewhere(), ours.without_origin()]
+    for caller in theirs:
+        with undone():
+            if door.before:
+                door.before(world)
+            before = fingerprint()
+            assert knock(world, door, caller).status_code == 403
+            assert fingerprint() == before
+
+
+def test_no_door_opens_under_a_foreign_host_name(world: World) -> None:
+    answers = {}
+    for door in NO_STREAMS:
+        with undone():
+            caller = world.callers["nobody"].at_host("elsewhere.example")
+            answers[door.name] = knock(world, door, caller).status_code
+    # Whoever asks whether the server is well may know no more than its address.
+    assert [name for name, status in answers.items() if status != 400] == ["GET /api/health"]
+
+
+def test_a_method_without_a_row_is_no_way_in(world: World) -> None:
+    """With the best credential that there is."""
+    known = {(door.method, door.route) for door in ALL}
+    routes_of = {door.route: door for door in ALL if not door.stream}
+    let_in = {}
+    for route, door in routes_of.items():
+        who = {"full": "login token", "operator": "operator", "closed": "operator"}
+        best = "login token" if door.is_api else who.get(door.needs, "web session")
+        for method in METHODS:
+            if (method, route) in known:
+                continue
+            with undone():
+                answer = world.callers[best].call(method, door.filled(world.values), {})
+                # Django's views of the admin show their page to any method.
+                is_shown = door.is_admin or answer.status_code in (403, 404, 405)
+                if not is_shown or has_written():
+                    let_in[f"{method} {route}"] = answer.status_code
+    assert let_in.keys() - BEING_MENDED == set(), let_in
+
+
+# --- Limits ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("door", OPEN, ids=str)
+def test_a_call_is_counted_where_its_row_says_and_refused_beyond(
+    world: World, door: Door, redis: Any
+) -> None:
+    rate = RATES[door.rates[0]]
+    counted_by = "127.0.0.1"
+    if rate.by != By.NETWORK and door.needs != "none" and door.caller != "half signed in":
+        counted_by = str(world.whose[door.caller])
+    with undone(), override_settings(RATE_LIMITS=True):
+        if door.before:
+            door.before(world)
+        answer = knock(world, door, world.callers[door.caller])
+        assert answer.status_code in door.expected
+        keys = [key.decode() for key in redis.scan_iter("throttle:*")]
+        assert sorted(key.split(":")[1] for key in keys) == sorted(door.rates)
+        key = key_of(rate, counted_by, time.time())
+        assert key in keys
+    redis.flushdb()
+    redis.set(key, rate.at_most)
+    with undone(), override_settings(RATE_LIMITS=True):
+        if door.before:
+            door.before(world)
+        refused = knock(world, door, world.callers[door.caller])
+        assert refused.status_code == 429
+        assert 1 <= int(refused.headers["Retry-After"]) <= rate.window_s
+
+
+# --- The audit log --------------------------------------------------------------------------------
+
+
 def last_audited() -> int:
     return AuditEvent.objects.order_by("-id").values_list("id", flat=True).first() or 0
 
@@ -241,6 +386,18 @@ def test_an_action_is_for_operators_and_audited_as_its_row_says(
             before = fingerprint()
             act(world, action, world.callers["operator"], " ")
             assert fingerprint() == before
+
+
+@pytest.mark.parametrize("door", STREAMS, ids=str)
+def test_a_stream_opens_for_the_credentials_of_its_row_and_no_other(
+    world: World, door: Door
+) -> None:
+    """Not undone: a stream gives its connection back."""
+    found = {}
+    for credential in CREDENTIALS:
+        answer = knock(world, door, world.callers[credential])
+        found[credential] = not is_turned_away(door, answer)
+    assert found == {credential: credential in door.accepts for credential in CREDENTIALS}
 
 
 CHANGING = [command for command in COMMANDS if command.way]

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
 from accounts import authenticators, emails, funds, links, services
@@ -287,6 +288,18 @@ def test_an_open_page_alone_makes_nobody_a_manager(alice: Person, charlie: Perso
     right = alice.post(f"{FUND}/managers", username="charlie", password=PASSWORD)
     assert right.status_code == 302
     assert FundManager.objects.get().user == charlie.user
+
+
+def test_a_new_manager_needs_the_owners_pin(alice: Person, bob: Person, picnic: User) -> None:
+    """P22, sec-9: who manages the fund spends with a PIN of his own, or with none."""
+    FundManager.objects.all().delete()
+    User.objects.filter(id=alice.user.id).update(pin_hash=make_password("123456"))
+    for wrong in ({}, {"pin": "000000"}):
+        refused = alice.post(f"{FUND}/managers", username="bob", **wrong)
+        assert refused.status_code == 422
+        assert not FundManager.objects.exists()
+    assert alice.post(f"{FUND}/managers", username="bob", pin="123456").status_code == 302
+    assert FundManager.objects.get().user == bob.user
 
 
 @pytest.mark.parametrize(

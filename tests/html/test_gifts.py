@@ -6,9 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 
-from accounts.models import User
+from accounts import services
+from accounts.models import AuditEvent, User
 from payments.models import Gift
 from payments.services.gifts import return_expired
 from tests.cast import available_sat, give_password, give_pin
@@ -202,6 +204,33 @@ def test_a_gift_needs_the_pin(alice: Person) -> None:
     assert alice.available_sat == 100_000
     assert make(alice, pin="123456").status_code == 200
     assert alice.available_sat == 99_000
+
+
+def test_another_link_needs_the_pin_too(alice: Person, bob: Person) -> None:
+    """P22, sec-9: whoever has a link takes the gift. It is audited, once it was made."""
+    old = link_on(make(alice).page)
+    gift = Gift.objects.get()
+    User.objects.filter(id=alice.user.id).update(pin_hash=make_password("123456"))
+    path = f"/gifts/{gift.id}/link"
+    asked = alice.post(path)
+    assert (asked.status_code, "Make a new link" in asked.page.text) == (200, True)
+    assert alice.post(path, pin="000000").status_code == 422
+    gift.refresh_from_db()
+    assert bob.get(old).status_code == 200, "the old link is as good as before"
+    assert not AuditEvent.objects.filter(action="gift.link_replaced").exists()
+    new = link_on(alice.post(path, pin="123456").page)
+    assert bob.get(old).status_code == 404
+    event = AuditEvent.objects.get(action="gift.link_replaced")
+    assert (event.user, event.object, event.door) == (alice.user, str(gift.id), "page")
+    assert bob.post(new).status_code == 302
+
+
+def test_who_may_not_spend_gets_no_other_link(alice: Person) -> None:
+    """P22"""
+    make(alice)
+    services.freeze(alice.user, actor="operator", reason="test")
+    refused = alice.post(f"/gifts/{Gift.objects.get().id}/link")
+    assert refused.status_code == 403
 
 
 def test_a_note_is_text_and_nothing_else(alice: Person, stranger: Browser) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.utils import timezone
 
@@ -246,6 +247,19 @@ def test_a_new_api_key_needs_the_password_too(alice: Person) -> None:
     answer = alice.post("/settings/keys", name="shop", scope="spend", budget_sat="")
     assert answer.status_code == 422
     assert not ApiKey.objects.exists()
+
+
+def test_a_key_that_can_spend_needs_the_pin(alice: Person) -> None:
+    """P22, sec-9: a key spends without one, so whoever knows only the password gets none."""
+    User.objects.filter(id=alice.user.id).update(pin_hash=make_password("123456"))
+    key = {"name": "shop", "budget_sat": ""}
+    for wrong in ({}, {"pin": ""}, {"pin": "000000"}):
+        refused = alice.post("/settings/keys", **key, scope="spend", **wrong)
+        assert refused.status_code == 422
+        assert not ApiKey.objects.exists()
+    assert alice.post("/settings/keys", **key, scope="receive").status_code == 200
+    assert alice.post("/settings/keys", **key, scope="spend", pin="123456").status_code == 200
+    assert ApiKey.objects.count() == 2
 
 
 def test_the_signing_secret_is_shown_and_can_be_replaced(alice: Person) -> None:

@@ -244,13 +244,13 @@ def test_a_replaced_link_ends_the_old_one(alice: Person, bob: Person, charlie: P
     """P23: only the giver replaces it."""
     gift, old = give(alice)
     with pytest.raises(GiftNotFound):
-        gifts.replace_link(charlie.user, gift.id)
-    _, new = gifts.replace_link(alice.user, gift.id)
+        gifts.replace_link(credential=Credential(charlie.user), gift_id=gift.id)
+    _, new = gifts.replace_link(credential=Credential(alice.user), gift_id=gift.id)
     with pytest.raises(GiftNotFound):
         gifts.take_gift(bob.user, old)
     gifts.take_gift(bob.user, new)
     with pytest.raises(GiftGone):
-        gifts.replace_link(alice.user, gift.id)
+        gifts.replace_link(credential=Credential(alice.user), gift_id=gift.id)
     assert bob.available_sat == 1000
 
 
