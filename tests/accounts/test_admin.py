@@ -294,6 +294,7 @@ def test_a_webhook_is_delivered_again(office: Client, alice: User, bob: User) ->
     delivery = WebhookDelivery.objects.create(
         message_id="msg_1",
         invoice=invoice,
+        user=bob,
         event_id=_an_event(),
         url="https://shop.example/paid",
         endpoint="https://shop.example:443",
