@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.attack.attacks import Tried, attack
 from tests.attack.connections import HELD_S, head
-from tests.attack.strangers import Crowd
+from tests.attack.strangers import Crowd, wait_for_answer
 from tests.attack.world import World
 
 MANY = 1100
@@ -23,13 +23,18 @@ def streams(world: World) -> Tried:
     with Crowd(world.port) as crowd:
         for browser in browsers:
             cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-            for _ in range(PER_CALLER):
-                asked = head(world, "GET /events HTTP/1.1", f"Cookie: {cookies}")
-                crowd.open(browser.address, asked + b"\r\n")
+            asked = head(world, "GET /events HTTP/1.1", f"Cookie: {cookies}") + b"\r\n"
+            _open(crowd, browser.address, asked)
         while len(crowd.sockets) < MANY and crowd.not_accepted < 5:
-            address = world.address()
-            for _ in range(PER_CALLER):
-                crowd.open(address, of_invoice)
+            _open(crowd, world.address(), of_invoice)
         crowd.hold(HELD_S)
         tried.answers = crowd.answers()
     return tried
+
+
+def _open(crowd: Crowd, address: str, asked: bytes) -> None:
+    """As many streams as one caller may have, begun when the last ones are there: who hoards does
+    not hurry, and hurrying is another attack."""
+    opened = [crowd.open(address, asked) for _ in range(PER_CALLER)]
+    if opened[-1]:
+        wait_for_answer(opened[-1], seconds=1)
