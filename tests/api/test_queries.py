@@ -60,14 +60,14 @@ def count(ask: Callable[[], Any]) -> int:
     ("method", "path", "queries"),
     [
         ("get", "/me", 2),  # session with user, balance
-        ("get", "/ro", 2),
+        ("get", "/ro", 4),  # noted that it was shown: a counter and a row
         ("get", "/contacts", 2),
         ("get", "/apps", 2),
         ("get", "/payments", 3),  # session, lines, daily totals
         ("get", "/payments?limit=1&offset=1", 3),
         ("get", "/invoices", 2),
         ("post", "/user", 4),  # session, savepoint, update
-        ("post", "/logout", 2),
+        ("post", "/logout", 5),  # session, savepoint, update, noted, release
     ],
 )
 def test_each_thing_is_asked_for_once(api: Api, method: str, path: str, queries: int) -> None:
