@@ -62,6 +62,11 @@ class OperatorSignIn(AuthenticationForm):
 
 
 class OperatorSignInPage(LoginView):
+    http_method_names = [
+        "get",
+        "head",
+        "post",
+    ]  # Django's takes a PUT for a POST that no rate knows
     template_name = "admin/login.html"
     authentication_form = OperatorSignIn
 

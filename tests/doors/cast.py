@@ -132,6 +132,9 @@ class World:
         """What Tara's app shows in half a minute: the sign-in may have used the one of now."""
         return self.totp.at(int(time.time()) + 30)
 
+    def makes_an_operator(self) -> None:
+        call_command("createsuperuser", username="oscar", interactive=False, verbosity=0)
+
     def changes_password_by_command(self) -> None:
         before, sys.stdin = sys.stdin, io.StringIO(NEW_PASSWORD + "\n")
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.doors.door import KEY, NOBODY, Action, Command, Door, pointers
 
+WEBHOOK = {"webhook": "https://93.184.215.14/other", "secret": "another"}
 PASSWORD, NEW_PASSWORD, PIN = "correct horse", "a new and longer phrase", "123456"
 
 
@@ -187,6 +188,22 @@ INVOICES = [
         body={"invoice": {"tip": 5}},
         fields=("/invoice", "/invoice/tip", "/invoice/webhook", "/invoice/secret"),
     ),
+    API(
+        "POST",
+        "/invoice",
+        "receive",
+        case="with a webhook",
+        limit="invoice-create",
+        way=lambda w: {"invoice": {"amount": 1000, **WEBHOOK}},
+    ),
+    API(
+        "POST",
+        "/invoice/<str:key>",
+        "receive",
+        case="its webhook",
+        limit="invoice-edit",
+        way=lambda w: {"invoice": WEBHOOK},
+    ),
     API("GET", "/invoices", "read", read_only=True, limit="invoice-read"),
     API("GET", "/pay/<str:username>", "none", limit="lnurl", path="/pay/alice"),
     API(
@@ -306,7 +323,9 @@ SERVER = [
     API("GET", "/info", "none", limit="info"),
     API("GET", "/schema", "none"),
     API("GET", "/schema/docs", "none"),
-    API("GET", "/events", "read", stream=True),  # last: a stream gives its connection back
+    API(
+        "GET", "/events", "read", limit="stream", stream=True
+    ),  # last: a stream gives its connection back
 ]
 
 # --- Pages: signing in ----------------------------------------------------------------------------
@@ -377,7 +396,7 @@ SIGN_IN = [
 # --- Pages: the wallet and its settings -----------------------------------------------------------
 
 SETTINGS = [
-    Door("GET", "/events", stream=True),
+    Door("GET", "/events", limit="stream", stream=True),
     Door("POST", "/swap"),
     Door("POST", "/swap/hide", way=lambda w: {"hide": "on"}),
     Door("GET", "/settings"),
@@ -530,7 +549,7 @@ RECEIVING = [
     Door("GET", "/receive"),
     Door("POST", "/receive", limit="invoice-create", way=lambda w: {"amount": "10", "type": "any"}),
     Door("GET", "/invoice/<uuid:invoice_id>", "none", ok=(200, 302)),
-    Door("GET", "/invoice/<uuid:invoice_id>/events", "none", stream=True),
+    Door("GET", "/invoice/<uuid:invoice_id>/events", "none", limit="stream", stream=True),
     Door("GET", "/invoice/<uuid:invoice_id>/qr.svg", "none", limit="qr-picture"),
     Door("GET", "/invoice/<uuid:invoice_id>/qr.png", "none", limit="qr-picture"),
     Door("GET", "/invoice/<uuid:invoice_id>/tip", "none"),
@@ -771,6 +790,9 @@ ACTIONS = [
 
 
 COMMANDS = [
+    Command(
+        "createsuperuser", "an operator", ("operator.made",), way=lambda w: w.makes_an_operator()
+    ),
     Command("up"),
     Command("doctor"),
     Command("check_ledger"),

@@ -41,7 +41,7 @@ class Command(BaseCommand):
             authenticators.set_password_as_operator(
                 user,
                 new=_typed(user.username),
-                actor=_actor(),
+                actor=whoever_runs_this(),
                 reason=options["reason"].strip(),
                 api_keys=options["revoke_api_keys"],
             )
@@ -59,7 +59,7 @@ def _typed(username: str) -> str:
     return first
 
 
-def _actor() -> str:
+def whoever_runs_this() -> str:
     """How the audit log names whoever runs this: by the account of this machine."""
     try:
         return f"operator {getpass.getuser()}"
