@@ -245,7 +245,7 @@ def test_without_the_pin_nothing_happens(world: World, door: Door) -> None:
 def test_an_open_session_alone_is_not_enough_where_the_row_says_so(
     world: World, door: Door
 ) -> None:
-    """The password of the last minutes, or a password or code with every call."""
+    """sec-12: the password of the last minutes, or a password or code with every call."""
     if door.step_up == "recent":
         caller, field = world.callers["left open"], "password"
         right = {field: PASSWORD}
