@@ -96,9 +96,9 @@ class NotTheOwner(Forbidden):
 
 
 class NotByReadOnlyToken(Forbidden):
-    """Raised when a token that may only read says who shall be told."""
+    """Raised when a read-only token would change the webhook of an invoice that is there."""
 
-    message = "A read-only token may not set a webhook. Use an API key of the scope receive"
+    message = "A read-only token may not change a webhook. Use an API key of the scope receive"
 
 
 class NotSentAgain(NotFound):
