@@ -27,7 +27,10 @@ def admin_host_middleware(get_response: Answer) -> Answer:
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         if settings.ADMIN_HOST:
-            is_admin_host = split_domain_port(request.get_host())[0] == settings.ADMIN_HOST
+            # As it was sent: who asks for health does so under any name, and the name is checked
+            # further in.
+            sent = split_domain_port(request.headers.get("Host", ""))[0]
+            is_admin_host = sent == settings.ADMIN_HOST
             if is_admin_host and request.path_info == "/":
                 return HttpResponseRedirect(ADMIN_PATH)
             if is_admin_host != is_in_admin(request):

@@ -231,3 +231,15 @@ def test_with_a_host_of_its_own_the_admin_answers_there_only(olga: User, setting
     assert there.get("/static/unfold/css/styles.css").status_code == 200
     assert sign_in(there, SIGN_IN).status_code == 302
     assert there.get(INDEX).status_code == 200
+
+
+def test_who_asks_for_health_under_no_name_of_ours_is_answered_there_too(
+    db: None, settings: Any
+) -> None:
+    """The health check of the container asks 127.0.0.1, and the proxy waits for its answer."""
+    settings.ADMIN_HOST = "admin.example.com"
+    settings.ALLOWED_HOSTS = ["wallet.example.com", "admin.example.com"]
+    machine = Client(headers={"host": "127.0.0.1:8000"})
+    assert machine.get("/api/health").status_code == 200
+    assert machine.get("/login").status_code == 400
+    assert machine.get(SIGN_IN).status_code == 404
