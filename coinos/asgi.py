@@ -76,14 +76,15 @@ class OneThreadHandler(ASGIHandler):
                 start, content = await self._in_thread(scope, body, refusal)
         else:
             start, content = await self._in_thread(scope, body, refusal)
-        await send(start)
         if isinstance(content, bytes):
+            await send(start)
             await send({"type": "http.response.body", "body": content})
             return
         try:
+            await send(start)
             await send_pieces(aiter(content), receive, send)
         finally:
-            content.close()
+            content.close()  # also when its caller has gone before the start: it counts as open
 
     async def _in_thread(
         self, scope: Scope, body: IO[bytes], refusal: CoinosError | None

@@ -17,6 +17,7 @@ from django.test import AsyncClient
 from accounts import credentials, statement, streams
 from accounts.models import Activity, Session
 from coinos import limits
+from coinos.asgi import OneThreadHandler
 from coinos.simnet.control import Control
 from invoices.services import InvoiceDraft, create_invoice
 from tests.cast import token_of
@@ -298,6 +299,32 @@ def test_one_caller_cannot_open_streams_without_end(
         freed = Stream(await client.get("/events"))
         await freed.next()
         await freed.close()
+
+    story(run)
+    assert not len(streams._open)
+
+
+def test_a_stream_whose_caller_goes_before_it_begins_is_not_counted_as_open(alice: Person) -> None:
+    """Else 24 such callers would leave their user without streams until the server starts again."""
+    cookie = f"sessionid={alice.client.cookies['sessionid'].value}".encode()
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/events",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"cookie", cookie)],
+    }
+
+    async def receive_nothing() -> Any:
+        await asyncio.Event().wait()
+
+    async def gone(message: Any) -> None:
+        assert message["status"] == 200
+        raise ConnectionResetError
+
+    async def run() -> None:
+        with pytest.raises(ConnectionResetError):
+            await OneThreadHandler()(scope, receive_nothing, gone)
 
     story(run)
     assert not len(streams._open)
