@@ -7,6 +7,7 @@ transaction that moves or holds the money and counts what is limited, under row 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection
@@ -28,6 +29,9 @@ from payments.models import Payment, SendBudget
 
 SITE_WINDOW = timedelta(hours=1)
 USER_WINDOW = timedelta(days=1)
+
+PAYER_MAY_SPEND: dict[str, Any] = {"user__is_active": True, "user__frozen_at": None}
+"""Of payments: what is asked once more at the moment of sending."""
 
 
 def open_gate(credential: Credential, *, pin: object, external: bool) -> None:
@@ -52,6 +56,7 @@ def require_still_open(credential: Credential) -> None:
     PIN was right then; what an operator can shut is looked at again."""
     if credential.by:
         require_still_open(credential.by)
+    credential.user.refresh_from_db(fields=["frozen_at"])
     require_may_spend(credential.user)
     require_sends_allowed()
 

@@ -52,7 +52,7 @@ from payments.errors import (
     UnknownDestination,
 )
 from payments.fees import platform_fee_sat, routing_reserve_sat
-from payments.gate import open_gate, require_still_open, reserve
+from payments.gate import PAYER_MAY_SPEND, open_gate, require_still_open, reserve
 from payments.idempotency import Named, Spent
 from payments.models import Payment
 from payments.services.hold import hold
@@ -337,8 +337,11 @@ _CLAIM = f"""
 
 
 def dispatch_waiting() -> int:
-    """Send the payments that nobody has begun to send. Returns how many were started."""
+    """Send the payments that nobody has begun to send. Returns how many were started.
+
+    Those of frozen and evicted payers stay where they are, and keep no others from their turn."""
     waiting = Payment.objects.filter(
+        **PAYER_MAY_SPEND,
         type=Payment.Type.LIGHTNING,
         state=Payment.State.CREATED,
         created__lt=timezone.now() - DISPATCH_AFTER,

@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import uuid
 from datetime import timedelta
-from typing import Any
 
 from django.db import IntegrityError, InterfaceError, OperationalError
 from django.utils import timezone
@@ -30,6 +29,7 @@ from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
 from coinos.money import MSAT_PER_SAT
 from coinos.nodes.base import NodeRefused, SignedTransaction, WalletTransaction
+from payments.gate import PAYER_MAY_SPEND
 from payments.models import Payment, WithdrawalInput
 from payments.services.release import release
 
@@ -39,7 +39,6 @@ PREPARING_MAX = timedelta(seconds=60)
 PICK_UP_AFTER = timedelta(seconds=5)
 DEEP = 6
 PER_ROUND = 200
-PAYER_MAY_SPEND: dict[str, Any] = {"user__is_active": True, "user__frozen_at": None}
 
 
 def advance(payment_id: uuid.UUID) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.utils import timezone
 
+from accounts.credentials import Credential
+from accounts.errors import AccountFrozen
+from accounts.models import User
 from accounts.services import evict, freeze, unfreeze
 from coinos.simnet.control import Control
+from payments.gate import require_still_open
 from payments.models import Payment
-from payments.services import advance_withdrawals
+from payments.services import advance_withdrawals, lightning
 from payments.services.lightning import send
 from tests.payments.conftest import Person
 from tests.payments.test_lightning import pay
@@ -52,6 +57,30 @@ def test_a_lightning_payment_that_waits_does_not_leave_a_frozen_account(
     unfreeze(alice.user, actor="operator", reason="test")
     send(alice.payment().id)
     assert alice.payment().state == "settled"
+
+
+def test_payments_of_frozen_accounts_keep_no_others_from_their_turn(
+    alice: Person, charlie: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money-H4: what waits longest comes first, and these wait until somebody unfreezes them."""
+    begun: list[UUID] = []
+    monkeypatch.setattr(lightning, "send_soon", lambda *_, **__: None)
+    for payer in (alice, charlie):
+        assert pay(payer, network.invoice(1_000_000)).body["status"] == "pending"
+    Payment.objects.update(created=timezone.now() - timedelta(minutes=1))
+    freeze(alice.user, actor="operator", reason="theft")
+    monkeypatch.setattr(lightning, "send_soon", lambda id: begun.append(id) or True)
+    monkeypatch.setattr(lightning, "IN_FLIGHT_PER_PROCESS", 1)
+    assert lightning.dispatch_waiting() == 1
+    assert begun == [charlie.payment().id]
+
+
+def test_whoever_is_frozen_while_another_server_is_asked_spends_no_more(alice: Person) -> None:
+    """money-H4: the request has read its user ten seconds ago."""
+    credential = Credential(User.objects.get(id=alice.user.id))
+    freeze(alice.user, actor="operator", reason="theft")
+    with pytest.raises(AccountFrozen):
+        require_still_open(credential)
 
 
 def test_a_withdrawal_that_waits_does_not_leave_a_frozen_or_evicted_account(
