@@ -162,6 +162,7 @@ def test_sends_stop_when_nobody_has_compared_books_and_nodes_for_long(
     alice: Person, bob: Person, network: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """money-M5"""
+    monkeypatch.setattr(heartbeat, "_asked", {})  # no other test shall find what this one saw
     monkeypatch.setattr(heartbeat, "ASK_AGAIN_S", -1)
     monkeypatch.setattr(heartbeat, "STARTED_AT", timezone.now() - timedelta(days=1))
     tasks.reconcile()
