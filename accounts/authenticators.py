@@ -57,7 +57,7 @@ class Password:
         """Raises `Forbidden`, also when it was left out, which is no guess and not counted."""
         if not self.password:
             raise Forbidden(
-                _("This needs your current password, as current_password"),
+                "Send your current password as current_password",
                 page_message=_("The current password is wrong"),
                 field="/current_password",
             )

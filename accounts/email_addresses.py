@@ -20,7 +20,8 @@ def normalise(address: str) -> str:
     stored = address.strip().lower() if address.isascii() else address
     if not re.fullmatch(STORED_FORM, stored, re.ASCII):
         raise InvalidRequest(
-            _("Write the e-mail address in plain letters, digits and signs"), field="/email"
+            _("Use only the letters a to z, digits and punctuation in the e-mail address"),
+            field="/email",
         )
     return stored
 

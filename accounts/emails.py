@@ -209,13 +209,13 @@ def _words_of_notice(email: Email, user: User) -> tuple[str, str]:
     when = format_datetime(email.created, "medium", tzinfo=dt.UTC, locale=languages.locale())
     if notice == Email.Notice.EMAIL:  # no link for a new password comes to this address any more
         advice = _(
-            "If it was not you, sign in at once, change your password and set your address again in"
-            " the settings. If you cannot sign in, tell the operator of this server: %(support)s"
+            "If it was not you, sign in at once, change your password, and change the address back"
+            " in the settings. If you cannot sign in, tell the operator of this server: %(support)s"
         )
     else:
         advice = _(
-            "If it was not you, choose a new password at once: %(forgot)s\nAnd tell the operator of"
-            " this server: %(support)s"
+            "If it was not you, choose a new password at once: %(forgot)s\nThen tell the operator"
+            " of this server: %(support)s"
         )
     ways = {"forgot": site + reverse("forgot"), "support": site + reverse("support")}
     return what, _(

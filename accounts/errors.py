@@ -113,19 +113,21 @@ class FundClosed(CoinosError):
 
 
 class TooManyFunds(Forbidden):
-    message = _("You have %(most)s funds, which is the most. Close one that you no longer need")
+    message = _("You have %(most)s funds, the most you can have. Close one that you no longer need")
 
 
 class TooManyManagers(Forbidden):
-    message = _("This fund has %(most)s managers, which is the most. Remove one first")
+    message = _("This fund has %(most)s managers, the most it can have. Remove one first")
 
 
 class TooManyKeys(Forbidden):
-    message = _("You have %(most)s API keys, which is the most. Revoke one that you no longer need")
+    message = _(
+        "You have %(most)s API keys, the most you can have. Revoke one that you no longer need"
+    )
 
 
 class TooManyConnections(Forbidden):
-    message = _("You have %(most)s wallet connections, which is the most. Delete one first")
+    message = _("You have %(most)s wallet connections, the most you can have. Delete one first")
 
 
 class BudgetExceeded(Forbidden):

@@ -60,7 +60,7 @@ class InvalidTip(CoinosError):
 class TipTooLarge(InvalidTip):
     """Raised when somebody else than the owner sets a tip above the amount of the invoice."""
 
-    message = _("The tip may be at most as large as the amount, %(sats)s sats")
+    message = _("The tip cannot be more than the amount, %(sats)s sats")
     page_message = message
 
 
@@ -90,7 +90,7 @@ class InvoiceAlreadySettled(InvoiceAlreadyPaid):
 
 
 class NotTheOwner(Forbidden):
-    """Raised when somebody else than the payee says who shall be told of payments, in his name."""
+    """Raised when somebody else than the payee says who is told of the payments."""
 
     message = _("Only the owner of the invoice may set its webhook")
 
@@ -98,10 +98,10 @@ class NotTheOwner(Forbidden):
 class NotByReadOnlyToken(Forbidden):
     """Raised when a read-only token would change the webhook of an invoice that is there."""
 
-    message = "A read-only token may not change a webhook. Use an API key of the scope receive"
+    message = "A read-only token may not change a webhook. Use an API key with the scope receive"
 
 
 class NotSentAgain(NotFound):
     """Raised for an old call whose webhook a stranger had set, when that was still possible."""
 
-    message = _("This call is not made again: somebody else had set its webhook")
+    message = _("This call cannot be sent again: somebody else had set its webhook")

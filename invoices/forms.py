@@ -175,7 +175,7 @@ class AccountWebhookForm(forms.Form):
         super().__init__(data, initial={"url": owner.webhook})
         if owner.webhook_sealed_secret:
             self.fields["secret"].help_text = _(
-                "A secret is set. Leave empty to keep it. Another URL needs a new one."
+                "A secret is set. Leave empty to keep it. It is not kept when you change the URL."
             )
 
 

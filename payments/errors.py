@@ -101,7 +101,10 @@ class TooManyInFlight(LimitExceeded):
 
 
 class TooManyGifts(Forbidden):
-    message = _("%(most)s gifts are open, which is the most. Wait until some are taken")
+    message = _(
+        "%(most)s gifts are still open, the most there can be. Take some back, or wait until they"
+        " are taken"
+    )
 
 
 class GiftNotFound(NotFound):

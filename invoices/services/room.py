@@ -23,15 +23,13 @@ RETRY_AFTER_S = 60
 class TooManyInvoices(RateLimited):
     """Raised when others have asked for too many invoices of one user that nobody pays."""
 
-    message = _(
-        "Too many unpaid invoices of this user have been made by others; try again in a moment"
-    )
+    message = _("Too many invoices of this user are waiting to be paid. Try again in a minute")
 
 
 class TooManyAddresses(RateLimited):
     """Raised when the day's bitcoin addresses are used up; there is Lightning."""
 
-    message = _("Too many bitcoin addresses have been made today. Use a Lightning invoice")
+    message = _("No more bitcoin addresses can be made today. Use a Lightning invoice")
 
 
 def require_room_for_invoice(user: User, *, own: bool) -> None:

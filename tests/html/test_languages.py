@@ -36,10 +36,11 @@ TEMPLATES = ROOT / "templates"
 TRANSLATED = [code for code, _ in settings.LANGUAGES if code != "en"]
 Message = tuple[str, str]  # context, English
 
-# For programmers, like the API itself: these are in English and say so with `lang`.
+# For programmers, like the API itself, and operators: these are in English and say so with `lang`.
 IN_ENGLISH = {
     "accounts/docs.html",
     "accounts/errors.html",
+    "admin/second_factor_needed.html",
     "coinos/_components.html",
     "coinos/design.html",
     "coinos/schema_docs.html",
@@ -50,6 +51,7 @@ NAMES |= {"webhook-id", "webhook-timestamp", "webhook-signature"}  # of headers
 CLASSES = {"middle", "split", "wide"}  # of a page, in a block of their own
 API_ONLY = {
     "2fa required",
+    "A read-only token may not change a webhook. Use an API key with the scope receive",
     "Connection not found",
     "Internal error",
     "Payment not found",
