@@ -68,7 +68,7 @@ def forgive(rate: Rate, who: object) -> None:
 
 def take_back(rate: Rate, who: object) -> None:
     """The try that was counted last was right, and says nothing about the failures before it:
-    whoever signs in to an account of his own is not forgiven his guesses at others."""
+    signing in to one account forgives no guesses at others."""
     Attempts.objects.filter(key=_key(rate, who), count__gt=0).update(count=F("count") - 1)
 
 

@@ -92,7 +92,7 @@ class Credential:
 
     def may(self, scope: str) -> bool:
         """Whether it has this scope: read, receive, spend, full. An API key has what its own
-        includes, a read-only token may read, and who has signed in may do everything."""
+        includes, a read-only token may read, and any other session may do everything."""
         if self.api_key:
             return scope in SCOPES_OF_KEY[ApiKey.Scope(self.api_key.scope)]
         return scope == "read" or not self.is_read_only

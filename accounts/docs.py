@@ -1,4 +1,4 @@
-"""The API documentation as a page, with the reader's own token in it when he asks for it."""
+"""The API documentation as a page, with the reader's own token in it on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Funds: accounts without a sign-in, spent from by their owner and by managers whom he names.
+"""Funds: accounts without a sign-in, spent from by their owner and by the owner's managers.
 
 To everybody else a fund is an account like any other: it has a name, a balance, a public page, and
 anybody may pay it. Roles are given and taken by the owner only (P23), and what a role allows is
@@ -76,7 +76,7 @@ def _has_role(fund: User, user: User, *, lock: bool = False) -> bool:
 
 
 def to_spend_from(fund: User, credential: Credential) -> Credential:
-    """What every spend from the fund is asked for with, on behalf of who has this credential. A
+    """What every spend from the fund is asked for with, on behalf of whoever has this credential. A
     program's key spends from no fund. Raises `FundNotFound`, `Forbidden`."""
     credential.require("full")
     if not _has_role(fund, credential.user):
@@ -146,7 +146,7 @@ def change_fund(owner: User, name: str, *, display: str, about: str) -> User:
 
 def add_manager(owner: User, name: str, username: str, *, pin: object = None) -> FundManager:
     """Let this person spend from the fund; again changes nothing. Needs the owner's PIN, where
-    there is one: the manager needs only his own. Raises `InvalidPin`, `RateLimited`,
+    there is one: afterwards the manager's own is enough. Raises `InvalidPin`, `RateLimited`,
     `FundNotFound`, `OwnerOnly`, `FundClosed`, `InvalidRequest` for whom it cannot be,
     `TooManyManagers`."""
     require_pin(owner, pin)

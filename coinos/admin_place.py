@@ -27,8 +27,7 @@ def admin_host_middleware(get_response: Answer) -> Answer:
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         if settings.ADMIN_HOST:
-            # As it was sent: who asks for health does so under any name, and the name is checked
-            # further in.
+            # As it was sent: health may be asked for under any name, and others are refused later.
             sent = split_domain_port(request.headers.get("Host", ""))[0]
             is_admin_host = sent == settings.ADMIN_HOST
             if is_admin_host and request.path_info == "/":

@@ -177,7 +177,9 @@ class Invoice(Answer):
     settled = optional(IntegerField, help_text="milliseconds since the epoch")
     preimage = optional(CharField, help_text="after full payment only")
     webhook = optional(CharField, help_text="for the owner, and keys that may receive")
-    secret = optional(CharField, help_text="to who has just set it, and the owner's login token")
+    secret = optional(
+        CharField, help_text="for the caller that has just set it, and the owner's login token"
+    )
 
 
 class InvoiceWithUser(Invoice):

@@ -1,6 +1,6 @@
 """The one guarded fetcher: whatever we fetch from the outside is fetched here (P10).
 
-A URL that a user gives us is an attempt to make this machine talk to somebody on his behalf.
+A URL that a user gives us is an attempt to make this machine talk to somebody else.
 So a name is looked up once per connection, every address it has must be public, and the socket
 is opened to one of those checked addresses; TLS and `Host` still speak the name. Nothing is
 redirected, decompressed, or taken from the environment, and a request ends after its total

@@ -1,4 +1,4 @@
-"""Work that one process does at a time, over all machines: who has its lease does it.
+"""Work that one process does at a time, over all machines: whoever has its lease does it.
 
 A lease is a row: an owner, and until when. Its owner renews it while it works and gives it back;
 a killed process's lease is over after `LASTS_S`. It needs nothing of the database session that

@@ -277,7 +277,7 @@ HASHES_WAITING = Bound(
     "hashes that wait",
     8,
     By.PROCESS,
-    "passwords of strangers that wait for a processor, and as many secrets of who is signed in",
+    "passwords of strangers that wait for a processor, and as many secrets of signed-in users",
     "503, with `Retry-After`",
 )
 HASHES_OF_USER = Bound(

@@ -19,7 +19,7 @@ class Turns:
         self._waiting: OrderedDict[Hashable, deque[asyncio.Future[None]]] = OrderedDict()
 
     async def take(self, key: Callable[[], Hashable]) -> None:
-        """Return with a place, which has to be given back. `key` is asked only of who waits."""
+        """Return with a place, which has to be given back. `key` is asked of waiters only."""
         if self._free:
             self._free -= 1
             return

@@ -47,7 +47,9 @@ class CreateInvoiceView(ApiView):
         with errors_at("/invoice"):
             _require_payee(request, user, is_new=True, webhook=draft.webhook, secret=draft.secret)
             invoice = services.create_invoice(user, draft, own=request.user == user)
-        return ok(invoice_json(invoice, shown=("webhook", "secret")))  # to who has just set them
+        return ok(
+            invoice_json(invoice, shown=("webhook", "secret"))
+        )  # the caller has just set them
 
 
 class InvoiceView(ApiView):

@@ -210,7 +210,7 @@ def tip(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
 @require_POST
 @limited(post=limits.INVOICE_CREATE)
 def renew(request: HttpRequest, invoice_id: UUID) -> HttpResponse:
-    """A new invoice in place of an expired one, asked for by its owner or by who wants to pay."""
+    """A new invoice in place of an expired one, asked for by its owner or by a payer."""
     found = selectors.get_invoice(str(invoice_id))
     if found.status != "expired":
         return redirect("invoice", found.id)

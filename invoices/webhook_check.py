@@ -73,7 +73,7 @@ def is_signed(user: User, *, message_id: str, timestamp: str, signature: str, bo
 
 
 def is_about_a_strangers_invoice(body: str) -> bool:
-    """Whether a call says that its invoice was made by somebody else than who is paid: then what it
+    """Whether a call says that its invoice was made by somebody else than the payee: then what it
     asks for and its memo are that person's words, under our signature."""
     try:
         told = orjson.loads(body)

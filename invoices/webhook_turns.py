@@ -1,8 +1,8 @@
 """Whose webhook is called next, and how many calls are under way at once.
 
-Turns go to people, not to endpoints: of those, somebody can have any number. Who has fewest calls
-under way is next, first tries come before retries, and nobody has more than a share of the calls or
-of what waits. An address hears a few calls at a time, however many names lead to it.
+Turns go to people, not to endpoints: of those, somebody can have any number. The user with
+fewest calls under way is next, first tries come before retries, and nobody has more than a share of
+the calls or of what waits. An address hears a few calls at a time, however many names lead to it.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ def save_profile(request: HttpRequest, name: str) -> HttpResponse:
 @signed_in
 @limited(post=limits.MANAGER)
 def add_manager(request: HttpRequest, name: str) -> HttpResponse:
-    """Asks for password and PIN: who is named here spends without either."""
+    """Asks for password and PIN: a manager spends without either of the owner's."""
     user = user_of(request)
     found = accounts_funds.fund_for(user, name)
     form = with_pin(request, with_password(request, ManagerForm(request.POST)))

@@ -41,7 +41,7 @@ SETTINGS = ("autowithdraw", "threshold_sat", "reserve_sat", "destination")
 @dataclass(frozen=True)
 class Order:
     """Settings that have been checked; `recipient` is whom the destination means, if it is a user
-    here: renaming does not send his sats to somebody else (P20)."""
+    here: renaming does not send their sats to somebody else (P20)."""
 
     changes: dict[str, Any]
     recipient: User | None

@@ -3,8 +3,8 @@
 An event sets it off: money that arrived, or settings that were saved. Each event has one run of
 a user, and each run pays at most once: an attempt has one idempotency key, whose row commits with
 the money, so running twice, at once or after dying finds what was done (M29). The transfer that a
-run makes is an event of its recipient; where he has auto-withdraw, too, that run counts as of the
-event which began the chain, and since each user has one run for it, every circle ends.
+run makes is an event of its recipient; where that user has auto-withdraw, that run counts as of
+the event which began the chain, and since each user has one run for it, every circle ends.
 
 | step    | committed before it               | the process dies here: who finishes it          |
 |---------|-----------------------------------|-------------------------------------------------|

@@ -142,7 +142,7 @@ def replace_link(
 
 
 def new_secret(giver: User, gift_id: uuid.UUID) -> tuple[Gift, str]:
-    """Another secret for the link of an open gift, for who has passed the gate. Raises
+    """Another secret for the link of an open gift, for whoever has passed the gate. Raises
     `GiftNotFound`, `GiftGone`."""
     gift = _own(giver, gift_id)
     token = secrets.token_urlsafe(32)

@@ -317,7 +317,7 @@ def send(payment_id: uuid.UUID, *, node_id: str | None = None) -> None:
 
 def _claim(payment_id: uuid.UUID, node_id: str) -> Payment | None:
     """Take a payment from `created` to `sending`. None when another process was faster, and while
-    the payer is frozen or evicted: who may not spend any more is asked at the moment of sending."""
+    the payer is frozen or evicted: that is asked again at the moment of sending."""
     now = timezone.now()
     deadline = now + timedelta(seconds=settings.SEND_RETRY_FOR_SECONDS)
     claimed = ask(Query(_CLAIM, [now, deadline, node_id, now + timedelta(seconds=5), payment_id]))

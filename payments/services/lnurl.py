@@ -65,7 +65,7 @@ def pay_address(
 ) -> Spent:
     """Pay `amount_sat` to a Lightning Address or LNURL; one of our own settles internally.
 
-    Who may not spend, or cannot, asks nobody. Raises `InvalidAmount` (_("amount out of range")),
+    Nobody is asked for a user who may not spend, or cannot. Raises `InvalidAmount`,
     `RemoteRefused`, `Busy`, and what paying raises.
     """
     if isinstance(destination, LightningAddress) and is_ours(destination):

@@ -100,7 +100,7 @@ class Bill:
 
 def look(user: User, text: str) -> Target:
     """Find out what was pasted. Asks the node where that is needed, or another server; that only
-    for who may spend and has something to.
+    for users who may spend and have something to spend.
 
     Raises `UnknownDestination`, `UserNotFound`, `SelfPayment`, `InvoiceAlreadyPaid`,
     `InvoiceExpired`, `RemoteRefused`, `NodeUnavailable`; for another server also `AccountFrozen`,

@@ -18,7 +18,7 @@ def memory_mb(server: WebServer) -> float:
 
 
 def test_sign_ins_leave_no_memory_behind(cloned_db: Database, redis: None, tmp_path: Path) -> None:
-    """sec-5: each hash takes 19 MiB, in any of 64 threads, and gives them back."""
+    """sec-5: each hash takes 19 MiB, in any of the threads, and gives them back."""
     with serving(cloned_db, tmp_path) as server:
 
         def sign_in(number: int) -> bytes:
