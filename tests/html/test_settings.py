@@ -446,3 +446,19 @@ def test_closing_needs_the_name_the_password_and_no_sats(
     assert answer.status_code == 422
     assert sentence in answer.content.decode()
     assert fresh(alice).is_active
+
+
+def test_each_label_of_the_settings_names_the_field_below_it(alice: Person) -> None:
+    """Several of its forms ask for the PIN and for the password, each in a field of its own."""
+    alice.post("/settings/pin", newpin="246810")
+    forget_the_password(alice)
+    page = alice.get("/settings").page
+    ids = [found["id"] for found in page.all("input") if "id" in found]
+    assert len([name for name in ids if name.endswith("_password")]) > 3
+    assert sorted(ids) == sorted(set(ids))
+    assert {found["for"] for found in page.all("label") if "for" in found} <= {
+        found["id"]
+        for tag in ("input", "select", "textarea")
+        for found in page.all(tag)
+        if "id" in found
+    }
