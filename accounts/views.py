@@ -292,7 +292,7 @@ def close_account(request: HttpRequest) -> HttpResponse:
 @signed_in
 def create_api_key(request: HttpRequest) -> HttpResponse:
     """Make a key and show it, this once."""
-    form = key_form(request, request.POST)
+    form = with_pin(request, with_password(request, ApiKeyForm(request.POST)))
     if form.is_valid() and password_is_confirmed(request, form):
         try:
             row, key = grants.create_api_key(
@@ -320,13 +320,6 @@ def revoke_api_key(request: HttpRequest, key_id: UUID) -> HttpResponse:
 @signed_in
 def show_read_only_token(request: HttpRequest) -> HttpResponse:
     return settings_page(request, read_only_token=credentials.read_only_token(user_of(request)))
-
-
-def key_form(request: HttpRequest, data: Any = None) -> BaseForm:
-    form = with_pin(request, with_password(request, ApiKeyForm(data)))
-    if "pin" in form.fields:
-        form.fields["pin"].help_text = _("Only for keys that can spend.")
-    return form
 
 
 def settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
@@ -360,7 +353,7 @@ def settings_page(request: HttpRequest, **changed: Any) -> HttpResponse:
             request, EmailForm(initial={"email": stored.email, "notify": stored.notify})
         ),
         "recovery_codes_left": second_factor.recovery_codes_left(stored),
-        "api_key": key_form(request),
+        "api_key": with_pin(request, with_password(request, ApiKeyForm())),
         "sessions": credentials.live_sessions(stored).order_by("-last_used"),
         "this_session": session_of(request),
         "api_keys": stored.api_keys.filter(revoked_at=None).order_by("-created"),
