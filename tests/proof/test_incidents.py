@@ -21,9 +21,13 @@ COUNTS = {"M": 35, "F": 20, "A": 15, "P": 27, "O": 7}
 EXPLAINED = "not applicable: "
 
 
+def lines() -> list[tuple[str, str]]:
+    text = Path(__file__).with_name("incidents.txt").read_text()
+    return [(line.split(" | ", 1)[0], line.split(" | ", 1)[1]) for line in text.splitlines()]
+
+
 def incidents() -> dict[str, str]:
-    lines = Path(__file__).with_name("incidents.txt").read_text().splitlines()
-    return dict(line.split(" | ", 1) for line in lines)
+    return dict(lines())
 
 
 def explained(incident: str) -> bool:
@@ -60,6 +64,12 @@ def test_the_list_is_whole() -> None:
     assert dict(counts) == COUNTS
     for group, count in COUNTS.items():
         assert {f"{group}{n:02}" for n in range(1, count + 1)} <= set(incidents())
+
+
+def test_no_incident_is_listed_twice() -> None:
+    """Two would be kept apart, and only the last one read."""
+    twice = [incident for incident, count in Counter(i for i, _ in lines()).items() if count > 1]
+    assert twice == []
 
 
 def test_every_incident_is_proved_or_explained() -> None:
