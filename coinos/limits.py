@@ -164,6 +164,17 @@ ADDRESS_FROM_NETWORK = Rate(
 
 QR_PICTURE = Rate("qr-picture", 60, 60, By.CALLER, "QR codes as pictures")
 
+ITEMS_BYTES = Bound(
+    "items", 8 * 1024, By.INVOICE, "bytes of what a shop keeps with an invoice (`items`)", "400"
+)
+LISTS = Bound(
+    "lists",
+    4,
+    By.PROCESS,
+    "lists of invoices for programs that are made, and eight times as many that wait for 3 s",
+    "503, with `Retry-After`",
+)
+
 WEBHOOK_SAVE = Rate("webhook-save", 10, 60, By.USER, "changes of the account's webhook")
 WEBHOOK_TRY = Rate("webhook-try", 10, 60, By.USER, "test calls of a webhook")
 

@@ -10,7 +10,9 @@ from typing import Any
 from rest_framework import serializers
 
 from accounts.serializers import public_profile
+from coinos import limits
 from coinos.api import FlagField, TextField, WholeField, milliseconds, read
+from coinos.drf import to_json
 from coinos.errors import InvalidAmount, InvalidRequest
 from coinos.money import MAX_SAT, parse_decimal, parse_sat
 from invoices.errors import InvalidTip
@@ -54,6 +56,9 @@ class ItemsField(serializers.ListField):
 
     def to_internal_value(self, data: Any) -> list[Any]:
         items: list[Any] = _storable(super().to_internal_value(data))
+        most = limits.ITEMS_BYTES.at_most
+        if len(to_json(items)) > most:
+            raise serializers.ValidationError(f"may have {most} bytes as JSON")
         return items
 
 

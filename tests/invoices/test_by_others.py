@@ -6,6 +6,7 @@ watches for ever; a tip changes what stands on the screen of her till."""
 from __future__ import annotations
 
 import time
+import tracemalloc
 from datetime import timedelta
 from typing import Any
 
@@ -16,8 +17,11 @@ from django.utils import timezone
 from accounts.models import User
 from coinos import limits, throttling
 from coinos.limits import Rate
+from coinos.places import Places
 from coinos.simnet.control import Control
+from invoices import api
 from invoices.models import Address, Invoice
+from invoices.selectors import invoices_of
 from tests.cast import Api, api_of
 from tests.html.conftest import sign_in
 from tests.invoices.helpers import new_invoice, receive, row, seen
@@ -113,6 +117,35 @@ def test_a_shop_that_polls_finds_its_own_among_those_of_strangers(
     assert [one["own"] for one in theirs] == [False] * 5
     wrong = shop.get("/invoices?own=maybe")
     assert (wrong.status_code, wrong.body["errors"][0]["pointer"]) == (400, "#/own")
+
+
+# --- What stands in them --------------------------------------------------------------------------
+
+
+def test_a_thousand_invoices_full_of_items_are_listed_a_few_at_a_time(
+    world: Control, alice: User
+) -> None:
+    """Lists in parallel took 900 MB for 150 invoices, and a thousand of them the server."""
+    full = {"items": [[{}] * 60] * 40, "hash": "lnbc1"}  # {} has 64 bytes of memory for 2 on paper
+    made_by_others(alice, limits.UNPAID_BY_OTHERS.at_most // 10, **full)
+    tracemalloc.start()
+    try:
+        answer = api.list_of(invoices_of(alice), shown=set())
+        _now, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 10 * len(answer.content)
+
+
+def test_so_many_lists_are_made_at_a_time_and_the_next_one_comes_again(
+    alice: User, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(api, "for_lists", Places(1))
+    with api.for_lists.take():
+        answer = api_of(alice).get("/invoices")
+    assert answer.status_code == 503
+    assert int(answer["Retry-After"]) > 0
+    assert api_of(alice).get("/invoices").status_code == 200
 
 
 # --- Addresses ------------------------------------------------------------------------------------

@@ -155,6 +155,7 @@ def test_f08_f09_an_amount_that_is_no_whole_number_of_sats_is_refused(
         ({"webhook": "http://169.254.169.254/"}, "invalid_request", "webhook"),  # P10
         ({"bolt11": "lnbc10u1p…"}, "invalid_request", "bolt11"),  # M22
         ({"items": "coffee"}, "invalid_request", "items"),
+        ({"items": ["c" * 8189]}, "invalid_request", "items"),  # sec-17: 8,193 bytes
         ({"prompt": "yes"}, "invalid_request", "prompt"),
         ({"address_type": "p2wsh", "type": "bitcoin"}, "invalid_request", "address_type"),
     ],
