@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from coinos.db import let_go_of_connection
 from coinos.errors import Busy, RateLimited
@@ -55,6 +55,17 @@ class Places:
                 self._free.release()
         finally:
             self._go_out(caller)
+
+    @contextmanager
+    def if_free(self) -> Iterator[bool]:
+        """True inside with a place; false when there was none, as with `coinos.leases.only_one`."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self.take())
+                is_mine = True
+            except Busy:
+                is_mine = False
+            yield is_mine
 
     def _come_in(self, caller: Hashable) -> None:
         with self._lock:

@@ -9,6 +9,7 @@ from celery.signals import worker_shutting_down
 from django.conf import settings
 
 from coinos.heartbeat import periodic
+from coinos.places import Places
 from invoices import services, webhook_turns, webhooks
 
 _stopping = threading.Event()
@@ -48,17 +49,15 @@ def withdraw_node_invoices() -> None:
 
 # Calls may take all of these, for as long as others do not answer; e-mails have the other threads.
 _THREADS_FOR_CALLS = max(1, settings.WEBHOOK_THREADS - max(1, settings.WEBHOOK_THREADS // 4))
-_calling = threading.BoundedSemaphore(_THREADS_FOR_CALLS)
+_calling = Places(_THREADS_FOR_CALLS)
 
 
 @shared_task
 def deliver_webhooks() -> None:
     # Each payment rings. When enough are at work, who look again soon, a ring costs nothing.
-    if _calling.acquire(blocking=False):
-        try:
+    with _calling.if_free() as mine:
+        if mine:
             _deliver_webhooks()
-        finally:
-            _calling.release()
 
 
 @periodic("deliver webhooks", silence_max_s=300)

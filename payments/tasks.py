@@ -4,12 +4,9 @@ Rounds that ask a node run one at a time: with a node that hangs they would take
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from celery import shared_task
 from django.conf import settings
 
-from coinos.errors import Busy
 from coinos.heartbeat import periodic
 from coinos.leases import only_one
 from coinos.places import Places
@@ -51,9 +48,11 @@ _auto_withdrawing = Places(max(1, settings.WORKER_THREADS // 2))
 
 @shared_task
 @periodic("auto-withdraw", silence_max_s=600)
-def auto_withdraw() -> None:
-    with suppress(Busy), _auto_withdrawing.take():
-        run_due()
+def auto_withdraw() -> bool:
+    with _auto_withdrawing.if_free() as mine:
+        if mine:
+            run_due()
+    return mine
 
 
 @shared_task

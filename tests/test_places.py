@@ -75,6 +75,13 @@ def test_one_caller_takes_no_more_than_a_share() -> None:
         pass
 
 
+def test_whoever_does_not_wait_goes_on_without_a_place() -> None:
+    places = Places(1)
+    with places.if_free() as first, places.if_free() as second:
+        assert (first, second) == (True, False)
+    assert places.inside == 0
+
+
 def test_a_failure_gives_the_place_back() -> None:
     places = Places(1, each=1)
     for _ in range(2):

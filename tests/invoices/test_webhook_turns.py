@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from accounts.models import Activity, Event, User
 from coinos import http, limits
+from coinos.places import Places
 from invoices import tasks, webhook_turns, webhooks
 from invoices.models import Invoice, WebhookAttempt, WebhookDelivery
 from tests.cast import make_user
@@ -268,9 +269,8 @@ def test_calls_leave_threads_of_their_worker_to_the_e_mails(
 ) -> None:
     assert 0 < tasks._THREADS_FOR_CALLS < settings.WEBHOOK_THREADS
     waiting(alice, shop.url)
-    with monkeypatch.context() as busy:
-        busy.setattr(tasks, "_calling", threading.BoundedSemaphore(1))
-        assert tasks._calling.acquire()
+    monkeypatch.setattr(tasks, "_calling", Places(1))
+    with tasks._calling.take():
         tasks.deliver_webhooks()
         assert not shop.heard
     tasks.deliver_webhooks()
