@@ -94,11 +94,12 @@ class UserAdmin(LookOnlyAdmin):
     @action(description="Remove the second factor and end all sign-ins", permissions=["act"])
     def remove_second_factor(self, request: HttpRequest, users: QuerySet[User]) -> None:
         remove = authenticators.remove_second_factor_as_operator
-        self._for_a_reason(request, users, remove, "changed")
+        self._for_a_reason(request, users, remove, "second factor removed, signed out everywhere")
 
     @action(description="Remove the PIN", permissions=["act"])
     def remove_pin(self, request: HttpRequest, users: QuerySet[User]) -> None:
-        self._for_a_reason(request, users, authenticators.remove_pin_as_operator, "changed")
+        remove = authenticators.remove_pin_as_operator
+        self._for_a_reason(request, users, remove, "PIN removed")
 
 
 @admin.register(FundManager)

@@ -83,7 +83,9 @@ class LookOnlyAdmin(ModelAdmin):
                 messages.error(request, f"{row}: {error.message}")
             else:
                 count += 1
-        messages.success(request, f"{count} {self.opts.verbose_name_plural}: {done}.")
+        if count:
+            what = self.opts.verbose_name if count == 1 else self.opts.verbose_name_plural
+            messages.success(request, f"{count} {what}: {done}.")
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Only what `list_filter` offers: any other field could be read letter by letter."""

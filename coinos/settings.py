@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from coinos import embedded, mail, secret_keys
 from coinos.logs import ClientErrors, RedactingFormatter
@@ -519,6 +520,7 @@ UNFOLD = {
     "SITE_HEADER": "coinos",
     "SITE_SYMBOL": "currency_bitcoin",
     "SITE_URL": PUBLIC_URL,
+    "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: static("icons/favicon.svg")}],
     # In place of unfold's own page for changing the password.
     "ACCOUNT": {
         "navigation": [

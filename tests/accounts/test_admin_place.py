@@ -243,3 +243,7 @@ def test_who_asks_for_health_under_no_name_of_ours_is_answered_there_too(
     assert machine.get("/api/health").status_code == 200
     assert machine.get("/login").status_code == 400
     assert machine.get(SIGN_IN).status_code == 404
+
+
+def test_browsers_need_not_ask_for_an_icon_that_is_not_there(olga: User) -> None:
+    assert 'rel="icon" href="/static/icons/favicon' in Client().get(SIGN_IN).content.decode()
