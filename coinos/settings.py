@@ -333,6 +333,8 @@ def database(url: str) -> dict[str, Any]:
         "PASSWORD": options.pop("password", ""),
         "HOST": options.pop("host", ""),
         "PORT": options.pop("port", ""),
+        # A cursor of the server's belongs to one session; poolers hand out another one each time.
+        "DISABLE_SERVER_SIDE_CURSORS": True,
         # A process that hangs in a transaction may not hold its locks for ever. Statements are
         # prepared when a connection sends them for the second time (`fixed_cursor`).
         "OPTIONS": {"options": "-c idle_in_transaction_session_timeout=60000"}

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, connections
+from django.db import connection
 from django.utils import timezone
 
 from coinos import leases
@@ -24,8 +16,7 @@ from coinos.heartbeat import periodic
 from coinos.leases import only_one
 from coinos.models import Heartbeat, Lease
 from tests.database import Database
-
-PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+from tests.pooler import needs_pgbouncer, through_pooler
 
 
 def test_a_lease_that_is_given_back_is_free_at_once(db: None) -> None:
@@ -93,49 +84,9 @@ def test_a_round_that_is_left_to_another_process_is_no_success(db: None) -> None
 # --- Behind a pooler -----------------------------------------------------------------------------
 
 
-@contextmanager
-def pgbouncer() -> Iterator[int]:
-    """PgBouncer in transaction mode before the server of the tests, on loopback; its port. It does
-    not run as root, but as whoever owns the server's socket."""
-    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
-    parameters = connection.get_connection_params()
-    owner = Path(parameters["host"]).stat()
-    as_owner: dict[str, Any] = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder.chmod(0o755)
-    config = folder / "pgbouncer.ini"
-    config.write_text(
-        f"""
-        [databases]
-        * = host={parameters["host"]} port={parameters.get("port", 5432)} user={parameters["user"]}
-        [pgbouncer]
-        listen_addr = 127.0.0.1
-        listen_port = {port}
-        unix_socket_dir =
-        auth_type = any
-        pool_mode = transaction
-        default_pool_size = 5
-        ignore_startup_parameters = extra_float_digits,options
-        """.replace("\n        ", "\n")
-    )
-    assert PGBOUNCER
-    process = subprocess.Popen(
-        [PGBOUNCER, "--quiet", str(config)], **(as_owner if os.getuid() == 0 else {})
-    )
-    try:
-        wait_for(lambda: accepts(port))
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(folder)
-
-
-@pytest.mark.skipif(not PGBOUNCER, reason="PgBouncer is not installed")
+@needs_pgbouncer
 def test_a_lease_holds_behind_a_pooler_that_hands_each_transaction_to_another_session(
-    cloned_db: Database, monkeypatch: pytest.MonkeyPatch
+    cloned_db: Database,
 ) -> None:
     """money-K1: lock and unlock of a session reached different ones."""
     inside, most, rounds = 0, 0, 0
@@ -155,10 +106,7 @@ def test_a_lease_holds_behind_a_pooler_that_hands_each_transaction_to_another_se
                     inside -= 1
         connection.close()
 
-    with pgbouncer() as port:
-        database = connections.settings["default"]
-        monkeypatch.setitem(database, "HOST", "127.0.0.1")
-        monkeypatch.setitem(database, "PORT", port)
+    with through_pooler():
         threads = [threading.Thread(target=work) for _ in range(6)]
         for thread in threads:
             thread.start()
@@ -168,16 +116,10 @@ def test_a_lease_holds_behind_a_pooler_that_hands_each_transaction_to_another_se
         for _ in range(10):  # and afterwards it is free
             with only_one("pooled") as mine:
                 assert mine
-        monkeypatch.undo()
 
 
 def until_of(name: str) -> Any:
     return Lease.objects.get(name=name).until
-
-
-def accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_for(condition: Any, seconds: float = 20) -> None:
