@@ -149,10 +149,10 @@ def test_registration_pins_keys_and_connections_are_noted(db: None) -> None:
     api.post("/user", {"newpin": "delete", "pin": "000000"})
     assert last(dora).action == "pin.wrong"
 
-    api.post("/app", {"name": "damus", "secret": "1f0e" * 16})
+    api.post("/app", {"name": "damus", "secret": "1f0e" * 16, "pin": "493817"})
     made = last(dora)
     assert (made.action, made.detail["name"]) == ("connection.made", "damus")
-    api.post("/app", {"name": "amethyst", "secret": "1f0e" * 16})
+    api.post("/app", {"name": "amethyst", "secret": "1f0e" * 16, "pin": "493817"})
     assert last(dora).action == "connection.changed"
     api.post("/apps/delete", {"pubkey": made.object})
     assert last(dora).action == "connection.deleted"

@@ -192,6 +192,7 @@ INVOICES = [
         "POST",
         "/invoice",
         "receive",
+        read_only=True,
         case="with a webhook",
         limit="invoice-create",
         way=lambda w: {"invoice": {"amount": 1000, **WEBHOOK}},

@@ -8,8 +8,10 @@ import sys
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from accounts.models import Transfer, User
+from coinos.models import Lease
 from coinos.nodes import lightning
 from coinos.simnet.control import Control
 from invoices import services, webhooks
@@ -28,7 +30,8 @@ def alice(simnet_nodes: Control, cloned_db: Database, redis: Any) -> User:
 
 
 def run_until_killed(work: str, failpoint: str, *, simnet: Control, database: Database) -> None:
-    """Run `work` in a process of its own that dies at `failpoint`; it must get there."""
+    """Run `work` in a process of its own that dies at `failpoint`; it must get there. What it was
+    alone to do is free again, as it is some seconds later."""
     environment = database.environment | {
         "COINOS_FAILPOINT": failpoint,
         "LIGHTNING_RPC": simnet.lightning_rpc,
@@ -40,6 +43,7 @@ def run_until_killed(work: str, failpoint: str, *, simnet: Control, database: Da
         [sys.executable, "-c", code], env=environment, cwd=ROOT, timeout=60, capture_output=True
     )
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()[-2000:]
+    Lease.objects.update(until=timezone.now())
 
 
 @pytest.mark.parametrize(
