@@ -18,6 +18,7 @@ INCIDENT = re.compile(
     r"(?<![A-Za-z0-9])([MFAPO][0-9]{2}|sec-[0-9]{1,2}|money-[KHML][0-9]{1,2})(?![0-9A-Za-z])"
 )
 COUNTS = {"M": 35, "F": 20, "A": 15, "P": 27, "O": 7}
+SECURITY_FAULTS = 18
 EXPLAINED = "not applicable: "
 
 
@@ -64,6 +65,7 @@ def test_the_list_is_whole() -> None:
     assert dict(counts) == COUNTS
     for group, count in COUNTS.items():
         assert {f"{group}{n:02}" for n in range(1, count + 1)} <= set(incidents())
+    assert {f"sec-{n}" for n in range(1, SECURITY_FAULTS + 1)} <= set(incidents())
 
 
 def test_no_incident_is_listed_twice() -> None:
