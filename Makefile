@@ -1,6 +1,6 @@
 # make up     installs and runs everything in the foreground (Ctrl-C stops it)
 # make test   installs what the tests need and runs them; make test ARGS="-k ledger" for some
-# make proof  kills everything again and again and compares the books with the truth (15 minutes;
+# make proof  kills everything again and again and compares the books with the truth (10 minutes;
 #             QUICK=1 two minutes, SEED=… T=T4,T5 to replay)
 # make attack attacks a server as strangers would while others use it (3 minutes; A=streams,logins
 #             for some)
