@@ -284,7 +284,8 @@ class Fetcher:
             waited_s = first_byte_s if time.monotonic() < deadline else total_s
             raise FetchFailed(f"The other server did not answer within {waited_s:g} s") from error
         except httpcore.ConnectError as error:
-            raise FetchFailed(f"No connection to the other server: {error}") from error
+            why = re.sub(r"^\[Errno -?\d+\] ", "", str(error))  # people read it, on /webhooks
+            raise FetchFailed(f"No connection to the other server: {why}") from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise FetchFailed(_("The other server broke the connection")) from error
 

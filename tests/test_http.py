@@ -439,6 +439,14 @@ def test_an_answer_that_is_no_json_is_a_failure(body: bytes) -> None:
         http.Response(status=200, headers={}, body=body).json()
 
 
+def test_a_refused_connection_is_said_in_words(loopback_is_allowed: None) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(FetchFailed) as failure:
+        Fetcher("webhook").fetch(f"http://127.0.0.1:{port}/")
+    assert failure.value.message == "No connection to the other server: Connection refused"
+
+
 # --- What it does not put up with ----------------------------------------------------------
 
 
