@@ -22,12 +22,11 @@ from rest_framework import exceptions as drf
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
-from coinos import errors
+from coinos import errors, limits
 
 logger = logging.getLogger(__name__)
 
 MAX_DEPTH = 20
-MAX_BODY_BYTES = 64 * 1024
 
 # --- JSON in and out -----------------------------------------------------------------------------
 
@@ -89,8 +88,9 @@ class StrictJSONParser(BaseParser):
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        body = stream.read(MAX_BODY_BYTES + 1)
-        if len(body) > MAX_BODY_BYTES:
+        most = limits.BODY_BYTES.at_most
+        body = stream.read(most + 1)
+        if len(body) > most:
             raise errors.TooLarge()
         return parse_json(body)
 

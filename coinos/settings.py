@@ -18,7 +18,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 
-from coinos import embedded, mail, secret_keys
+from coinos import embedded, limits, mail, secret_keys
 from coinos.logs import ClientErrors, RedactingFormatter
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -572,7 +572,7 @@ if TRUSTED_PROXIES:
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
 
-DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = limits.BODY_BYTES.at_most
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 200
 
 # --- Logs ----------------------------------------------------------------------------------
