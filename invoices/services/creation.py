@@ -161,7 +161,8 @@ def set_tip(invoice: Invoice, tip_sat: int, *, by_owner: bool) -> Invoice:
     if not by_owner:
         if invoice.amount_sat and tip_sat > invoice.amount_sat:
             raise TipTooLarge(values={"sats": invoice.amount_sat}, field="/tip")
-        count_for(limits.TIP_BY_ANOTHER, str(invoice.id))
+        if tip_sat:  # none at all is never refused: it takes back what a stranger has put there
+            count_for(limits.TIP_BY_ANOTHER, str(invoice.id))
     is_same_amount = tip_sat == (invoice.tip_sat or 0)
     if invoice.type == Invoice.Type.BITCOIN or not invoice.amount_sat or is_same_amount:
         return _tip_without_new_request(invoice, tip_sat)

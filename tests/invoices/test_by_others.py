@@ -220,6 +220,8 @@ def test_strangers_do_not_change_the_tip_all_the_time(
     assert tip(anyone, till, 100).status_code == 200
     use_up(redis, limits.TIP_BY_ANOTHER, till["id"])
     assert tip(anyone, till, 200).status_code == 429
+    assert tip(anyone, till, 0).body["tip"] == 0  # alice's guest takes the stranger's tip back
+    assert tip(anyone, till, 100).status_code == 429
     changed = tip(api_of(alice), till, 300).body
     world.pay(changed["hash"])
     receive()
