@@ -23,6 +23,10 @@ OTHER_FILES = 256
 # at all, one that drips, and one that is kept alive for a request that does not come.
 HEADERS_TIMEOUT_S = 10
 
+HEADERS_BYTES = 64 * 1024
+"""Of one request, about: a read that ends just beyond still counts. Browsers send a few kB, and a
+proxy before us allows less."""
+
 # A hash takes 19 MiB for a moment. Left to itself, glibc learns from the first ones to keep such
 # blocks, for each thread its own: a flood of sign-ins would cost 350 MB for good (sec-5).
 GIVEN_BACK_BYTES = 1024 * 1024
@@ -64,6 +68,7 @@ def command() -> list[str]:
         *("--workers", str(settings.WEB_PROCESSES), "--respawn-failed-workers"),
         *("--backpressure", connections, "--backlog", connections),
         *("--http", "1", "--http1-header-read-timeout", str(HEADERS_TIMEOUT_S * 1000), "--no-ws"),
+        *("--http1-buffer-size", str(HEADERS_BYTES)),
         *("--workers-kill-timeout", str(STOP_S), "--log-level", "warning"),
     ]
 
