@@ -38,8 +38,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 # More than can wait for something slow at once, all such places together: payments on their way
-# (payments.services), look-ups elsewhere (coinos.http), passwords to check (accounts.hashing).
-THREADS = 96
+# (payments.services), look-ups elsewhere (coinos.http), passwords to check (accounts.hashing), long
+# lists (invoices.api).
+THREADS = 128
 
 # All pages that are open come back at once when a server starts again: they wait for each other,
 # and not the payments for them.

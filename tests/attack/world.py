@@ -26,7 +26,7 @@ from tests.proof.harness import free_port, wait_until
 
 BANK_SAT = 5_000_000
 PASSWORD = "seven tall ships 1492"
-WARM_UP = 150
+WARM_UP = 200
 ONION_URL = f"http://{'coinos' * 9}23.onion"
 
 

@@ -12,6 +12,7 @@ from django.contrib.auth.hashers import make_password
 from accounts import hashing
 from coinos import asgi, http, limits
 from coinos.simnet.control import Control
+from invoices.api import for_lists
 from payments.models import Payment
 from payments.services import lightning
 from tests.payments.conftest import Person
@@ -117,12 +118,12 @@ def test_all_users_together_leave_threads_for_everything_else(
 
 def test_what_can_be_slow_leaves_threads_free() -> None:
     """sec-4, sec-5: all places of a process for what takes long, and who waits for one."""
-    hashes = [hashing.for_strangers, hashing.for_signed_in]
+    waited_for = [hashing.for_strangers, hashing.for_signed_in, for_lists]
     slow = (
         lightning.IN_FLIGHT_PER_PROCESS
         + limits.LOOK_UPS.at_most
         + limits.NAMES_CHECKED.at_most
-        + sum(places.count + places.waiting for places in hashes)
+        + sum(places.count + places.waiting for places in waited_for)
     )
     assert slow <= asgi.THREADS - 10
     assert http.LOOK_UP_S <= 10
