@@ -345,7 +345,10 @@ def set_password_as_operator(
 
 
 def remove_pin_as_operator(user: User, *, actor: str, reason: str) -> None:
-    """For somebody who has forgotten the PIN, once the operator knows who asks."""
+    """For somebody who has forgotten the PIN, once the operator knows who asks. Raises
+    `InvalidRequest` when there is none."""
+    if not user.has_pin:
+        raise InvalidRequest("This account has no PIN")
     change = Change(user)
     change.remove_pin(Operator(actor, reason))
     change.make()
@@ -372,7 +375,10 @@ def turn_off_second_factor(user: User, code: str, *, keep: Session | None) -> No
 
 
 def remove_second_factor_as_operator(user: User, *, actor: str, reason: str) -> None:
-    """For somebody who has lost app and recovery codes, once the operator knows who asks."""
+    """For somebody who has lost app and recovery codes, once the operator knows who asks. Raises
+    `InvalidRequest` when there is none."""
+    if not user.has_second_factor:
+        raise InvalidRequest("This account has no second factor")
     change = Change(user)
     change.second_factor_off(Operator(actor, reason))
     change.make()

@@ -543,6 +543,9 @@ def test_an_operator_removes_a_pin_for_a_reason(alice: User) -> None:
     event = AuditEvent.objects.get(user=alice, action="pin.removed")
     assert (event.actor, event.door) == ("operator olga", "admin")
     assert event.detail == {"reason": "came with a passport"}
+    again = office.post(url, wish | {"reason": "once more"}, follow=True)
+    assert "alice: This account has no PIN" in again.content.decode()
+    assert AuditEvent.objects.filter(user=alice, action="pin.removed").count() == 1
 
 
 def test_a_new_password_by_e_mail_leaves_the_pin(alice: User) -> None:
