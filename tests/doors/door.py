@@ -183,7 +183,8 @@ class Action:
     audit: tuple[str, ...]
     reason: bool = True
     """Nothing happens without a reason for the audit log."""
-    before: Callable[[Any], None] | None = None
+    of: str | None = None
+    """Whose row it is, when not that of the table's usual one."""
 
 
 def pointers(text: str) -> tuple[str, ...]:

@@ -780,7 +780,9 @@ ACTIONS = [
     ),
     Action("user", "unfreeze", "whether an account may spend", ("account.unfrozen",)),
     Action("user", "readmit", "whether an account can be used at all", ("account.readmitted",)),
-    Action("user", "remove_second_factor", "an authenticator", ("second_factor.removed",)),
+    Action(
+        "user", "remove_second_factor", "an authenticator", ("second_factor.removed",), of="tara"
+    ),
     Action("user", "remove_pin", "an authenticator", ("pin.removed",)),
     Action("session", "revoke", "a sign-in", ("session.revoked",)),
     Action("apikey", "revoke", "a key", ("key.revoked",)),

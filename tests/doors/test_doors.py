@@ -358,7 +358,7 @@ def audited_since(last: int) -> list[str]:
 
 
 def act(world: World, action: Action, caller: cast.Caller, reason: str) -> Any:
-    row = world.rows[action.model]
+    row = getattr(world, action.of) if action.of else world.rows[action.model]
     body = {"action": action.name, "_selected_action": str(row.pk), "reason": reason, "index": "0"}
     return caller.call("POST", f"/admin/{row._meta.app_label}/{action.model}/", body)
 
