@@ -259,6 +259,8 @@ class Change:
             if violated_constraint(error) in NAME_CONSTRAINTS:
                 raise UsernameTaken(self._columns["username"]) from error
             raise
+        if keep and self._ends_sessions:
+            browsers.remember(self.user)
         if "password" in self._columns:
             forgive(limits.PASSWORD, self.user.id)
         return codes

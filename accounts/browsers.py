@@ -35,22 +35,25 @@ _visit: ContextVar[_Visit | None] = ContextVar("visit", default=None)
 
 
 def browser_of(user: User | None) -> str | None:
-    """The id of the browser that sends this request, when this account was signed in to there."""
+    """The id of the browser that sends this request, when this account was signed in to there,
+    under the authenticators that it has now: who was thrown out by a new password is a stranger."""
     visit = _visit.get()
     if user is None or visit is None or not visit.sent:
         return None
     try:
-        user_id, browser = signing.loads(visit.sent, salt=SALT, max_age=COOKIE_AGE_S)
+        user_id, browser, state = signing.loads(visit.sent, salt=SALT, max_age=COOKIE_AGE_S)
     except (signing.BadSignature, ValueError, TypeError):
         return None
-    return str(browser) if user_id == str(user.id) else None
+    is_owners = (user_id, state) == (str(user.id), user.authenticators_version)
+    return str(browser) if is_owners else None
 
 
 def remember(user: User) -> None:
     """This request comes from the account's owner: its browser keeps that."""
     visit = _visit.get()
     if visit is not None and browser_of(user) is None:
-        visit.keep = signing.dumps([str(user.id), secrets.token_hex(8)], salt=SALT)
+        signed = [str(user.id), secrets.token_hex(8), user.authenticators_version]
+        visit.keep = signing.dumps(signed, salt=SALT)
 
 
 def browser_middleware(

@@ -196,6 +196,20 @@ def test_who_was_thrown_out_by_a_new_password_is_a_stranger(edgar: User) -> None
     assert sign_in(OFFICE, new).status_code == 429
 
 
+def test_so_is_a_browser_that_was_thrown_out_and_the_owners_is_not(edgar: User) -> None:
+    """A thief who knew the password could have many cookies, each with tries of its own."""
+    owner, thief = Client(REMOTE_ADDR=HOME), Client()
+    for browser in (owner, thief):
+        browser.post("/login", {"username": "edgar", "password": PASSWORD}, REMOTE_ADDR=HOME)
+    new = "nine ships in the bay"
+    form = {"current": PASSWORD, "password": new, "current_password": PASSWORD}
+    assert owner.post("/settings/password", form).status_code == 302
+    guess(25, addresses=strangers(5))
+    assert sign_in(OFFICE, "wrong", browser=thief).status_code == 429
+    owner.post("/logout")
+    assert sign_in(OFFICE, new, browser=owner).status_code == 200
+
+
 def test_a_cookie_of_somebody_else_or_of_nobody_helps_nobody(edgar: User) -> None:
     give_password(make_user("mallory"))
     browser = Client()
