@@ -100,6 +100,12 @@ def receive(person: Person, amount_sat: int, **fields: Any) -> Activity:
 
 
 @pytest.fixture(autouse=True)
+def only_these_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of other files have opened streams in this process and left them open."""
+    monkeypatch.setattr(streams, "_open", streams.OpenStreams())
+
+
+@pytest.fixture(autouse=True)
 def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "LOOK_AGAIN_S", 0.05)
 
