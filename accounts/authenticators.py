@@ -2,7 +2,7 @@
 
 A `Change` collects what one request wants. Each part is checked when it is named and says which
 proof it needs: that whoever asks holds more than an open session. `make` checks the proofs and then
-writes all parts or none: the columns, the end of sessions (security.md 2), the audit log, and a
+writes all parts or none: the columns, the end of sessions, the audit log, and a
 message to the confirmed address, the old one when that is what changes.
 
 Proofs are checked and new secrets hashed outside of any transaction: wrong guesses stay counted,

@@ -25,7 +25,7 @@ def note_confirmed(request: HttpRequest) -> None:
 
 
 def with_password(request: HttpRequest, form: BaseForm) -> BaseForm:
-    """Add a password field unless it was typed within the last five minutes (security.md 2)."""
+    """Add a password field unless it was typed within the last five minutes."""
     if time.time() - request.session.get(CONFIRMED_AT, 0) > CONFIRMED_FOR_S:
         form.fields["password"] = CharField(
             max_length=4096,
