@@ -287,6 +287,7 @@ def return_withdrawal(
 
 
 # --- Corrections by the operator -----------------------------------------------------------------
+# Only the role that owns the tables may do these: inside `coinos.db.as_operator`.
 
 
 def fund_from_equity(*, user_id: UUID, amount_msat: int, external_id: str, reason: str) -> bool:
@@ -296,6 +297,31 @@ def fund_from_equity(*, user_id: UUID, amount_msat: int, external_id: str, reaso
         AccountOf(user_id),
         amount_msat,
         "operator.credit",
+        external_id,
+        Cause("operator", reason[:100]),
+    )
+
+
+def credit_from_suspense(*, user_id: UUID, amount_msat: int, external_id: str, reason: str) -> bool:
+    """Give a user money that arrived for nobody and turned out to be his."""
+    return _post(
+        House.SUSPENSE,
+        AccountOf(user_id),
+        amount_msat,
+        "operator.match",
+        external_id,
+        Cause("operator", reason[:100]),
+    )
+
+
+def write_off(*, source: House, amount_msat: int, external_id: str, reason: str) -> bool:
+    """Let the operator's own money bear a loss of the house: what a node has lost, or a debt that
+    nobody will pay (`House.BAD_DEBT`)."""
+    return _post(
+        House.EQUITY,
+        source,
+        amount_msat,
+        "operator.write_off",
         external_id,
         Cause("operator", reason[:100]),
     )

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
+from django.conf import settings
+from django.db import connection, connections
+
+from coinos.errors import NotTheOwner
 
 
 @dataclass(frozen=True)
@@ -64,3 +69,34 @@ def let_go_of_connection() -> None:
     """
     if not connection.in_atomic_block:
         connection.close()
+
+
+@contextmanager
+def as_operator() -> Iterator[None]:
+    """In the block, this thread's connection is one of the role that owns the tables.
+
+    Only that role may touch the operator's own money and what arrived for nobody
+    (accounts/sql/). Most processes do not have its address, DATABASE_OWNER_URL; what they are
+    asked in the name of an operator must be done by one that does.
+
+    Raises NotTheOwner, before anything is done. Not for use inside a transaction: what that has
+    written is invisible here.
+    """
+    ours = connections["default"]
+    if ours.in_atomic_block:
+        raise RuntimeError("an operator's act is a transaction of its own")
+    theirs = type(ours)(connections.settings["default"] | settings.DATABASE_OWNER, "default")
+    connections["default"] = theirs
+    try:
+        if not ask(OWNS_THE_TABLES)[0][0]:
+            raise NotTheOwner
+        yield
+    finally:
+        connections["default"] = ours
+        theirs.close()
+
+
+OWNS_THE_TABLES = Query(
+    "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = 'ledger_transfer'::regclass",
+    [],
+)

@@ -149,6 +149,19 @@ class NodeUnavailable(CoinosError):
         super().__init__(message, retry_after_s=retry_after_s)
 
 
+class NotTheOwner(CoinosError):
+    """Raised where an operator's act on the books is asked of a process that cannot do it: it has
+    no connection of the role that owns the tables. Nothing was done."""
+
+    status = 503
+    code = "not_the_owner"
+    title = "Not from here"
+    message = (
+        "Only the role that owns the tables may do this, and this process has no way to become it."
+        " Run the command where DATABASE_OWNER_URL is given, as for manage.py migrate"
+    )
+
+
 class DatabaseUnavailable(CoinosError):
     """The database went away while a request was answered. Whether the request did something is
     not known here: what had committed stands, and asking with the same key tells."""

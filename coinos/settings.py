@@ -347,6 +347,9 @@ def database(url: str) -> dict[str, Any]:
 DATABASES = {"default": database(DATABASE_OWNER_URL if DATABASE_ROLE == "owner" else DATABASE_URL)}
 DATABASE_APP_ROLE = database(DATABASE_URL)["USER"]
 """The role to which migrations grant what the server may do."""
+DATABASE_OWNER = database(DATABASE_OWNER_URL)
+"""How `coinos.db.as_operator` connects: once for an act, so without a pool."""
+DATABASE_OWNER["OPTIONS"].pop("pool", None)
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

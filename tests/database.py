@@ -109,6 +109,22 @@ def create_template() -> None:
         env=os.environ | {"DATABASE_ROLE": "owner"},
         check=True,
     )
+    with psycopg.connect(url_of(TEMPLATE, embedded.OWNER_ROLE)) as owner:
+        owner.execute(FUND)
+
+
+# What `tests.cast.fund` needs inside the transaction of a test, which the owner's connection
+# could not see into.
+FUND = f"""
+    CREATE SCHEMA tests;
+    GRANT USAGE ON SCHEMA tests TO {embedded.APP_ROLE};
+    CREATE FUNCTION tests.fund(
+        p_user uuid, p_amount_msat bigint, p_external_id text, p_reason text
+    ) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+        SELECT ledger_post(7, (SELECT id FROM ledger_account WHERE user_id = p_user),
+            p_amount_msat, 'operator.credit', p_external_id, 'operator', p_reason)
+    $$;
+"""
 
 
 def administrator() -> psycopg.Connection[Any]:
@@ -182,16 +198,17 @@ def clone_of_template(name: str) -> Iterator[Database]:
     from django.db import connection, connections
 
     create_database(name)
-    # Every thread's connection is made from this one dictionary.
+    # Every thread's connection is made from this one dictionary, and an operator's from the other.
     database = connections.settings["default"]
     before = database["NAME"]
     connection.close()
-    database["NAME"] = connection.settings_dict["NAME"] = name
+    owner = settings.DATABASE_OWNER
+    database["NAME"] = connection.settings_dict["NAME"] = owner["NAME"] = name
     try:
         yield Database(name)
     finally:
         connections.close_all()
-        database["NAME"] = connection.settings_dict["NAME"] = before
+        database["NAME"] = connection.settings_dict["NAME"] = owner["NAME"] = before
         drop_database(name)
 
 

@@ -6,9 +6,12 @@ import contextlib
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import DataError, IntegrityError, connection, transaction
 
-from coinos.db import Query, ask, ask_at_once
+from coinos import embedded
+from coinos.db import Query, as_operator, ask, ask_at_once
+from coinos.errors import NotTheOwner
 from coinos.models import Rate
 
 pytestmark = pytest.mark.usefixtures("cloned_db")
@@ -54,3 +57,35 @@ def test_what_the_commit_itself_refuses_is_raised() -> None:
     with pytest.raises(IntegrityError), transaction.atomic():  # by a deferred foreign key
         ask_at_once(insert("2026-11-26 10:00+00"), Query(insert_event, []), commit=True)
     assert ask(RATES) == []
+
+
+# --- As the operator -----------------------------------------------------------------------------
+
+WHO = Query("SELECT current_user::text", [])
+
+
+def test_an_operators_act_is_done_as_the_owner_of_the_tables_and_nothing_else_is() -> None:
+    with as_operator(), transaction.atomic():
+        assert ask(WHO) == [(embedded.OWNER_ROLE,)]
+        ask(insert("2026-11-26 10:00+00"))
+    assert ask(WHO) == [(embedded.APP_ROLE,)]
+    assert Rate.objects.count() == 1
+
+
+def test_an_act_that_fails_leaves_nothing_and_gives_the_connection_back() -> None:
+    with pytest.raises(DataError), as_operator(), transaction.atomic():
+        ask_at_once(insert("2026-11-26 10:00+00"), Query("SELECT 1 / 0", []))
+    assert ask(WHO) == [(embedded.APP_ROLE,)]
+    assert Rate.objects.count() == 0
+
+
+def test_a_process_without_the_owners_address_says_where_to_go(monkeypatch: Any) -> None:
+    monkeypatch.setitem(settings.DATABASE_OWNER, "USER", embedded.APP_ROLE)
+    with pytest.raises(NotTheOwner, match="DATABASE_OWNER_URL"), as_operator():
+        pytest.fail("the block ran")
+    assert ask(WHO) == [(embedded.APP_ROLE,)]
+
+
+def test_an_operators_act_is_no_part_of_another_transaction() -> None:
+    with transaction.atomic(), pytest.raises(RuntimeError), as_operator():
+        pytest.fail("the block ran")

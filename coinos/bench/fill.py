@@ -13,6 +13,7 @@ from django.test import Client
 from accounts import credentials, ledger
 from accounts.authentication import SESSION_ROW
 from accounts.models import Session, User
+from coinos.db import as_operator
 
 PASSWORD = "a long enough password"  # noqa: S105
 START_SAT = 20_000
@@ -44,14 +45,16 @@ def people(prefix: str, count: int, *, sats: int = START_SAT, password: str = ""
         with transaction.atomic():
             user.save(force_insert=True)
             account = ledger.open_account(user)
-            ledger.fund_from_equity(
-                user_id=user.id,
-                amount_msat=sats * 1000,
-                external_id=f"bench:{user.id}",
-                reason="start balance of the bench",
-            )
         session = credentials.start_session(user, kind=Session.Kind.LOGIN)
         made.append(Person(user, credentials.token_of(session), account))
+    with as_operator(), transaction.atomic():
+        for person in made:
+            ledger.fund_from_equity(
+                user_id=person.user.id,
+                amount_msat=sats * 1000,
+                external_id=f"bench:{person.user.id}",
+                reason="start balance of the bench",
+            )
     return made
 
 

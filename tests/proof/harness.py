@@ -362,21 +362,22 @@ def make_naive_database(data_dir: Path) -> None:
 @contextmanager
 def naive_world() -> Iterator[Any]:
     """The runner's rows are those of the naive database; gives the control of its own simnet."""
+    from django.conf import settings
     from django.db import connection, connections
 
     from tests.simnet_fixtures import SimnetProcess
 
-    settings = connections.settings["default"]
-    before = settings["NAME"]
+    database, owner = connections.settings["default"], settings.DATABASE_OWNER
+    before = database["NAME"]
     simnet = SimnetProcess()
     simnet.start()
     connection.close()
-    settings["NAME"] = connection.settings_dict["NAME"] = NAIVE_DATABASE
+    database["NAME"] = connection.settings_dict["NAME"] = owner["NAME"] = NAIVE_DATABASE
     try:
         yield simnet.control
     finally:
         connection.close()
-        settings["NAME"] = connection.settings_dict["NAME"] = before
+        database["NAME"] = connection.settings_dict["NAME"] = owner["NAME"] = before
         simnet.stop()
 
 
