@@ -71,7 +71,9 @@ class OneThreadHandler(ASGIHandler):
             except RequestAborted:
                 return
             except CoinosError as error:
-                refusal = error
+                # Not the one that was raised: its frames know `receive`, and this one knows it, a
+                # circle that would keep the connection open until garbage is collected.
+                refusal = type(error)()
         if scope["path"].rstrip("/").endswith("/events"):
             async with self._opening_streams:
                 start, content = await self._in_thread(scope, body, refusal)

@@ -60,12 +60,15 @@ async def send_pieces(pieces: AsyncIterator[bytes], receive: Receive, send: Send
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-    if not sending.cancelled() and (error := sending.exception()):
-        if not isinstance(error, TimeoutError):
-            raise error
-    if sending.cancelled() or sending.exception():
+    if sending.cancelled() or isinstance(sending.exception(), TimeoutError):
         with suppress(Exception):  # the caller may have gone
             await send({"type": "http.response.body", "body": b""})
+        return
+    try:
+        sending.result()
+    finally:
+        # An error knows this frame: no circle shall keep the connection open.
+        del tasks, sending
 
 
 async def _send_all(pieces: AsyncIterator[bytes], send: Send) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import socket
-from collections.abc import Iterator
+import weakref
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coinos import bodies, limits
+from coinos import asgi, bodies, limits, streaming
 from coinos.bodies import BodyReader
 from coinos.errors import Busy, RequestTimeout, TooLarge
 from tests.database import Database
@@ -106,6 +108,76 @@ def test_half_read_bodies_together_have_a_bound_and_small_ones_pass(
         assert reader.held_bytes == 0
 
     story(run())
+
+
+class Connection:
+    """What the web server hands over with a request: it is open for as long as this lives."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.caller = Caller(*pieces, ends=False)
+
+    async def __call__(self) -> dict[str, Any]:
+        return await self.caller.receive()
+
+
+@pytest.fixture
+def no_garbage_collection() -> Iterator[None]:
+    """A quiet server seldom collects any."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("announced", "pieces"),
+    [("2", [b"a"]), ("9" * 9, []), ("9", [b"A" * (limits.BODY_BYTES.at_most + 1)])],
+    ids=["stalls", "announces too much", "is too much"],
+)
+def test_whose_body_is_refused_is_let_go_of_at_once(
+    announced: str,
+    pieces: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    no_garbage_collection: None,
+) -> None:
+    """sec-2: not when garbage happens to be collected."""
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT_S", 0.05)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = post("/api/login", content_length=announced) | {
+        "root_path": "",
+        "query_string": b"",
+        "client": ("127.0.0.1", 1),
+        "headers": [(b"content-length", announced.encode()), (b"host", b"localhost")],
+    }
+
+    async def ask() -> weakref.ref[Connection]:
+        connection = Connection(*pieces)
+        await asgi.application(scope, connection, send)
+        return weakref.ref(connection)
+
+    assert story(ask())() is None
+    assert sent[0]["status"] in (408, 413)
+
+
+def test_whose_stream_fails_is_let_go_of_at_once(no_garbage_collection: None) -> None:
+    """sec-2"""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one"
+        raise ValueError("the second")
+
+    async def send(message: Any) -> None: ...
+
+    async def ask() -> weakref.ref[Connection]:
+        connection = Connection()
+        with pytest.raises(ValueError, match="the second"):
+            await streaming.send_pieces(pieces(), connection, send)
+        return weakref.ref(connection)
+
+    assert story(ask())() is None
 
 
 # --- Over sockets --------------------------------------------------------------------------------
