@@ -13,6 +13,7 @@ from payments.models import (
     Payment,
     SendBudget,
     WithdrawalInput,
+    WithdrawalTransaction,
 )
 
 
@@ -28,6 +29,15 @@ class PaymentAdmin(LookOnlyAdmin):
     list_filter = ["state", "type"]
     search_fields = ["user__username", "id", "payment_hash", "txid", "destination"]
     list_select_related = ["user"]
+    ordering = ["-created"]
+
+
+@admin.register(WithdrawalTransaction)
+class WithdrawalTransactionAdmin(LookOnlyAdmin):
+    list_display = ["created", "txid", "payment_id", "fee_sat", "fee_rate_sat_vb", "state"]
+    fields = [*list_display, "payment"]
+    list_filter = ["state"]
+    search_fields = ["txid", "payment__id"]
     ordering = ["-created"]
 
 

@@ -70,8 +70,9 @@ class Payment(models.Model):
     next_look_at = models.DateTimeField(null=True, help_text="When the resolver looks again")
 
     # On-chain
-    txid = models.CharField(max_length=64, null=True, unique=True)
-    hex = models.TextField(blank=True, help_text="Signed once, broadcast for ever")
+    txid = models.CharField(
+        max_length=64, null=True, unique=True, help_text="Of the version that counts now"
+    )
     fee_rate_sat_vb = models.PositiveIntegerField(null=True)
     subtract_fee = models.BooleanField(default=False)
     broadcast_attempted_at = models.DateTimeField(null=True)
@@ -119,8 +120,39 @@ class Payment(models.Model):
         return self.amount_sat + self.max_fee_sat + self.platform_fee_sat
 
 
+class WithdrawalTransaction(models.Model):
+    """One version of a withdrawal: a signed transaction that pays it.
+
+    A replacement with a higher fee is another version. Each spends every coin of those before it,
+    so at most one of them confirms, whichever it is. The one that counts now is live: its txid is
+    the payment's, and its hex is given to the network again whenever the network lacks it."""
+
+    class State(models.TextChoices):
+        LIVE = "live", "Live"
+        REPLACED = "replaced", "Replaced"  # it may confirm all the same
+        DEAD = "dead", "Dead"  # it never will
+
+    txid = models.CharField(max_length=64, primary_key=True)
+    payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="versions")
+    hex = models.TextField(help_text="Signed once, broadcast for ever")
+    fee_sat = models.BigIntegerField(help_text="What the network takes, exactly")
+    fee_rate_sat_vb = models.PositiveIntegerField(help_text="Rounded up")
+    state = models.CharField(max_length=8, choices=State, default=State.LIVE)
+    created = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                name="one_live_version", fields=["payment"], condition=Q(state="live")
+            ),
+            models.CheckConstraint(name="version_fee_ge_0", condition=Q(fee_sat__gte=0)),
+            models.CheckConstraint(name="version_has_its_hex", condition=~Q(hex="")),
+        ]
+
+
 class WithdrawalInput(models.Model):
-    """An outpoint that a live withdrawal spends. Two withdrawals never share one (A06)."""
+    """An outpoint that a version of a live withdrawal spends. Two withdrawals never share one
+    (A06)."""
 
     id = models.BigAutoField(primary_key=True)
     payment = models.ForeignKey(Payment, on_delete=models.PROTECT, related_name="inputs")

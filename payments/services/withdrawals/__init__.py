@@ -1,0 +1,18 @@
+"""What becomes of an accepted withdrawal: sign once, broadcast the same hex for ever, follow it.
+
+| step      | committed by it                    | the process dies here: what finishes it        |
+|-----------|------------------------------------|------------------------------------------------|
+| hold      | payment `created` + hold, together | `advance_withdrawals` prepares again           |
+| prepare   | nothing                            | the same; nobody has seen what was signed      |
+| sign      | `signed` with hex and inputs       | `advance_withdrawals` broadcasts the hex       |
+| broadcast | `broadcast_attempted_at`           | the same hex again, never another transaction  |
+| book      | `broadcast` + ledger, together     | `advance_withdrawals` counts confirmations     |
+
+The fee is exact in the signed transaction, so the hold is resolved when it is broadcast.
+"""
+
+from payments.services.withdrawals.rounds import advance, advance_withdrawals
+from payments.services.withdrawals.signing import prepare
+from payments.services.withdrawals.versions import add_version
+
+__all__ = ["add_version", "advance", "advance_withdrawals", "prepare"]
