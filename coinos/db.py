@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +25,13 @@ class Query:
 def ask(query: Query) -> list[tuple[Any, ...]]:
     """The rows of one query."""
     return _rows(_sent(query))
+
+
+def now() -> datetime:
+    """What the database's clock says, which all processes share."""
+    [[moment]] = ask(Query("SELECT clock_timestamp()", []))
+    assert isinstance(moment, datetime)
+    return moment
 
 
 def ask_at_once(*queries: Query, commit: bool = False) -> list[list[tuple[Any, ...]]]:

@@ -7,12 +7,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 
+from coinos.db import Query, ask
 from coinos.errors import CoinosError
 from coinos.models import Heartbeat
 
@@ -20,7 +22,23 @@ logger = logging.getLogger(__name__)
 
 STARTED_AT = timezone.now()
 ASK_AGAIN_S = 5
-_asked: dict[str, tuple[float, Heartbeat | None]] = {}
+AUDITOR = "reconcile"
+_LATEST = """
+    SELECT succeeded_at, silence_max_s, EXISTS (SELECT FROM coinos_alarm WHERE holds_sends)
+    FROM (VALUES (1)) AS always LEFT JOIN coinos_heartbeat ON job = %s
+"""
+
+
+@dataclass(frozen=True)
+class _Beat:
+    """What a process remembers of a job; both times are empty before its first round."""
+
+    succeeded_at: datetime | None
+    silence_max_s: int | None
+    sends_are_held: bool
+
+
+_asked: dict[str, tuple[float, _Beat]] = {}
 
 
 def periodic(job: str, *, silence_max_s: int) -> Callable[[Callable[[], Any]], Callable[[], None]]:
@@ -70,15 +88,31 @@ def is_silent(job: str) -> bool:
     """Whether this job has not succeeded for longer than it may, counted from the start of this
     process at the earliest. False before its first round. A process asks the row every few seconds
     at the most."""
-    asked_at, beat = _asked.get(job, (0.0, None))
-    if time.monotonic() - asked_at > ASK_AGAIN_S:
-        beat = Heartbeat.objects.filter(job=job).first()
-        _asked[job] = (time.monotonic(), beat)
-    return beat is not None and _is_overdue(beat)
+    return _is_overdue(_latest(job))
 
 
-def _is_overdue(beat: Heartbeat) -> bool:
-    if beat.succeeded_at is None:
+def sends_are_held() -> bool:
+    """Whether an alarm stands for the stop file that could not be written. Asked together with the
+    auditor's row, which whoever sends asks for anyway."""
+    return _latest(AUDITOR).sends_are_held
+
+
+def ask_anew() -> None:
+    """This process has just changed what is remembered here."""
+    _asked.clear()
+
+
+def _latest(job: str) -> _Beat:
+    if job in _asked and time.monotonic() - _asked[job][0] <= ASK_AGAIN_S:
+        return _asked[job][1]
+    [row] = ask(Query(_LATEST, [job]))
+    beat = _Beat(*row)
+    _asked[job] = (time.monotonic(), beat)
+    return beat
+
+
+def _is_overdue(beat: Heartbeat | _Beat) -> bool:
+    if beat.succeeded_at is None or beat.silence_max_s is None:
         return False
     silence = timezone.now() - max(beat.succeeded_at, STARTED_AT)
     return silence.total_seconds() > beat.silence_max_s

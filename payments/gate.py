@@ -23,7 +23,7 @@ from accounts.models import ApiKey, User
 from accounts.services import require_may_spend, require_pin
 from coinos import killswitch
 from coinos.db import Query
-from coinos.heartbeat import is_silent
+from coinos.heartbeat import AUDITOR, is_silent
 from payments.errors import LimitExceeded, TooManyInFlight, WithdrawalsPaused
 from payments.models import Payment, SendBudget
 
@@ -64,7 +64,7 @@ def require_still_open(credential: Credential) -> None:
 def require_sends_allowed() -> None:
     """Raise `WithdrawalsPaused` while the kill switch is on, and while nobody compares the books
     with the nodes: a guard must not fail unseen."""
-    if killswitch.is_stopped() or is_silent("reconcile"):
+    if killswitch.is_stopped() or is_silent(AUDITOR):
         raise WithdrawalsPaused()
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 
 from django.core.cache import cache
 from django.utils import timezone
 
 from accounts import ledger
-from coinos import killswitch, nodes
+from coinos import alarms, killswitch, nodes
+from coinos.db import now
 from coinos.money import MSAT_PER_SAT
 from payments.models import Payment
 
 logger = logging.getLogger(__name__)
 
-SHORT_BEFORE = "solvency-short-before"
+SHORTFALL = "shortfall"
+APART = timedelta(seconds=30)
+BALANCE = "balance of account "
 LOOK_BACK = timedelta(days=1)
 LOOK_BACK_PAYMENTS = 200
 LOOKED_BACK_TO = "released-payments-looked-at"
@@ -30,6 +33,7 @@ REST = 50
 class Solvency:
     """What the nodes hold and what the house owes its users, in msat."""
 
+    began_at: datetime  # by the clock of the database
     assets_msat: int
     owed_msat: int
 
@@ -43,6 +47,7 @@ def solvency() -> Solvency:
 
     The node counts a payment as ours until both sides have removed its HTLC, even after it has
     settled: such payments are taken off (nodes.md 6). Unconfirmed coins are not counted."""
+    began_at = now()
     owed_msat = ledger.owed_msat()
     lightning = nodes.lightning().balance()
     settled = Payment.objects.filter(
@@ -50,7 +55,7 @@ def solvency() -> Solvency:
     ).values_list("payment_hash", flat=True)
     leaving_msat = sum(lightning.outgoing_msat[str(payment_hash)] for payment_hash in settled)
     onchain_msat = nodes.bitcoin().balance().trusted_sat * MSAT_PER_SAT
-    return Solvency(lightning.ours_msat - leaving_msat + onchain_msat, owed_msat)
+    return Solvency(began_at, lightning.ours_msat - leaving_msat + onchain_msat, owed_msat)
 
 
 def settled_after_release() -> list[Payment]:
@@ -89,19 +94,34 @@ def _was_paid(payment: Payment) -> bool:
 def reconcile() -> None:
     """Compare kept with computed balances, released payments with the node's record, and assets
     with liabilities. A balance that is wrong by 1 msat or a refund of what was paid stops external
-    sends at once, a shortfall on two readings in a row (O07, rule 10)."""
+    sends at once, a shortfall on two readings in a row (O07, rule 10).
+
+    Each finding is an alarm (`coinos.alarms`). The stop file comes back while one stands that
+    nobody has acknowledged, and never for another reason."""
     _check_balances()
     for payment in settled_after_release():
-        killswitch.stop_sends(f"payment {payment.id} was given back and then paid by the node")
-    reading = solvency()
+        killswitch.stop_sends(
+            f"payment {payment.id} was given back and then paid by the node",
+            cause=f"paid after release: {payment.id}",
+            is_single=True,
+        )
+    _judge(solvency())
+    for alarm in alarms.stopping():
+        killswitch.stop_for(alarm)
+
+
+def _judge(reading: Solvency) -> None:
+    """A shortfall stops sends when it is there again in a reading that began `APART` after the end
+    of the first one, by the clock of the database: two that ran side by side are one."""
     if not reading.is_short:
-        cache.delete(SHORT_BEFORE)
+        alarms.end(SHORTFALL)
         return
     missing_msat = reading.owed_msat - reading.assets_msat
-    logger.critical("the nodes hold %s msat less than is owed", missing_msat)
-    if cache.get(SHORT_BEFORE):
-        killswitch.stop_sends(f"the nodes hold {missing_msat} msat less than is owed")
-    cache.set(SHORT_BEFORE, True, 600)
+    sentence = f"the nodes hold {missing_msat} msat less than is owed"
+    logger.warning(sentence)
+    alarm = alarms.note(SHORTFALL, sentence, amount_msat=missing_msat)
+    if reading.began_at - alarm.first_seen >= APART:
+        killswitch.stop_for(alarm)
 
 
 def _check_balances() -> None:
@@ -110,10 +130,19 @@ def _check_balances() -> None:
     if cache.get(RESTING):
         return
     began = monotonic()
-    wrong = ledger.differences()
+    wrong = {_cause(difference): difference.account for difference in ledger.differences()}
     rest_s = REST * (monotonic() - began)
     if rest_s > EVERY_S:
         cache.set(RESTING, True, rest_s)
-    if wrong:
-        accounts = ", ".join(str(difference.account) for difference in wrong)
-        killswitch.stop_sends(f"ledger accounts do not add up: {accounts}")
+    for cause, account in wrong.items():
+        killswitch.stop_sends(f"ledger account {account} does not add up", cause=cause)
+    for alarm in alarms.standing().filter(cause__startswith=BALANCE):
+        if alarm.cause not in wrong:
+            alarms.end(alarm.cause)
+
+
+def _cause(wrong: ledger.Difference) -> str:
+    """Names the difference, which stays while the account lives on; another is another cause."""
+    posted_msat = wrong.posted_msat - wrong.computed_posted_msat
+    held_msat = wrong.held_msat - wrong.computed_held_msat
+    return f"{BALANCE}{wrong.account}: posted {posted_msat:+}, held {held_msat:+} msat"

@@ -7,7 +7,7 @@ from __future__ import annotations
 from celery import shared_task
 from django.conf import settings
 
-from coinos.heartbeat import periodic
+from coinos.heartbeat import AUDITOR, periodic
 from coinos.leases import only_one
 from coinos.places import Places
 from payments import reconciliation
@@ -62,6 +62,6 @@ def return_gifts() -> None:
 
 
 @shared_task
-@periodic("reconcile", silence_max_s=600)
+@periodic(AUDITOR, silence_max_s=600)
 def reconcile() -> None:
     reconciliation.reconcile()

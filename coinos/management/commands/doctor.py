@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
 from redis import Redis, RedisError
 
-from coinos import embedded, nodes
+from coinos import alarms, embedded, killswitch, nodes
 from coinos.errors import CoinosError
 
 POSTGRES_VERSION_MIN = 150000
@@ -237,7 +237,22 @@ def of_network(subject: str, network: str) -> Iterator[Finding]:
 
 def reachable() -> Iterator[Finding]:
     yield Finding("public", f"{settings.PUBLIC_URL}, Lightning Addresses end in @{settings.DOMAIN}")
-    if settings.STOP_FILE.exists():
+    yield from sends()
+
+
+def sends() -> Iterator[Finding]:
+    """What stops payments out, and what an operator has not seen to yet."""
+    try:
+        standing = list(alarms.standing())
+        is_stopped = killswitch.is_stopped()
+    except DatabaseError:
+        return  # `database` says so
+    for alarm in standing:
+        if alarms.is_seen_to(alarm):
+            yield Finding("alarm", f"{alarm}; acknowledged by {alarm.acknowledged_by}")
+        else:
+            yield warning("alarm", str(alarm), f"find the cause, then acknowledge alarm {alarm.id}")
+    if is_stopped:
         yield warning("sends", f"stopped by {settings.STOP_FILE}", "remove that file to send again")
 
 

@@ -1,0 +1,188 @@
+"""An alarm is told once, stops sends until an operator has seen to it, and then stays quiet."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.db.models import F
+from django.utils import timezone
+from pyln.client import LightningRpc
+
+from coinos import alarms, heartbeat, killswitch
+from coinos.models import Alarm
+from coinos.simnet.control import Control
+from payments.reconciliation import APART, reconcile, solvency
+from tests.cast import fund
+from tests.payments.conftest import Person
+from tests.payments.test_lightning import pay
+
+SAT = 1000
+
+
+@pytest.fixture(autouse=True)
+def stop_file(settings: Any, tmp_path: Path, redis: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(heartbeat, "_asked", {})  # no other test shall find what this one saw
+    settings.STOP_FILE = tmp_path / "stop-sends"
+    return tmp_path / "stop-sends"
+
+
+def paid_by_hand(alice: Person, network: Control, settings: Any) -> None:
+    """A payment of alice's fails, and the operator pays the same invoice at the node."""
+    bolt11 = network.invoice(50_000_000)
+    assert pay(alice, bolt11, fee=0).body["code"] == "payment_failed"
+    LightningRpc(settings.LIGHTNING_RPC).call("xpay", {"invstring": bolt11})
+
+
+def make_short(alice: Person, sats: int) -> None:
+    """The nodes hold so much less than is owed, in each of two readings."""
+    reading = solvency()
+    fund(alice.user, (reading.assets_msat - reading.owed_msat) // SAT + sats)
+    reconcile()
+    Alarm.objects.update(first_seen=F("first_seen") - APART)
+    reconcile()
+    assert killswitch.is_stopped()
+
+
+def acknowledge() -> None:
+    [alarm] = alarms.standing()
+    alarms.acknowledge(alarm.id, by="operator root", reason="looked into it")
+
+
+def test_removing_the_file_alone_ends_nothing(
+    alice: Person, network: Control, settings: Any, stop_file: Path
+) -> None:
+    """It comes back, with the reason that stands and no other."""
+    paid_by_hand(alice, network, settings)
+    reconcile()
+    assert "was given back and then paid" in stop_file.read_text()
+    stop_file.unlink()
+    reconcile()
+    assert "was given back and then paid" in stop_file.read_text()
+    assert alarms.standing().count() == 1
+
+
+def test_an_acknowledged_alarm_does_not_come_back(
+    alice: Person, network: Control, settings: Any, stop_file: Path
+) -> None:
+    """money-H7: it came back every minute for a day."""
+    paid_by_hand(alice, network, settings)
+    reconcile()
+    acknowledge()
+    assert killswitch.is_stopped()  # the file is the operator's to remove
+    stop_file.unlink()
+    for _ in range(3):
+        reconcile()
+        assert not killswitch.is_stopped()
+    assert pay(alice, network.invoice(1_000_000)).status_code == 200
+    # another such payment is another cause
+    paid_by_hand(alice, network, settings)
+    reconcile()
+    assert killswitch.is_stopped()
+
+
+def test_an_acknowledged_shortfall_stops_again_only_when_it_grows(
+    alice: Person, network: Control, stop_file: Path
+) -> None:
+    make_short(alice, 500)
+    acknowledge()
+    stop_file.unlink()
+    fund(alice.user, alarms.GROWTH_MSAT // SAT)
+    reconcile()
+    assert not killswitch.is_stopped()
+    fund(alice.user, 1)
+    reconcile()
+    assert killswitch.is_stopped()
+    assert "less than is owed" in stop_file.read_text()
+
+
+def test_a_shortfall_that_is_over_is_forgotten_with_its_acknowledgement(
+    alice: Person, network: Control, settings: Any, stop_file: Path
+) -> None:
+    make_short(alice, 500)
+    acknowledge()
+    stop_file.unlink()
+    node = LightningRpc(settings.LIGHTNING_RPC)
+    network.pay(node.invoice("1000000msat", "from the operator", "")["bolt11"])
+    reconcile()
+    assert not alarms.standing().exists()
+    make_short(alice, 500)
+
+
+def test_a_balance_stays_acknowledged_until_it_is_wrong_by_another_amount(
+    alice: Person, network: Control, stop_file: Path, cloned_db: Any
+) -> None:
+    def spoil() -> None:
+        with psycopg.connect(cloned_db.owner_url, autocommit=True) as owner:
+            owner.execute(
+                "UPDATE ledger_account SET posted_msat = posted_msat + 1000 WHERE id >= 1000"
+            )
+
+    spoil()
+    reconcile()
+    acknowledge()
+    stop_file.unlink()
+    reconcile()
+    assert not killswitch.is_stopped()
+    spoil()
+    reconcile()
+    assert killswitch.is_stopped()
+
+
+def test_an_alarm_seen_again_is_told_once(cloned_db: Any, caplog: Any) -> None:
+    for _ in range(3):
+        killswitch.stop_sends("the Lightning node is another one")
+    told = [record for record in caplog.records if record.levelname == "CRITICAL"]
+    assert len(told) == 1
+    assert Alarm.objects.get().stopped_at is not None
+
+
+def test_what_was_acknowledged_long_ago_stops_sends_when_it_happens_again(
+    cloned_db: Any, stop_file: Path
+) -> None:
+    killswitch.stop_sends("the Lightning node is another one")
+    acknowledge()
+    stop_file.unlink()
+    killswitch.stop_sends("the Lightning node is another one")
+    assert not killswitch.is_stopped()
+    Alarm.objects.update(last_seen=timezone.now() - alarms.OVER_AFTER - timedelta(seconds=1))
+    killswitch.stop_sends("the Lightning node is another one")
+    assert killswitch.is_stopped()
+    assert Alarm.objects.count() == 2
+
+
+def test_a_place_that_cannot_be_looked_at_stops_sends(
+    alice: Person, network: Control, settings: Any, tmp_path: Path
+) -> None:
+    """Where the folder cannot be read there may be a file in it."""
+    (tmp_path / "file").touch()
+    settings.STOP_FILE = tmp_path / "file" / "stop"
+    assert killswitch.is_stopped()
+    killswitch.stop_sends("no room on the disk")  # and fails no settlement
+    assert pay(alice, network.invoice(1_000_000)).body["code"] == "withdrawals_paused"
+
+
+def test_a_file_that_cannot_be_written_has_the_alarm_in_its_place(
+    alice: Person, network: Control, settings: Any, tmp_path: Path
+) -> None:
+    """Sends went on."""
+    settings.STOP_FILE.symlink_to(tmp_path / "no such folder" / "stop-sends")
+    killswitch.stop_sends("the disk is read-only")
+    assert not settings.STOP_FILE.exists()
+    assert killswitch.is_stopped()
+    assert pay(alice, network.invoice(1_000_000)).body["code"] == "withdrawals_paused"
+    acknowledge()
+    heartbeat.ask_anew()  # within seconds, in every process
+    assert not killswitch.is_stopped()
+    assert pay(alice, network.invoice(1_000_000)).status_code == 200
+
+
+def test_an_alarm_that_does_not_stand_cannot_be_acknowledged(cloned_db: Any) -> None:
+    killswitch.stop_sends("the Lightning node is another one")
+    alarm = Alarm.objects.get()
+    alarms.end(alarm.cause)
+    with pytest.raises(alarms.NoSuchAlarm):
+        alarms.acknowledge(alarm.id, by="operator root", reason="too late")
