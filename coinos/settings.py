@@ -140,6 +140,10 @@ SEND_LIMIT_USER_SAT = number("SEND_LIMIT_USER_SAT", 0)
 MAX_IN_FLIGHT = number("MAX_IN_FLIGHT", 16, minimum=1, maximum=10_000)
 """Undecided payments that one user may have at a time: half of what one process sends at once."""
 
+OPERATOR_APPROVAL_SAT = number("OPERATOR_APPROVAL_SAT", 100_000)
+"""Most sats that one operator may move in a day on that operator's word alone; beyond it a second
+one has to approve. 0: always."""
+
 SEND_RETRY_FOR_SECONDS = number("SEND_RETRY_FOR", 30, minimum=1, maximum=600)
 SEND_MARGIN_SECONDS = number("SEND_MARGIN", 120, minimum=1, maximum=3600)
 if MAINNET and (SEND_RETRY_FOR_SECONDS < 30 or SEND_MARGIN_SECONDS < 120):

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from collections.abc import Callable
+from typing import Any
 
-from coinos.admin import LookOnlyAdmin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.decorators import action, display
+
+from accounts.models import User
+from coinos.admin import LookOnlyAdmin, operator
+from coinos.errors import CoinosError
+from payments import operations
 from payments.models import (
     AutoWithdraw,
     AutoWithdrawRun,
     Gift,
     IdempotencyKey,
+    OperatorAct,
     Payment,
     SendBudget,
     WithdrawalInput,
@@ -17,8 +27,113 @@ from payments.models import (
 )
 
 
+class ActingAdmin(LookOnlyAdmin):
+    """Lists rows on which operators act by the verbs of `payments.operations`."""
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("payments.change_operatoract"))
+
+    def _ask(
+        self,
+        request: HttpRequest,
+        rows: QuerySet[Any],
+        verb: str,
+        arguments: Callable[[Any], dict[str, Any]],
+    ) -> None:
+        """Ask for this act of each of the rows, with the operator and the reason given."""
+
+        def ask(row: Any, reason: str) -> OperatorAct:
+            return operations.ask(verb, arguments(row), by=_by(request), reason=reason)
+
+        self._act(request, rows, ask)
+
+    def _act(
+        self,
+        request: HttpRequest,
+        rows: QuerySet[Any],
+        act: Callable[[Any, str], OperatorAct],
+    ) -> None:
+        reason = request.POST.get("reason", "").strip()
+        if not reason:
+            messages.error(request, "Nothing was done: write a reason for the audit log.")
+            return
+        for row in rows:
+            try:
+                done = act(row, reason)
+            except CoinosError as error:
+                messages.error(request, f"{row}: {error.message}")
+            else:
+                _tell(request, done)
+
+
+def _by(request: HttpRequest) -> operations.By:
+    assert isinstance(request.user, User)
+    return operations.By(operator(request), request.user)
+
+
+def _tell(request: HttpRequest, act: OperatorAct) -> None:
+    if act.state == "carried out":
+        messages.success(request, f"{act.about}: {act.outcome}.")
+    elif act.state == "dropped":
+        messages.success(request, f"{act.about}: dropped.")
+    else:
+        messages.info(
+            request,
+            f"{act.about}: another operator has to approve this, under “Operator acts”.",
+        )
+
+
+@admin.register(OperatorAct)
+class OperatorActAdmin(ActingAdmin):
+    list_display = ["created", "about", "reason", "asked_as", "approved_by", "standing"]
+    fields = [
+        *["id", "verb", "arguments", "about", "user", "amount_sat", "reason"],
+        *["asked_as", "created", "needs_approval", "approved_by", "approved_at"],
+        *["standing", "problem", "carried_out_at", "outcome", "dropped_at", "dropped_as"],
+    ]
+    readonly_fields = ["standing"]
+    search_fields = ["id", "user__username", "verb"]
+    list_select_related = ["asked_by", "approved_by", "user"]
+    ordering = ["-created"]
+    actions = ["approve", "carry_out", "drop"]
+
+    @display(
+        description="State",
+        label={
+            "waits for approval": "warning",
+            "ready": "info",
+            "carried out": "success",
+            "dropped": "danger",
+        },
+    )
+    def standing(self, act: OperatorAct) -> str:
+        return act.state
+
+    @action(description="Approve, and carry out", permissions=["act"])
+    def approve(self, request: HttpRequest, acts: QuerySet[OperatorAct]) -> None:
+        def approve_it(act: OperatorAct, reason: str) -> OperatorAct:
+            operations.approve(act.id, by=_by(request), reason=reason)
+            return operations.carry_out(act.id, by=_by(request))
+
+        self._act(request, acts, approve_it)
+
+    @action(description="Carry out what was approved", permissions=["act"])
+    def carry_out(self, request: HttpRequest, acts: QuerySet[OperatorAct]) -> None:
+        def carry_it_out(act: OperatorAct, reason: str) -> OperatorAct:
+            return operations.carry_out(act.id, by=_by(request))
+
+        self._act(request, acts, carry_it_out)
+
+    @action(description="Drop: it is never carried out", permissions=["act"])
+    def drop(self, request: HttpRequest, acts: QuerySet[OperatorAct]) -> None:
+        def drop_it(act: OperatorAct, reason: str) -> OperatorAct:
+            return operations.drop(act.id, by=_by(request), reason=reason)
+
+        self._act(request, acts, drop_it)
+
+
 @admin.register(Payment)
-class PaymentAdmin(LookOnlyAdmin):
+class PaymentAdmin(ActingAdmin):
     list_display = ["created", "user", "type", "amount_sat", "fee_sat", "state", "resolved_at"]
     fields = [
         *["id", *list_display, "destination", "max_fee_sat", "platform_fee_sat", "failure"],
@@ -30,6 +145,22 @@ class PaymentAdmin(LookOnlyAdmin):
     search_fields = ["user__username", "id", "payment_hash", "txid", "destination"]
     list_select_related = ["user"]
     ordering = ["-created"]
+    actions = ["release", "release_unproved"]
+
+    @action(
+        description="Release the hold, if the node proves nothing was paid", permissions=["act"]
+    )
+    def release(self, request: HttpRequest, payments: QuerySet[Payment]) -> None:
+        self._ask(request, payments, "release", lambda payment: {"payment": payment.id})
+
+    @action(description="Release the hold on two operators' word", permissions=["act"])
+    def release_unproved(self, request: HttpRequest, payments: QuerySet[Payment]) -> None:
+        self._ask(
+            request,
+            payments,
+            "release",
+            lambda payment: {"payment": payment.id, "paid_nothing": True},
+        )
 
 
 @admin.register(WithdrawalTransaction)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import uuid
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import pgettext_lazy
 
@@ -308,3 +308,81 @@ class AutoWithdrawRun(models.Model):
     def key(self) -> str:
         """The idempotency key of this attempt."""
         return f"auto-withdraw:{self.id}:{self.attempt}"
+
+
+class OperatorAct(models.Model):
+    """Something that an operator asked for, with a reason: carried out once, or never.
+
+    Its id is the external id of what it books. The database refuses an approval by whoever asked,
+    and any change of what was asked for (sql/0001_operator_acts.sql)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    verb = models.CharField(max_length=30)
+    arguments = models.JSONField(default=dict)
+    about = models.TextField(help_text="What it does, as whoever approves it reads it")
+    user = models.ForeignKey(
+        User, on_delete=models.PROTECT, null=True, related_name="+", help_text="Whose money it is"
+    )
+    amount_sat = models.BigIntegerField(default=0, help_text="Moved on an operator's word")
+    reason = models.TextField()
+    needs_approval = models.BooleanField(help_text="By another operator than the one who asked")
+    asked_by = models.ForeignKey(
+        User,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        help_text="Empty: whoever has the server's machine",
+    )
+    asked_as = models.CharField(max_length=60, help_text="As the audit log names them")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    approved_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    approved_at = models.DateTimeField(null=True)
+    problem = models.TextField(blank=True, help_text="Why it could not be carried out yet")
+    carried_out_at = models.DateTimeField(null=True)
+    outcome = models.TextField(blank=True)
+    dropped_at = models.DateTimeField(null=True)
+    dropped_as = models.CharField(max_length=60, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="approved_by_another_operator",
+                condition=Q(approved_by=None, approved_at=None)
+                | Q(
+                    ~Q(approved_by=F("asked_by")),
+                    asked_by__isnull=False,
+                    approved_by__isnull=False,
+                    approved_at__isnull=False,
+                ),
+            ),
+            models.CheckConstraint(
+                name="carried_out_with_approval",
+                condition=Q(carried_out_at=None)
+                | Q(needs_approval=False)
+                | Q(approved_by__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="carried_out_or_dropped",
+                condition=Q(carried_out_at=None) | Q(dropped_at=None),
+            ),
+            models.CheckConstraint(name="act_has_a_reason", condition=~Q(reason="")),
+            models.CheckConstraint(name="act_amount_ge_0", condition=Q(amount_sat__gte=0)),
+        ]
+        indexes = [
+            models.Index(
+                name="acts_open",
+                fields=["created"],
+                condition=Q(carried_out_at=None, dropped_at=None),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.id}"
+
+    @property
+    def state(self) -> str:
+        if self.carried_out_at:
+            return "carried out"
+        if self.dropped_at:
+            return "dropped"
+        return "waits for approval" if self.needs_approval and not self.approved_by_id else "ready"

@@ -32,7 +32,8 @@ from coinos import crypto, rates
 from coinos.models import Rate
 from coinos.simnet.control import Control
 from invoices.models import Invoice, WebhookDelivery
-from payments.models import Gift
+from payments import operations
+from payments.models import Gift, OperatorAct, Payment
 from payments.services import make_gift
 from tests.accounts.pictures import PNG
 from tests.cast import PASSWORD, Api, fund, make_user, token_of
@@ -126,6 +127,7 @@ class World:
     dora: User
     rows: dict[str, Any]
     """By model: a row for the actions of the admin."""
+    approved_act: OperatorAct
 
     @property
     def code(self) -> str:
@@ -139,6 +141,14 @@ class World:
         before, sys.stdin = sys.stdin, io.StringIO(NEW_PASSWORD + "\n")
         try:
             call_command("changepassword", "alice", "--reason", "because", stdout=io.StringIO())
+        finally:
+            sys.stdin = before
+
+    def asks_by_command(self) -> None:
+        before, sys.stdin = sys.stdin, io.StringIO(PASSWORD + "\n")
+        words = ["release", str(self.rows["payment"].id), "--paid-nothing", "--operator", "olga"]
+        try:
+            call_command("operator", *words, "--reason", "because", stdout=io.StringIO())
         finally:
             sys.stdin = before
 
@@ -269,6 +279,18 @@ def make_world(network: Control) -> World:
         "alice": "alice",
         "empty": str(empty.id),
     }
+    lost = _lost_payment(charlie, network)
+    otto, oona = (_user(name, 0, is_staff=True, is_superuser=True) for name in ("otto", "oona"))
+    asked, approved = (
+        operations.ask(
+            "release",
+            {"payment": lost.id, "paid_nothing": True},
+            by=operations.By("operator otto", otto),
+            reason="because of otto",
+        )
+        for _ in range(2)
+    )
+    operations.approve(approved.id, by=operations.By("operator oona", oona), reason="yes")
     # So that no call has to note that a credential was used.
     Session.objects.update(last_used=timezone.now())
     ApiKey.objects.update(last_used=timezone.now())
@@ -291,8 +313,25 @@ def make_world(network: Control) -> World:
         pot=pot,
         olga=olga,
         dora=dora,
-        rows={"user": alice, "session": other, "apikey": key, "webhookdelivery": delivery},
+        rows={
+            "user": alice,
+            "session": other,
+            "apikey": key,
+            "webhookdelivery": delivery,
+            "payment": lost,
+            "operatoract": asked,
+        },
+        approved_act=approved,
     )
+
+
+def _lost_payment(payer: User, network: Control) -> Payment:
+    """One whose call never reached the node, long enough ago for the node to prove it."""
+    network.set_faults([{"kind": "drop_before", "method": "xpay"}])
+    Api(token_of(payer)).post("/payments", {"payreq": network.invoice(100_000)})
+    network.clear_faults()
+    Payment.objects.filter(user=payer).update(deadline=timezone.now() - timedelta(hours=1))
+    return Payment.objects.get(user=payer)
 
 
 def _half_signed_in() -> Caller:

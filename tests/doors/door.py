@@ -185,6 +185,8 @@ class Action:
     """Nothing happens without a reason for the audit log."""
     of: str | None = None
     """Whose row it is, when not that of the table's usual one."""
+    asked: str = "because"
+    """The reason in the last row of the audit log: of who asked, where another one carries out."""
 
 
 def pointers(text: str) -> tuple[str, ...]:

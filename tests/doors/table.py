@@ -786,6 +786,29 @@ ACTIONS = [
     Action("user", "remove_pin", "an authenticator", ("pin.removed",)),
     Action("session", "revoke", "a sign-in", ("session.revoked",)),
     Action("apikey", "revoke", "a key", ("key.revoked",)),
+    Action(
+        "payment",
+        "release",
+        "a hold that the node proves unspent",
+        ("operator.asked", "operator.carried_out"),
+    ),
+    Action("payment", "release_unproved", "nothing until it is approved", ("operator.asked",)),
+    Action(
+        "operatoract",
+        "approve",
+        "what was asked for",
+        ("operator.approved", "operator.carried_out"),
+        asked="because of otto",
+    ),
+    Action(
+        "operatoract",
+        "carry_out",
+        "what was asked for and approved",
+        ("operator.carried_out",),
+        of="approved_act",
+        asked="because of otto",
+    ),
+    Action("operatoract", "drop", "that an act waits", ("operator.dropped",)),
     Action("webhookdelivery", "redeliver", "nothing but a call", ("webhook.redelivered",)),
 ]
 
@@ -806,6 +829,12 @@ COMMANDS = [
         "a password",
         ("password.set",),
         way=lambda w: w.changes_password_by_command(),
+    ),
+    Command(
+        "operator",
+        "money and payments, by the verbs of docs/operating.md",
+        ("operator.asked",),
+        way=lambda w: w.asks_by_command(),
     ),
     Command("bench", "money of a database that it makes for itself"),
 ]

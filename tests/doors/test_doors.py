@@ -380,7 +380,7 @@ def test_an_action_is_for_operators_and_audited_as_its_row_says(
         assert audited_since(last) == sorted(action.audit)
         event = AuditEvent.objects.latest("id")
         assert event.actor == "operator olga"
-        assert event.detail.get("reason", "") == ("because" if action.reason else "")
+        assert event.detail.get("reason", "") == (action.asked if action.reason else "")
     if action.reason:
         with undone():
             before = fingerprint()

@@ -1,0 +1,8 @@
+"""The table of what operators may do. A new verb is a line here, and one in docs/operating.md."""
+
+from __future__ import annotations
+
+from payments.operations import holds
+from payments.operations.verb import Verb
+
+VERBS: dict[str, Verb] = {verb.name: verb for verb in (holds.RELEASE,)}
