@@ -172,7 +172,7 @@ class OfClosedAccounts(admin.SimpleListFilter):
 
 @admin.register(LedgerAccount)
 class LedgerAccountAdmin(LookOnlyAdmin):
-    list_display = ["id", "owner", "posted_msat", "held_msat"]
+    list_display = ["id", "owner", "posted_msat", "held_msat", "owed_msat"]
     list_filter = [OfClosedAccounts]
     fields = list_display
     readonly_fields = ["owner"]

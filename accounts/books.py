@@ -44,7 +44,7 @@ CHECKS = {
                                                ELSE -amount_msat END) AS msat
                 FROM ledger_transfer WHERE cause_kind = 'payment'
                     AND cause_id = payment.id::text AND account.id IN (debit_id, credit_id)
-                    AND phase IN ('posted', 'post')) paid ON true
+                    AND phase IN ('posted', 'post') AND kind NOT LIKE 'repay.%') paid ON true
         WHERE coalesce(paid.msat, 0) <> CASE
             WHEN state IN ('broadcast', 'confirmed') OR (state = 'settled' AND fee_final)
                 THEN (amount_sat + fee_sat + platform_fee_sat) * 1000 ELSE 0 END
@@ -99,6 +99,13 @@ CHECKS = {
                 GROUP BY cause_id) aside ON aside.cause_id = gift.id::text
         WHERE coalesce(gift.amount_sat, 0) * 1000 <> coalesce(aside.msat, 0)
     """,
+    "what bad_debt has borne is what users owe": """
+        SELECT format('%s msat owed, %s msat borne', owed.msat, borne.msat)
+        FROM (SELECT coalesce(sum(owed_msat), 0) AS msat FROM ledger_account) owed,
+            (SELECT coalesce(sum(CASE WHEN debit_id = 6 THEN amount_msat ELSE -amount_msat END), 0)
+                AS msat FROM ledger_transfer WHERE 6 IN (debit_id, credit_id)) borne
+        WHERE owed.msat <> borne.msat
+    """,
     "nothing that arrived was booked under two names": """
         SELECT format('%s: %s', external_id, string_agg(kind, ', '))
         FROM ledger_transfer WHERE kind LIKE 'receive.%'
@@ -136,7 +143,8 @@ def check_books() -> Iterator[Finding]:
     """Run all checks, one after the other. Reads only."""
     kept = [
         f"account {wrong.account}: {wrong.posted_msat} msat posted, computed "
-        f"{wrong.computed_posted_msat}; {wrong.held_msat} held, computed {wrong.computed_held_msat}"
+        f"{wrong.computed_posted_msat}; {wrong.held_msat} held, computed "
+        f"{wrong.computed_held_msat}; {wrong.owed_msat} owed, computed {wrong.computed_owed_msat}"
         for wrong in ledger.differences()
     ]
     yield Finding("every balance is the sum of its transfers", kept)

@@ -22,7 +22,7 @@ import psycopg
 from django.db import DatabaseError, OperationalError, connection, transaction
 
 from accounts.errors import HoldExceeded, InsufficientFunds
-from accounts.models import LedgerAccount, Transfer, User
+from accounts.models import LedgerAccount, User
 from coinos.db import Query, ask, ask_at_once
 
 P = ParamSpec("P")
@@ -117,7 +117,8 @@ def receive_onchain(arrived: Sequence[Arrived]) -> list[bool]:
 
 def reverse_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Cause) -> int | None:
     """Take back a deposit that a reorg undid. The user pays what is available, `bad_debt` the
-    rest; returns that shortfall in msat, None when this credit was reversed before."""
+    rest, which he owes then; returns that shortfall in msat, None when this credit was reversed
+    before. Whatever of his is held, on its way or set aside repays it when it becomes his again."""
     return _call(
         "ledger_reverse",
         AccountOf(user_id),
@@ -130,22 +131,10 @@ def reverse_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Ca
     )
 
 
-def repay_shortfall(*, user_id: UUID, outpoint: str, cause: Cause) -> bool:
-    """Give back to `bad_debt` what it bore when this credit was reversed. In the transaction that
-    credits the same coins again: they came after all, and the user had spent them already."""
-    shortfall = Transfer.objects.filter(
-        kind="reverse.onchain.shortfall", external_id=f"onchain:{outpoint}"
-    ).first()
-    if shortfall is None:
-        return False
-    return _post(
-        AccountOf(user_id),
-        House.BAD_DEBT,
-        shortfall.amount_msat,
-        "repay.shortfall",
-        f"onchain:{outpoint}",
-        cause,
-    )
+def repay_shortfall(*, user_id: UUID, outpoint: str, cause: Cause) -> None:
+    """Give back to `bad_debt` what it bore when this credit was reversed, as far as it is still
+    owed. In the transaction that credits the same coins again: they came after all."""
+    _call("ledger_repay_shortfall", AccountOf(user_id), f"onchain:{outpoint}", cause.kind, cause.id)
 
 
 def receive_unmatched(*, source: House, external_id: str, amount_msat: int, cause: Cause) -> bool:
@@ -198,8 +187,18 @@ def take_gift(*, user_id: UUID, amount_msat: int, gift_id: UUID) -> bool:
 
 
 def return_gift(*, user_id: UUID, amount_msat: int, gift_id: UUID) -> bool:
-    """Give the giver his gift back. The database raises `IntegrityError` when it has been taken."""
-    return _gift("gift.return", House.GIFTS, AccountOf(user_id), amount_msat, gift_id)
+    """Give the giver his gift back, and `bad_debt` what he owes of it. The database raises
+    `IntegrityError` when it has been taken."""
+    return bool(
+        _call(
+            "ledger_return_gift",
+            AccountOf(user_id),
+            amount_msat,
+            f"gift:{gift_id}",
+            "gift",
+            str(gift_id),
+        )
+    )
 
 
 def _gift(
@@ -252,8 +251,9 @@ def settle_payment(
 ) -> int | None:
     """Resolve a hold by what the network took: `spent_msat` is the amount plus the exact fee.
 
-    The rest of the hold is free again. Never raises for a fee above the hold: the house pays the
-    excess as `fee.overrun`. Returns the user's total debit in msat, None when already resolved.
+    The rest of the hold is free again, but for what the user owes `bad_debt`. Never raises for a
+    fee above the hold: the house pays the excess as `fee.overrun`. Returns the user's total debit
+    in msat, None when already resolved.
     """
     return _call(
         "ledger_settle",
@@ -268,7 +268,8 @@ def settle_payment(
 
 
 def release_payment(*, hold_id: int, payment_id: UUID) -> bool:
-    """Give the whole hold back. Only for a payment that certainly failed."""
+    """Give the whole hold back, and `bad_debt` what the user owes of it. Only for a payment that
+    certainly failed."""
     external_id = f"send:{payment_id}"
     released = _call("ledger_void", hold_id, "send.void", external_id, "payment", str(payment_id))
     return released is not None
@@ -278,12 +279,19 @@ def return_withdrawal(
     *, user_id: UUID, spent_msat: int, platform_fee_msat: int, payment_id: UUID
 ) -> bool:
     """Credit back a settled withdrawal whose inputs a foreign transaction spent for good: amount
-    and network fee from the wallet that still has them, the platform fee from the house."""
-    account, cause = AccountOf(user_id), Cause("payment", str(payment_id))
-    external_id = f"send:{payment_id}"
-    if platform_fee_msat:
-        _post(House.FEES, account, platform_fee_msat, "fee.return", external_id, cause)
-    return _post(House.ONCHAIN, account, spent_msat, "send.return", external_id, cause)
+    and network fee from the wallet that still has them, the platform fee from the house. What the
+    user owes of it goes to `bad_debt`."""
+    return bool(
+        _call(
+            "ledger_return_withdrawal",
+            AccountOf(user_id),
+            spent_msat,
+            platform_fee_msat,
+            f"send:{payment_id}",
+            "payment",
+            str(payment_id),
+        )
+    )
 
 
 # --- Corrections by the operator -----------------------------------------------------------------
@@ -315,8 +323,10 @@ def credit_from_suspense(*, user_id: UUID, amount_msat: int, external_id: str, r
 
 
 def write_off(*, source: House, amount_msat: int, external_id: str, reason: str) -> bool:
-    """Let the operator's own money bear a loss of the house: what a node has lost, or a debt that
-    nobody will pay (`House.BAD_DEBT`)."""
+    """Let the operator's own money bear a loss of the house, such as what a node has lost. A
+    user's debt is forgiven instead (`forgive_debt`), so that he does not owe it for ever."""
+    if source is House.BAD_DEBT:
+        raise ValueError("forgive the debt of the user who owes it")
     return _post(
         House.EQUITY,
         source,
@@ -327,22 +337,44 @@ def write_off(*, source: House, amount_msat: int, external_id: str, reason: str)
     )
 
 
+def forgive_debt(*, user_id: UUID, amount_msat: int, external_id: str, reason: str) -> bool:
+    """Let the operator's own money bear what the user owes `bad_debt`, or a part of it. The
+    database raises `IntegrityError` when he owes less."""
+    return bool(
+        _call(
+            "ledger_forgive",
+            AccountOf(user_id),
+            amount_msat,
+            external_id,
+            "operator",
+            reason[:100],
+        )
+    )
+
+
+def owed_by_msat(user_id: UUID) -> int:
+    """What `bad_debt` has borne for the user and he has not repaid."""
+    return LedgerAccount.objects.values_list("owed_msat", flat=True).get(user_id=user_id)
+
+
 # --- Does it add up? -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Difference:
-    """An account whose kept balance is not the sum of its transfers."""
+    """An account whose kept balance or debt is not the sum of its transfers."""
 
     account: int
     posted_msat: int
     computed_posted_msat: int
     held_msat: int
     computed_held_msat: int
+    owed_msat: int
+    computed_owed_msat: int
 
 
 def differences() -> list[Difference]:
-    """Compare every user's kept balance with the sum of his transfers, in one snapshot."""
+    """Compare every user's kept balance and debt with the sum of his transfers, in one snapshot."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -361,10 +393,12 @@ def differences() -> list[Difference]:
                 SELECT account, sum(posted)::bigint AS posted, sum(held)::bigint AS held
                     FROM moved GROUP BY account
             )
-            SELECT id, posted_msat, coalesce(posted, 0), held_msat, coalesce(held, 0)
+            SELECT id, posted_msat, coalesce(posted, 0), held_msat, coalesce(held, 0),
+                    owed_msat, coalesce(msat, 0)
                 FROM ledger_account LEFT JOIN computed ON computed.account = id
-                WHERE user_id IS NOT NULL
-                    AND (posted_msat, held_msat) <> (coalesce(posted, 0), coalesce(held, 0))
+                    LEFT JOIN ledger_debt ON ledger_debt.account_id = id
+                WHERE user_id IS NOT NULL AND (posted_msat, held_msat, owed_msat)
+                    <> (coalesce(posted, 0), coalesce(held, 0), coalesce(msat, 0))
                 ORDER BY id
             """
         )

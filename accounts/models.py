@@ -427,6 +427,7 @@ class LedgerAccount(models.Model):
     name = models.CharField(max_length=20, unique=True, null=True)
     posted_msat = models.BigIntegerField(default=0)
     held_msat = models.BigIntegerField(default=0)
+    owed_msat = models.BigIntegerField(default=0, help_text="Borne by bad_debt, not repaid yet")
 
     class Meta:
         managed = False

@@ -173,6 +173,130 @@ def test_a_reversal_takes_what_is_there_and_bad_debt_covers_the_rest(
     assert rows("reverse.onchain.shortfall") == [600_000]
 
 
+def undo_deposit(user: User, sats: int, name: str) -> None:
+    """A reorganisation takes back a deposit of all that the user has."""
+    with transaction.atomic():
+        ledger.reverse_onchain(
+            user_id=user.id, outpoint=f"{name}:0", amount_msat=sats * 1000, cause=TEST
+        )
+
+
+def deposit(user: User, sats: int, name: str = "t") -> None:
+    with transaction.atomic():
+        ledger.receive_onchain([Arrived(user.id, f"{name}:0", sats * 1000, TEST)])
+
+
+def owed_sat(user: User) -> int:
+    return ledger.owed_by_msat(user.id) // 1000
+
+
+def test_k6_what_was_held_when_its_deposit_vanished_is_no_money_when_it_is_released(
+    alice: User,
+) -> None:
+    """money-K6"""
+    deposit(alice, 900)
+    payment_id, hold_id = hold(alice, 600)
+    undo_deposit(alice, 900, "t")
+    assert (available_sat(alice), owed_sat(alice)) == (0, 600)
+    with transaction.atomic():
+        ledger.release_payment(hold_id=hold_id, payment_id=payment_id)
+    assert (available_sat(alice), held_sat(alice), owed_sat(alice)) == (0, 0, 0)
+    assert rows("repay.send.void") == [600_000]
+    assert ledger.house_balance_msat(House.BAD_DEBT) == 0
+    assert ledger.differences() == []
+
+
+def test_k6_a_payment_that_cost_less_than_was_held_repays_with_the_rest(alice: User) -> None:
+    """money-K6"""
+    deposit(alice, 900)
+    payment_id, hold_id = hold(alice, 600)
+    undo_deposit(alice, 900, "t")
+    with transaction.atomic():
+        ledger.settle_payment(
+            hold_id=hold_id, spent_msat=500_000, platform_fee_msat=0, payment_id=payment_id
+        )
+    assert (available_sat(alice), owed_sat(alice)) == (0, 500)
+    assert ledger.house_balance_msat(House.BAD_DEBT) == -500_000
+
+
+def test_k6_a_gift_that_nobody_took_repays(alice: User) -> None:
+    """money-K6"""
+    deposit(alice, 900)
+    gift_id = uuid.uuid4()
+    with transaction.atomic():
+        ledger.make_gift(user_id=alice.id, amount_msat=400_000, gift_id=gift_id)
+    undo_deposit(alice, 900, "t")
+    assert owed_sat(alice) == 400
+    with transaction.atomic():
+        ledger.return_gift(user_id=alice.id, amount_msat=400_000, gift_id=gift_id)
+    assert (available_sat(alice), owed_sat(alice)) == (0, 0)
+
+
+def test_k6_no_more_is_repaid_than_is_owed_and_not_out_of_what_came_since(alice: User) -> None:
+    """money-K6"""
+    fund(alice, 1000)
+    deposit(alice, 100)
+    payment_id, hold_id = hold(alice, 1050)
+    undo_deposit(alice, 100, "t")  # 50 were there
+    fund(alice, 7)
+    assert (available_sat(alice), owed_sat(alice)) == (7, 50)
+    with transaction.atomic():
+        ledger.release_payment(hold_id=hold_id, payment_id=payment_id)
+    assert (available_sat(alice), owed_sat(alice)) == (1007, 0)
+
+
+def test_k6_coins_that_come_after_all_repay_what_is_still_owed_and_once(alice: User) -> None:
+    """money-K6: the release has repaid most of it before."""
+    deposit(alice, 900)
+    payment_id, hold_id = hold(alice, 600)
+    spent_id, spent_hold_id = hold(alice, 200)
+    undo_deposit(alice, 900, "t")
+    with transaction.atomic():
+        ledger.release_payment(hold_id=hold_id, payment_id=payment_id)
+        ledger.settle_payment(
+            hold_id=spent_hold_id, spent_msat=200_000, platform_fee_msat=0, payment_id=spent_id
+        )
+    assert (available_sat(alice), owed_sat(alice)) == (0, 200)
+    for _ in range(2):
+        with transaction.atomic():
+            ledger.receive_onchain([Arrived(alice.id, "t:0:1", 900_000, TEST)])
+            ledger.repay_shortfall(user_id=alice.id, outpoint="t:0", cause=TEST)
+        assert (available_sat(alice), owed_sat(alice)) == (700, 0)
+    assert ledger.house_balance_msat(House.BAD_DEBT) == 0
+    assert ledger.differences() == []
+
+
+def test_k6_a_debt_that_was_forgotten_is_found(owner_role: None, alice: User) -> None:
+    """money-K6"""
+    deposit(alice, 900)
+    hold(alice, 600)
+    undo_deposit(alice, 900, "t")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE ledger_account SET owed_msat = 0 WHERE user_id = %s", [alice.id])
+    [wrong] = ledger.differences()
+    assert (wrong.owed_msat, wrong.computed_owed_msat) == (0, 600_000)
+
+
+def test_an_operator_forgives_no_more_than_is_owed(owner_role: None, alice: User) -> None:
+    deposit(alice, 900)
+    hold(alice, 600)
+    undo_deposit(alice, 900, "t")
+
+    def forgive(sats: int) -> bool:
+        with transaction.atomic():
+            return ledger.forgive_debt(
+                user_id=alice.id, amount_msat=sats * 1000, external_id=f"f{sats}", reason="lost"
+            )
+
+    with pytest.raises(IntegrityError, match="forgiving 601000"):
+        forgive(601)
+    assert (forgive(400), forgive(400)) == (True, False)
+    assert (available_sat(alice), owed_sat(alice)) == (0, 200)
+    assert ledger.house_balance_msat(House.EQUITY) == -400_000
+    assert ledger.house_balance_msat(House.BAD_DEBT) == -200_000
+    assert ledger.differences() == []
+
+
 def test_a_withdrawal_that_comes_back_comes_from_where_it_went(alice: User) -> None:
     """Amount and network fee are still in the wallet; the platform fee is with the house."""
     fund(alice, 1000)
@@ -190,6 +314,79 @@ def test_a_withdrawal_that_comes_back_comes_from_where_it_went(alice: User) -> N
     assert available_sat(alice) == 1000
     assert ledger.house_balance_msat(House.FEES) == 0
     assert ledger.house_balance_msat(House.ONCHAIN) == 0
+
+
+def test_k6_a_withdrawal_that_comes_back_repays(alice: User) -> None:
+    """money-K6: it spent the very coins that a reorganisation took away."""
+    deposit(alice, 900)
+    payment_id, hold_id = hold(alice, 525, through=House.ONCHAIN)
+    with transaction.atomic():
+        ledger.settle_payment(
+            hold_id=hold_id, spent_msat=510_000, platform_fee_msat=5000, payment_id=payment_id
+        )
+    undo_deposit(alice, 900, "t")
+    assert (available_sat(alice), owed_sat(alice)) == (0, 515)
+    for expected in (True, False):
+        with transaction.atomic():
+            returned = ledger.return_withdrawal(
+                user_id=alice.id, spent_msat=510_000, platform_fee_msat=5000, payment_id=payment_id
+            )
+        assert returned is expected
+    assert (available_sat(alice), owed_sat(alice)) == (0, 0)
+    assert [ledger.house_balance_msat(house) for house in House] == [0] * len(House)
+
+
+def test_the_second_resolution_of_a_hold_is_refused_by_its_own_index(
+    owner_role: None, alice: User
+) -> None:
+    """Rule: a hold is resolved once. Without the unique index each of these would book again."""
+    fund(alice, 1000)
+    _, hold_id = hold(alice, 500)
+    account = ledger.account_of(alice.id)
+    second = {
+        "debit": account,
+        "credit": int(House.LIGHTNING),
+        "amount": 500_000,
+        "phase": "void",
+        "pending": hold_id,
+        "held": 500_000,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(BY_HAND, second | {"kind": "send.void", "external": "first"})
+        for kind in ("send.void", "send.post"):
+            with pytest.raises(IntegrityError, match="hold_resolved_once"), transaction.atomic():
+                cursor.execute(BY_HAND, second | {"kind": kind, "external": "second"})
+
+
+def test_a_receipt_is_found_by_either_of_its_rows(alice: User) -> None:
+    """Rule: one payment hash books once, whatever amount is named the second time; one that left
+    only a row of rounding, too, and one that left only a row of the user's."""
+    for ref, first_msat, second_msat in [
+        ("below", 500, 1000), ("whole", 1000, 500), ("both", 1500, 2000), ("whole", 1000, 1500),
+    ]:  # fmt: skip
+        with transaction.atomic():
+            ledger.receive_lightning([Arrived(alice.id, ref, first_msat, TEST)])
+            [again] = ledger.receive_lightning([Arrived(alice.id, ref, second_msat, TEST)])
+        assert again is None, ref
+    assert available_sat(alice) == 2
+    assert rows("receive.lightning") == [1000, 1000]
+    assert sorted(rows("rounding.receive.lightning")) == [500, 500]
+
+
+@pytest.mark.parametrize("wrong", ["outpoint", "amount", "user"])
+def test_only_what_was_credited_can_be_taken_back(alice: User, bob: User, wrong: str) -> None:
+    """Rule: a reversal names the user, the outpoint and the amount of one credit."""
+    deposit(alice, 900)
+    fund(bob, 900)
+    with pytest.raises(IntegrityError, match="there is no credit"), transaction.atomic():
+        ledger.reverse_onchain(
+            user_id=bob.id if wrong == "user" else alice.id,
+            outpoint="other:0" if wrong == "outpoint" else "t:0",
+            amount_msat=899_000 if wrong == "amount" else 900_000,
+            cause=TEST,
+        )
+    assert (available_sat(alice), available_sat(bob)) == (900, 900)
+    assert rows("reverse.onchain") == []
 
 
 # --- Python refuses ------------------------------------------------------------------------------
