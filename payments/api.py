@@ -23,7 +23,7 @@ from payments import idempotency, services
 from payments.destinations import LightningAddress, Lnurl, Username, recognise
 from payments.fees import platform_fee_sat
 from payments.idempotency import Named, Spent
-from payments.selectors import line_by_key
+from payments.selectors import line_by_key, own_payment_by_key
 from payments.serializers import (
     AddressPayment,
     InternalPayment,
@@ -143,6 +143,17 @@ class PaymentView(ApiView):
         reader = request.user if request.auth else None
         line = line_by_key(key, reader=reader)
         return ok(payment_json(line, private=line.user_id == getattr(reader, "id", None)))
+
+
+class CancelView(ApiView):
+    required_scope = "spend"
+    counted = {"GET": limits.READ, "POST": limits.SPEND}
+
+    @extend_schema(request=None, responses=answers.Payment)
+    def post(self, request: ApiRequest, key: str) -> Response:
+        """Take back a payment that has not been sent yet; its sats are there again."""
+        payment = own_payment_by_key(key, request.user)
+        return ok(payment_json(services.cancel(payment.id)))
 
 
 class SendView(SpendView):

@@ -74,6 +74,15 @@ class PaymentFailed(CoinosError):
         super().__init__(_("Problem sending payment: %(reason)s"), values={"reason": reason})
 
 
+class TooLateToCancel(CoinosError):
+    """Raised when a payment is on its way or decided."""
+
+    status = 409
+    code = "too_late_to_cancel"
+    title = _("Too late to cancel")
+    message = _("This payment cannot be cancelled any more: it is on its way, or over")
+
+
 class WithdrawalsPaused(Forbidden):
     code = "withdrawals_paused"
     title = _("Withdrawals paused")

@@ -12,9 +12,13 @@ import uuid
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 from django.utils.translation import pgettext_lazy
 
 from accounts.models import ApiKey, User
+
+CANCELLED = _("Cancelled before anything was sent")
+"""The `failure` of a payment that was taken back."""
 
 
 class Payment(models.Model):
@@ -117,7 +121,21 @@ class Payment(models.Model):
     @property
     def held_sat(self) -> int:
         """What was taken out of the spendable balance when the payment was accepted."""
-        return self.amount_sat + self.max_fee_sat + self.platform_fee_sat
+        fee_sat = self.max_fee_sat
+        if self.subtract_fee and self.fee_sat is not None:
+            fee_sat = self.fee_sat  # since it was signed, the recipient gets what the fee leaves
+        return self.amount_sat + fee_sat + self.platform_fee_sat
+
+    @property
+    def can_be_cancelled(self) -> bool:
+        """Whether nothing of it has left us."""
+        if self.state == self.State.SIGNED:
+            return self.broadcast_attempted_at is None
+        return self.state == self.State.CREATED
+
+    @property
+    def was_cancelled(self) -> bool:
+        return self.state == self.State.FAILED and self.failure == CANCELLED
 
 
 class WithdrawalTransaction(models.Model):

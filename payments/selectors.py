@@ -36,6 +36,16 @@ def line_by_key(key: str, *, reader: User | None) -> Activity:
     return line
 
 
+def own_payment_by_key(key: str, user: User) -> Payment:
+    """The user's payment out through a node, named as in `line_by_key`. Raises `PaymentNotFound`;
+    a payment between users is over at once, and is none of these."""
+    line = line_by_key(key, reader=user)
+    payment = Payment.objects.filter(id=line.id, user=user).first()
+    if payment is None:
+        raise PaymentNotFound()
+    return payment
+
+
 def _match(key: str) -> Q:
     try:
         return Q(id=UUID(key))

@@ -112,7 +112,7 @@ def progress(activity: Activity, payment: Payment | None) -> str:
     if activity.status == Activity.Status.SETTLED:
         return _("Received") if activity.is_incoming else _("Sent")
     if activity.status == Activity.Status.FAILED:
-        return _("Failed")
+        return _("Cancelled") if payment and payment.was_cancelled else _("Failed")
     if activity.is_incoming:
         return _("Arriving")
     if payment is None or payment.state in (Payment.State.CREATED, Payment.State.SIGNED):
@@ -124,8 +124,9 @@ def progress(activity: Activity, payment: Payment | None) -> str:
 
 def _returned(activity: Activity, payment: Payment) -> list[Step]:
     reason = _(activity.reason or payment.failure or gettext_noop("it could not be delivered"))
+    words = reason if payment.was_cancelled else _("Failed: %(reason)s") % {"reason": reason}
     return [
-        Step(_("Failed: %(reason)s") % {"reason": reason}, payment.resolved_at, "failed"),
+        Step(words, payment.resolved_at, "failed"),
         Step(_("Returned: all of it is yours to spend again"), payment.resolved_at),
     ]
 

@@ -34,4 +34,5 @@ urlpatterns = [
     path("payments", views.payments, name="payments"),
     path("payments.csv", views.export, name="export"),
     path("payment/<uuid:payment_id>", views.payment, name="payment"),
+    path("payment/<uuid:payment_id>/cancel", views.cancel_payment, name="cancel_payment"),
 ]

@@ -52,7 +52,8 @@ from payments.forms import (
     SendAmountForm,
     SendForm,
 )
-from payments.selectors import gift_of, payment_of, recent_addresses
+from payments.selectors import gift_of, own_payment_by_key, payment_of, recent_addresses
+from payments.services.cancel import cancel
 from payments.services.lnurl import RemoteRefused
 from payments.services.pasted import Bill, Target, everything_sat, look, pay, price
 from payments.timeline import decided_by, fee_returned_sat, progress, timeline
@@ -402,7 +403,8 @@ def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
         return _receipt(request, payment_id, viewer=user)
     outgoing = payment_of(line)
     steps = timeline(line, outgoing, gift_of(line))
-    state = f"{line.status}-{outgoing.state if outgoing else ''}-{len(steps)}"
+    can_be_cancelled = bool(outgoing and outgoing.can_be_cancelled)
+    state = f"{line.status}-{outgoing.state if outgoing else ''}-{can_be_cancelled}-{len(steps)}"
     if request.GET.get("seen") == state:
         return HttpResponse(status=204)
     context = {
@@ -417,6 +419,21 @@ def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
         "here": "payments",
     }
     return render(request, "payments/payment.html", context)
+
+
+@require_POST
+@signed_in
+@limited(post=limits.SPEND)
+def cancel_payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
+    """Take a payment back that has not been sent yet."""
+    own = own_payment_by_key(str(payment_id), user_of(request))
+    try:
+        cancel(own.id)
+    except CoinosError as error:
+        messages.error(request, sentence(error))
+    else:
+        messages.success(request, _("Cancelled. Your sats are back."))
+    return redirect("payment", own.id)
 
 
 def _receipt(request: HttpRequest, payment_id: UUID, *, viewer: User | None) -> HttpResponse:

@@ -203,6 +203,7 @@ def make_world(network: Control) -> World:
     )
     sent = {"username": "bob", "amount": 7, "pin": PIN}
     payment = api.post("/send", sent).body
+    waiting = _that_waits(network, api)
     key, _text = credentials.create_api_key(alice, name="till", scope="spend")
     texts = {
         scope: credentials.create_api_key(alice, name=scope, scope=scope)[1]
@@ -270,6 +271,7 @@ def make_world(network: Control) -> World:
         "delivery_id": str(delivery.id),
         "payment": payment["id"],
         "payment_id": payment["id"],
+        "waiting": waiting["id"],
         "gift_id": str(made[0].id),
         "fund_gift_id": str(of_pot[0].id),
         "role_id": str(FundManager.objects.get().id),
@@ -332,6 +334,17 @@ def _lost_payment(payer: User, network: Control) -> Payment:
     network.clear_faults()
     Payment.objects.filter(user=payer).update(deadline=timezone.now() - timedelta(hours=1))
     return Payment.objects.get(user=payer)
+
+
+def _that_waits(network: Control, api: Api) -> dict[str, Any]:
+    """A withdrawal that the node did not prepare: it can be cancelled."""
+    network.mine()
+    wish = {"address": network.address(), "amount": 5000, "pin": PIN}
+    network.set_faults([{"kind": "drop_before", "method": "send", "nth": 2}])
+    waiting: dict[str, Any] = api.post("/bitcoin/send", wish).body
+    network.clear_faults()
+    assert waiting["status"] == "pending"
+    return waiting
 
 
 def _half_signed_in() -> Caller:

@@ -261,6 +261,15 @@ PAYMENTS = [
     ),
     API(
         "POST",
+        "/payments/<str:key>/cancel",
+        "spend",
+        limit="spend",
+        path=f"/payments/{NOBODY}/cancel",
+        body={},
+        at={"key": "waiting"},
+    ),
+    API(
+        "POST",
         "/send",
         "spend",
         pin="pin",
@@ -662,6 +671,12 @@ SENDING = [
     Door("GET", "/payments"),
     Door("GET", "/payments.csv", limit="export", stream=True),
     Door("GET", "/payment/<uuid:payment_id>", "none", limit="page receipt"),
+    Door(
+        "POST",
+        "/payment/<uuid:payment_id>/cancel",
+        limit="spend",
+        at={"payment_id": "waiting"},
+    ),
 ]
 
 FUNDS = [

@@ -538,3 +538,34 @@ def test_the_scanner_waits_for_a_script_and_comes_from_this_site(alice: Person) 
     dialog = next(found for found in page.all("dialog"))
     assert Path(f".{dialog['data-decoder']}").is_file()
     assert not [found for found in page.all("script") if "jsqr" in found["src"]]
+
+
+# --- Taking it back -------------------------------------------------------------------------------
+
+
+def test_what_waits_is_taken_back_from_its_page(
+    database: Any, alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money-H4"""
+    monkeypatch.setattr("payments.services.lightning.send_soon", lambda *_, **__: None)
+    bolt11 = network.invoice(1_000_000)
+    page = follow(alice, confirm(alice, paste(alice, bolt11).page))
+    assert "It has not been sent yet" in page.text
+    url = f"/payment/{alice.line().id}"
+    assert f"{url}/cancel" in page.html
+    page = follow(alice, alice.post(f"{url}/cancel"))
+    assert "Cancelled −⚡️1,000" in page.text
+    assert "Cancelled. Your sats are back." in page.text
+    assert f"{url}/cancel" not in page.html
+    assert alice.available_sat == 100_000
+
+
+def test_what_was_sent_is_not_offered_to_be_cancelled(
+    database: Any, alice: Person, network: Control
+) -> None:
+    bolt11 = network.invoice(1_000_000)
+    page = follow(alice, confirm(alice, paste(alice, bolt11).page))
+    assert "/cancel" not in page.html
+    page = follow(alice, alice.post(f"/payment/{alice.line().id}/cancel"))
+    assert "This payment cannot be cancelled any more" in page.text
+    assert alice.available_sat == 98_999

@@ -16,6 +16,7 @@ from django.utils import timezone
 from coinos import rates
 from coinos.models import Rate
 from coinos.simnet.control import Control
+from payments.models import Payment
 from tests.api.endpoints import ENDPOINTS, KEY, NOBODY
 from tests.cast import PASSWORD, Api, give_password, token_of
 from tests.payments.conftest import Person
@@ -47,6 +48,7 @@ MOST = {
     "GET /payments": 3,
     "POST /payments": 9,
     "GET /payments/<id>": 2,
+    "POST /payments/<id>/cancel": 14,
     "POST /send": 7,
     "POST /send/bob/1": 7,
     "POST /bitcoin/send": 33,
@@ -69,6 +71,10 @@ def ways(alice: Person, network: Control) -> dict[str, Any]:
     api.post("/user", {"display": "Alice"})
     invoice = api.post("/invoice", {"invoice": {"amount": 1000}}).body
     paid = api.post("/send", {"username": "bob", "amount": 1}).body
+    network.set_faults([{"kind": "drop_before", "method": "xpay"}])
+    waiting = api.post("/payments", {"payreq": network.invoice(1_000)}).body
+    network.clear_faults()
+    Payment.objects.filter(id=waiting["id"]).update(state=Payment.State.CREATED)
     for name in ("one", "two", "three"):
         api.post("/app", {"name": name})
     apps = [app["pubkey"] for app in api.get("/apps").body]
@@ -92,6 +98,7 @@ def ways(alice: Person, network: Control) -> dict[str, Any]:
         "GET /lnurl/verify/<id>": lambda: root.get(verify.path),
         "POST /payments": lambda: api.post("/payments", {"payreq": network.invoice(1_000)}),
         "GET /payments/<id>": lambda: api.get(f"/payments/{paid['id']}"),
+        "POST /payments/<id>/cancel": lambda: api.post(f"/payments/{waiting['id']}/cancel"),
         "POST /bitcoin/send": lambda: api.post(
             "/bitcoin/send", {"address": network.address(), "amount": 5000, "feeRate": 2}
         ),

@@ -1,0 +1,71 @@
+"""Take a payment back that has not left yet: its user or an operator does, and its sats come back.
+
+| state                                 | why nothing has left                               |
+|---------------------------------------|----------------------------------------------------|
+| `created`                             | the claim that comes before every call did not yet |
+| `signed`, never given to the network  | nobody but us has seen the transaction             |
+
+Both are looked at under the row's lock, which the claim and the first broadcast take too: one of
+them is first, and the other finds the payment changed. The node is asked before, since a database
+that lost its last commits would not know that they happened.
+"""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+from accounts import ledger
+from accounts.models import Activity
+from coinos import nodes
+from coinos.errors import NodeUnavailable
+from payments.errors import TooLateToCancel
+from payments.models import CANCELLED, Payment, WithdrawalTransaction
+from payments.services.release import release
+
+logger = logging.getLogger(__name__)
+
+
+def cancel(payment_id: UUID) -> Activity:
+    """End a payment that has not left, give back all that it holds, and return its line. One that
+    is cancelled already stays so.
+
+    Raises `TooLateToCancel`, and `NodeUnavailable` when the node cannot say that it has none of it.
+    """
+    payment = Payment.objects.get(id=payment_id)
+    if payment.was_cancelled:
+        return Activity.objects.get(id=payment_id)
+    if not payment.can_be_cancelled or _node_has_it(payment):
+        raise TooLateToCancel()
+    _unlock(_cancel(payment_id))
+    return Activity.objects.get(id=payment_id)
+
+
+def _node_has_it(payment: Payment) -> bool:
+    if payment.type == Payment.Type.BITCOIN:
+        return payment.txid is not None and nodes.bitcoin().transaction(payment.txid) is not None
+    assert payment.payment_hash
+    record = nodes.lightning().payment_record(payment.payment_hash)
+    return record.in_progress or record.pending > 0 or record.complete > 0
+
+
+@ledger.atomic
+def _cancel(payment_id: UUID) -> tuple[tuple[str, int], ...]:
+    """Returns the coins that it had chosen, which are free again."""
+    payment = Payment.objects.select_for_update().get(id=payment_id)
+    if payment.was_cancelled:
+        return ()
+    if not payment.can_be_cancelled:
+        raise TooLateToCancel()
+    inputs = tuple(payment.inputs.filter(live=True).values_list("txid", "vout"))
+    payment.inputs.update(live=False)
+    payment.versions.update(state=WithdrawalTransaction.State.DEAD)
+    release(payment, CANCELLED)
+    return inputs
+
+
+def _unlock(inputs: tuple[tuple[str, int], ...]) -> None:
+    try:
+        nodes.bitcoin().unlock(inputs)
+    except NodeUnavailable:  # the payment is cancelled all the same
+        logger.error("coins of a cancelled withdrawal are still locked at the node: %s", inputs)
