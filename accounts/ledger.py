@@ -275,6 +275,15 @@ def release_payment(*, hold_id: int, payment_id: UUID) -> bool:
     return released is not None
 
 
+def correct_payment(*, hold_id: int, spent_msat: int) -> int:
+    """Book what a settled payment took in the end, when another version of its transaction was
+    mined: amount plus exact network fee. Returns what the user has back, in msat.
+
+    Nobody is debited again: the house pays for more, as `fee.overrun`. Of less it has back first
+    what it bore, then the user the rest. Raises `HoldExceeded` unless the payment is settled."""
+    return int(_call("ledger_correct_payment", hold_id, spent_msat))
+
+
 def return_withdrawal(
     *, user_id: UUID, spent_msat: int, platform_fee_msat: int, payment_id: UUID
 ) -> bool:

@@ -318,6 +318,17 @@ class SignedTransaction:
 
 
 @dataclass(frozen=True)
+class SentTransaction:
+    """A transaction that spends our coins, as the wallet remembers it. `confirmations` as in
+    `WalletTransaction`; `paid` are its outputs, change among them."""
+
+    signed: SignedTransaction
+    confirmations: int
+    in_mempool: bool
+    paid: tuple[tuple[str, int], ...]  # (address, sats)
+
+
+@dataclass(frozen=True)
 class Broadcast:
     """What became of a broadcast: `accepted` (in mempool or chain), `refused` for policy
     (the same hex may be accepted later), or ambiguous: ask `transaction` for every txid."""
@@ -375,6 +386,19 @@ class BitcoinNode(Protocol):
         """Build and sign a payment without broadcasting it. With `lock_inputs` false it is a
         quote and leaves no trace. `NodeRefused` (code `insufficient_funds`) when the wallet
         cannot cover it."""
+
+    def sent(self, txid: str) -> SentTransaction | None:
+        """A transaction that spends coins of our wallet; None when the wallet has no such one."""
+
+    def sent_to(self, address: str, *, since_s: int) -> tuple[str, ...]:
+        """The txids with which our wallet has paid an address, as far as it has known them since
+        `since_s`; the newest first, with what was replaced, refused or abandoned, since that may
+        confirm. A wallet keeps no note of ours, so address, amount and time name a withdrawal."""
+
+    def coin_is_there(self, txid: str, vout: int) -> bool:
+        """Whether the chain has this output unspent, whatever the mempool wants to do with it."""
+
+    def inputs_of(self, hex: str) -> tuple[tuple[str, int], ...]: ...
 
     def unlock(self, inputs: tuple[tuple[str, int], ...]) -> None: ...
 

@@ -8,8 +8,10 @@ as strings of eight decimals, a checked reply, and a log line of method, time an
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
+from collections.abc import Iterator
 from decimal import ROUND_CEILING, Decimal
 from http.client import HTTPConnection, HTTPSConnection
 from typing import Literal, get_args
@@ -28,6 +30,7 @@ from coinos.nodes.base import (
     NodeRefused,
     Output,
     Receipts,
+    SentTransaction,
     SignedTransaction,
     WalletTransaction,
 )
@@ -44,6 +47,7 @@ NodeMethod = Literal[
     "getblockheader",
     "getmempoolinfo",
     "getmempoolentry",
+    "gettxout",
     "estimatesmartfee",
     "validateaddress",
     "decoderawtransaction",
@@ -59,6 +63,7 @@ WalletMethod = Literal[
     "getbalances",
     "listsinceblock",
     "gettransaction",
+    "listtransactions",
     "send",
     "lockunspent",
 ]
@@ -79,6 +84,7 @@ HEADERS_AHEAD_MAX = 2
 FEE_RATE_MAX_SAT_VB = 500
 # sat/vB in BTC per kvB: what we broadcast at most, above any rate that we choose ourselves
 BROADCAST_FEE_RATE_MAX = "0.01000000"
+SENT_A_PAGE = 500
 BLOCKS_FASTEST, BLOCKS_HALF_HOUR, BLOCKS_HOUR, BLOCKS_ECONOMY = 2, 3, 6, 144
 SAT_VB_PER_BTC_KVB = SAT_PER_BTC // 1000
 
@@ -95,6 +101,7 @@ POLICY = -26
 ALREADY_IN_CHAIN = -27
 WARMING_UP = -28
 ALREADY_LOADED = -35
+CATEGORIES = ("receive", "send", "immature", "generate", "orphan")
 NOT_JSON = (-342, -343)  # python-bitcoinrpc's own: 401, 503, an empty body
 
 
@@ -286,14 +293,11 @@ class BitcoinCore:
         txid, signed = reply.hash32("txid"), reply.hex_text("hex")
 
         transaction = Reply(self._node("decoderawtransaction", signed), "decoderawtransaction")
-        inputs = tuple(
-            (entry.hash32("txid"), entry.integer("vout", maximum=0xFFFFFFFF))
-            for entry in transaction.nested_list("vin")
-        )
+        inputs = _inputs(transaction)
         try:
             fee_sat = self._fee_sat(signed, txid)
             paid_sat = amount_sat - fee_sat if subtract_fee else amount_sat
-            if not inputs or not _pays(transaction, address, paid_sat):
+            if not inputs or (address, paid_sat) not in _paid(transaction):
                 raise unreadable("send: the transaction is not the one that was asked for")
         except (NodeRefused, NodeUnavailable):
             if lock_inputs:
@@ -313,6 +317,60 @@ class BitcoinCore:
         if not reply.boolean("allowed"):
             raise NodeRefused("The network would not relay this transaction", code="not_relayed")
         return reply.nested("fees").btc("base")
+
+    # --- what was sent -------------------------------------------------------------------------
+
+    def sent(self, txid: str) -> SentTransaction | None:
+        include_watchonly, verbose = False, True
+        try:
+            answer = self._call_wallet("gettransaction", txid, include_watchonly, verbose)
+        except RpcError as error:
+            if error.code == NOT_FOUND:
+                return None
+            raise NodeUnavailable() from None
+        reply = Reply(answer, "gettransaction")
+        fee_sat = reply.optional(reply.btc_out, "fee")
+        if fee_sat is None:  # it spends nothing of ours
+            return None
+        confirmations = _confirmations(reply)
+        transaction = reply.nested("decoded")
+        return SentTransaction(
+            signed=SignedTransaction(
+                txid=reply.hash32("txid"),
+                hex=reply.hex_text("hex"),
+                inputs=_inputs(transaction),
+                fee_sat=fee_sat,
+                vsize=transaction.integer("vsize", minimum=1),
+            ),
+            confirmations=confirmations,
+            in_mempool=confirmations == 0 and self._is_in_mempool(txid),
+            paid=tuple(_paid(transaction)),
+        )
+
+    def sent_to(self, address: str, *, since_s: int) -> tuple[str, ...]:
+        # By page, the newest first: a wallet of years has more than one answer can hold. Who looks
+        # through them while others are added sees some twice.
+        found: dict[str, None] = {}
+        for skip in itertools.count(0, SENT_A_PAGE):
+            answer = self._own_wallet("listtransactions", "*", SENT_A_PAGE, skip)
+            page = list(Reply({"entries": answer}, "listtransactions").nested_list("entries"))
+            for entry in reversed(page):
+                is_sent = entry.one_of("category", *CATEGORIES) == "send"
+                is_to_it = is_sent and entry.raw.get("address") == address
+                if is_to_it and _known_s(entry) >= since_s:
+                    found[entry.hash32("txid")] = None
+            if len(page) < SENT_A_PAGE or all(_known_s(entry) < since_s for entry in page):
+                return tuple(found)
+        raise AssertionError("unreachable")
+
+    def coin_is_there(self, txid: str, vout: int) -> bool:
+        include_mempool = False
+        return self._node("gettxout", txid, vout, include_mempool) is not None
+
+    def inputs_of(self, hex: str) -> tuple[tuple[str, int], ...]:
+        return _inputs(Reply(self._node("decoderawtransaction", hex), "decoderawtransaction"))
+
+    # --- locks and broadcasts ------------------------------------------------------------------
 
     def unlock(self, inputs: tuple[tuple[str, int], ...]) -> None:
         self._set_locks(inputs, unlock=True)
@@ -440,8 +498,7 @@ class BitcoinCore:
 
 def _is_receipt(entry: Reply) -> bool:
     """Is this a payment to us? Not one of ours, and not the coins of a block that we mined."""
-    categories = ("receive", "send", "immature", "generate", "orphan")
-    return entry.one_of("category", *categories) == "receive"
+    return entry.one_of("category", *CATEGORIES) == "receive"
 
 
 def _output(entry: Reply, transaction: Reply) -> Output:
@@ -465,12 +522,24 @@ def _confirmations(reply: Reply) -> int:
     return confirmations
 
 
-def _pays(transaction: Reply, address: str, amount_sat: int) -> bool:
-    return any(
-        output.nested("scriptPubKey").raw.get("address") == address
-        and output.btc("value") == amount_sat
-        for output in transaction.nested_list("vout")
+def _inputs(transaction: Reply) -> tuple[tuple[str, int], ...]:
+    return tuple(
+        (entry.hash32("txid"), entry.integer("vout", maximum=0xFFFFFFFF))
+        for entry in transaction.nested_list("vin")
     )
+
+
+def _paid(transaction: Reply) -> Iterator[tuple[str, int]]:
+    """Address and sats of each output that has an address."""
+    for output in transaction.nested_list("vout"):
+        script = output.nested("scriptPubKey")
+        if address := script.optional(script.text, "address"):
+            yield address, output.btc("value")
+
+
+def _known_s(entry: Reply) -> int:
+    """Since when the wallet knows a transaction; its block may say an earlier time, or a later."""
+    return max(entry.time_s("time"), entry.time_s("timereceived"))
 
 
 def _sat_vb(btc_per_kvb: Decimal, *, at_least: int) -> int:

@@ -112,6 +112,13 @@ class Reply:
         except ValueError:
             return self._refuse(key)
 
+    def btc_out(self, key: str) -> int:
+        """An amount that went out, which Bitcoin Core writes below zero, as whole sats above it."""
+        value = self._fields.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
+            return self._refuse(key)
+        return Reply({key: -value}, self._where).btc(key)
+
     def nested(self, key: str) -> Reply:
         return Reply(self._fields.get(key), f"{self._where}.{key}")
 

@@ -355,6 +355,25 @@ def getrawtransaction(node: BitcoinNode, txid: str, verbosity: Any, blockhash: s
     return facts
 
 
+@rpc("txid:string n:number include_mempool:bool?")
+def gettxout(
+    node: BitcoinNode, txid: str, n: int, include_mempool: bool | None
+) -> dict[str, Any] | None:
+    """None for an output that is spent, or that no block has and, if asked, no mempool."""
+    chain = node.chain
+    outpoint = Outpoint(hash_argument(txid, "txid"), n)
+    output = chain.coins.get(outpoint) if include_mempool is False else chain.unspent(outpoint)
+    if output is None:
+        return None
+    return {
+        "bestblock": chain.tip.hash,
+        "confirmations": chain.confirmations(outpoint.txid),
+        "value": btc(output.amount_sat),
+        "scriptPubKey": describe_script(output.script),
+        "coinbase": chain.transactions[outpoint.txid].is_coinbase,
+    }
+
+
 @rpc("rawtxs:array maxfeerate:any?")
 def testmempoolaccept(node: BitcoinNode, rawtxs: list[str], maxfeerate: Any) -> list[Any]:
     if len(rawtxs) != 1:

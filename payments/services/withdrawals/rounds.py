@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import uuid
-from datetime import timedelta
 
 from django.db import InterfaceError, OperationalError
 from django.utils import timezone
@@ -14,11 +13,10 @@ from coinos.errors import NodeUnavailable
 from payments.models import Payment
 from payments.services.withdrawals.following import follow
 from payments.services.withdrawals.sending import send
-from payments.services.withdrawals.signing import claim, sign
+from payments.services.withdrawals.signing import PICK_UP_AFTER, claim, sign
 
 logger = logging.getLogger(__name__)
 
-PICK_UP_AFTER = timedelta(seconds=5)
 PER_ROUND = 200
 
 

@@ -7,13 +7,12 @@ import uuid
 
 from django.utils import timezone
 
-from accounts import ledger, statement
-from accounts.models import Activity
+from accounts import ledger
 from coinos import killswitch, nodes
 from coinos.failpoints import failpoint
-from coinos.money import MSAT_PER_SAT
 from payments.gate import PAYER_MAY_SPEND
 from payments.models import Payment
+from payments.services.withdrawals.adopting import book
 from payments.services.withdrawals.versions import live_version
 
 logger = logging.getLogger(__name__)
@@ -53,20 +52,6 @@ def _is_known(payment: Payment) -> bool:
 
 @ledger.atomic
 def _book(payment_id: uuid.UUID) -> None:
-    """The network has the transaction: its exact fee is booked, the rest of the hold is free."""
     payment = Payment.objects.select_for_update().get(id=payment_id)
-    if payment.state != Payment.State.SIGNED:
-        return
-    assert payment.fee_sat is not None
-    payment.state = Payment.State.BROADCAST
-    payment.fee_final = True
-    payment.save(update_fields=["state", "fee_final"])
-    ledger.settle_payment(
-        hold_id=payment.hold_id,
-        spent_msat=(payment.amount_sat + payment.fee_sat) * MSAT_PER_SAT,
-        platform_fee_msat=payment.platform_fee_sat * MSAT_PER_SAT,
-        payment_id=payment.id,
-    )
-    statement.change(
-        Activity.objects.get(id=payment.id), status=Activity.Status.PENDING, ref=payment.txid
-    )
+    if payment.state == Payment.State.SIGNED:
+        book(payment)

@@ -16,16 +16,18 @@ from coinos import killswitch, nodes
 from coinos.constraints import violated_constraint
 from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
-from coinos.money import MSAT_PER_SAT
 from coinos.nodes.base import NodeRefused, SignedTransaction
 from payments.gate import PAYER_MAY_SPEND
 from payments.models import Payment
 from payments.services.release import release
+from payments.services.withdrawals.adopting import adopt, take_fee
+from payments.services.withdrawals.search import find_sent
 from payments.services.withdrawals.versions import add_version
 
 logger = logging.getLogger(__name__)
 
 PREPARING_MAX = timedelta(seconds=60)
+PICK_UP_AFTER = timedelta(seconds=5)
 
 
 def prepare(
@@ -66,7 +68,15 @@ def claim(payment: Payment) -> bool:
 def sign(payment: Payment) -> None:
     """Build and sign, with the inputs locked at the node, and store it all before anybody sees it.
 
-    When the fee has outgrown the reserve the withdrawal fails: nothing was broadcast."""
+    Never a second time for what the wallet has sent already: that is adopted. When the fee has
+    outgrown the reserve the withdrawal fails: nothing was broadcast."""
+    if _may_have_been_sent(payment) and (found := find_sent(payment)):
+        if len(found) == 1:
+            adopt(payment.id, found[0])
+        else:
+            txids = ", ".join(sent.signed.txid for sent in found)
+            logger.critical("withdrawal %s: which of these is it? %s", payment.id, txids)
+        return
     if killswitch.is_stopped():
         return
     sent_sat = payment.amount_sat + (payment.max_fee_sat if payment.subtract_fee else 0)
@@ -104,6 +114,13 @@ def sign(payment: Payment) -> None:
     failpoint("btc.signed")
 
 
+def _may_have_been_sent(payment: Payment) -> bool:
+    """Not in the first moments after it was accepted: no round has picked it up before. Later this
+    database may be one that has lost what came after."""
+    age = timezone.now() - payment.created
+    return payment.attempted_at is not None or age >= PICK_UP_AFTER
+
+
 @ledger.atomic
 def _store_signed(payment_id: uuid.UUID, signed: SignedTransaction) -> bool:
     payment = Payment.objects.select_for_update().get(id=payment_id)
@@ -111,12 +128,8 @@ def _store_signed(payment_id: uuid.UUID, signed: SignedTransaction) -> bool:
         return False
     assert payment.fee_rate_sat_vb
     add_version(payment, signed, fee_rate_sat_vb=payment.fee_rate_sat_vb)
-    if payment.subtract_fee:  # the recipient gets what the exact fee leaves
-        sent_sat = payment.amount_sat + payment.max_fee_sat
-        payment.amount_sat = sent_sat - signed.fee_sat
-        payment.amount_msat = payment.amount_sat * MSAT_PER_SAT
+    take_fee(payment, signed.fee_sat)
     payment.state = Payment.State.SIGNED
-    payment.fee_sat = signed.fee_sat
     payment.save(update_fields=["state", "fee_sat", "amount_sat", "amount_msat"])
     statement.change(
         Activity.objects.get(id=payment.id),

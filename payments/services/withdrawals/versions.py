@@ -5,28 +5,31 @@ from __future__ import annotations
 from coinos.nodes.base import SignedTransaction
 from payments.models import Payment, WithdrawalInput, WithdrawalTransaction
 
+State = WithdrawalTransaction.State
+
+DEEP = 6
+"""So many blocks above a transaction, and it is there for good."""
+
 
 def add_version(
-    payment: Payment, signed: SignedTransaction, *, fee_rate_sat_vb: int
+    payment: Payment, signed: SignedTransaction, *, fee_rate_sat_vb: int, made_by_us: bool = True
 ) -> WithdrawalTransaction:
     """Make `signed` the version that counts from now on and is given to the network.
 
     In the caller's transaction, which has locked the payment. It must spend every coin of the
-    versions before it: two that share none could both confirm, so `ValueError` otherwise. Raises
+    versions before it: two that share none could both confirm, so `ValueError` otherwise. What was
+    made by hand in the wallet is on the network already, and is not refused for that. Raises
     `IntegrityError` (`one_withdrawal_per_input`) when another withdrawal spends one of its coins.
     """
     before = set(payment.inputs.values_list("txid", "vout"))
-    if not before <= set(signed.inputs):
+    if made_by_us and not before <= set(signed.inputs):
         raise ValueError(f"a version of withdrawal {payment.id} spares a coin of an earlier one")
     WithdrawalInput.objects.bulk_create(
         WithdrawalInput(payment=payment, txid=txid, vout=vout)
         for txid, vout in signed.inputs
         if (txid, vout) not in before
     )
-    if payment.txid:
-        payment.versions.filter(state=WithdrawalTransaction.State.LIVE).update(
-            state=WithdrawalTransaction.State.REPLACED
-        )
+    _step_back(payment)
     version = WithdrawalTransaction.objects.create(
         txid=signed.txid,
         payment=payment,
@@ -34,11 +37,25 @@ def add_version(
         fee_sat=signed.fee_sat,
         fee_rate_sat_vb=fee_rate_sat_vb,
     )
-    payment.txid = signed.txid
+    payment.txid = version.txid
     payment.save(update_fields=["txid"])
     return version
 
 
+def count_version(payment: Payment, version: WithdrawalTransaction) -> None:
+    """Let a version that was replaced count again, in the caller's transaction."""
+    _step_back(payment)
+    version.state = State.LIVE
+    version.save(update_fields=["state"])
+    payment.txid = version.txid
+    payment.save(update_fields=["txid"])
+
+
+def _step_back(payment: Payment) -> None:
+    if payment.txid:
+        payment.versions.filter(state=State.LIVE).update(state=State.REPLACED)
+
+
 def live_version(payment: Payment) -> WithdrawalTransaction:
     """The version that counts now. Every withdrawal has one from `signed` on."""
-    return payment.versions.get(state=WithdrawalTransaction.State.LIVE)
+    return payment.versions.get(state=State.LIVE)
