@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, ParamSpec, TypeVar
@@ -22,7 +23,7 @@ import psycopg
 from django.db import DatabaseError, OperationalError, connection, transaction
 
 from accounts.errors import HoldExceeded, InsufficientFunds
-from accounts.models import LedgerAccount, User
+from accounts.models import LedgerAccount, Transfer, User
 from coinos.db import Query, ask, ask_at_once
 
 P = ParamSpec("P")
@@ -453,6 +454,19 @@ def owed_msat() -> int:
             {"gifts": int(House.GIFTS)},
         )
         return int(cursor.fetchone()[0])
+
+
+def received_msat(payment_hashes: Iterable[str]) -> dict[str, int]:
+    """By payment hash: what was booked when it came, the remainder of whole sats included. Only for
+    users: nothing else is owed to anybody."""
+    external_ids = [f"lightning:{payment_hash}" for payment_hash in payment_hashes]
+    rows = Transfer.objects.filter(
+        kind__in=["receive.lightning", "rounding.receive.lightning"], external_id__in=external_ids
+    ).values_list("external_id", "amount_msat")
+    booked_msat: dict[str, int] = defaultdict(int)
+    for external_id, amount_msat in rows:
+        booked_msat[external_id.removeprefix("lightning:")] += amount_msat
+    return booked_msat
 
 
 # --- The one way to the database -----------------------------------------------------------------

@@ -404,3 +404,44 @@ class OperatorAct(models.Model):
         if self.dropped_at:
             return "dropped"
         return "waits for approval" if self.needs_approval and not self.approved_by_id else "ready"
+
+
+class Reading(models.Model):
+    """The newest comparison of what the nodes hold with what is owed, in one row.
+
+    Each place where our money lies is a figure of its own, and none is counted twice.
+    """
+
+    NEWEST = 1
+
+    began_at = models.DateTimeField(help_text="By the clock of the database")
+    owed_msat = models.BigIntegerField(help_text="To users, and for gifts")
+    channels_msat = models.BigIntegerField(help_text="In open Lightning channels")
+    closing_msat = models.BigIntegerField(help_text="In channels that are closing")
+    wallet_msat = models.BigIntegerField(help_text="In lightningd's own wallet")
+    arriving_msat = models.BigIntegerField(help_text="Booked, not in a channel's balance yet")
+    leaving_msat = models.BigIntegerField(help_text="Paid, still in a channel's balance")
+    onchain_msat = models.BigIntegerField(help_text="In the bitcoin wallet")
+    onchain_at = models.DateTimeField(help_text="When the bitcoin wallet was last asked")
+    sent_since_msat = models.BigIntegerField(help_text="On-chain, by us, since then")
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="one_newest_reading", condition=Q(id=1))]
+
+    def __str__(self) -> str:
+        return f"reading of {self.began_at:%Y-%m-%d %H:%M:%S} UTC"
+
+    @property
+    def assets_msat(self) -> int:
+        lightning_msat = self.channels_msat + self.closing_msat + self.wallet_msat
+        onchain_msat = max(0, self.onchain_msat - self.sent_since_msat)
+        return lightning_msat + self.arriving_msat - self.leaving_msat + onchain_msat
+
+    @property
+    def missing_msat(self) -> int:
+        """How much less there is than is owed; 0 or less when there is enough."""
+        return self.owed_msat - self.assets_msat
+
+    @property
+    def is_short(self) -> bool:
+        return self.missing_msat > 0

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
+from typing import Any
 
 from django.core.cache import cache
+from django.db.models import F, Sum
 from django.utils import timezone
 
 from accounts import ledger
 from coinos import alarms, killswitch, nodes
 from coinos.db import now
+from coinos.errors import NodeUnavailable
 from coinos.money import MSAT_PER_SAT
-from payments.models import Payment
+from payments.models import Payment, Reading
 
 logger = logging.getLogger(__name__)
 
 SHORTFALL = "shortfall"
 APART = timedelta(seconds=30)
+ONCHAIN_GOOD_FOR = timedelta(hours=1)
 BALANCE = "balance of account "
 LOOK_BACK = timedelta(days=1)
 LOOK_BACK_PAYMENTS = 200
@@ -29,33 +32,65 @@ RESTING = "balances-checked-lately"
 REST = 50
 
 
-@dataclass(frozen=True)
-class Solvency:
-    """What the nodes hold and what the house owes its users, in msat."""
+def solvency() -> Reading:
+    """One reading, kept. What is owed is read first: money that arrives in between only helps.
 
-    began_at: datetime  # by the clock of the database
-    assets_msat: int
-    owed_msat: int
-
-    @property
-    def is_short(self) -> bool:
-        return self.assets_msat < self.owed_msat
-
-
-def solvency() -> Solvency:
-    """One reading. What is owed is read first: money that arrives in between only helps.
-
-    The node counts a payment as ours until both sides have removed its HTLC, even after it has
-    settled: such payments are taken off (nodes.md 6). Unconfirmed coins are not counted."""
+    The node counts a payment out as ours until both sides have removed its HTLC, even after it has
+    settled: such payments are taken off. It counts one that came in only when both have, which a
+    peer may put off for hours: those whose receipt we have booked are added."""
     began_at = now()
     owed_msat = ledger.owed_msat()
     lightning = nodes.lightning().balance()
+    onchain = _onchain(began_at)
+    reading = Reading(
+        id=Reading.NEWEST,
+        began_at=began_at,
+        owed_msat=owed_msat,
+        channels_msat=lightning.channels_msat,
+        closing_msat=lightning.closing_msat,
+        wallet_msat=lightning.wallet_msat,
+        leaving_msat=_leaving_msat(lightning.outgoing_msat),
+        arriving_msat=_arriving_msat(lightning.incoming_msat),
+        **onchain,
+    )
+    reading.save()
+    return reading
+
+
+def _leaving_msat(outgoing_msat: dict[str, int]) -> int:
+    """HTLCs of payments that have settled: no longer ours."""
     settled = Payment.objects.filter(
-        payment_hash__in=list(lightning.outgoing_msat), state=Payment.State.SETTLED, fee_final=True
+        payment_hash__in=list(outgoing_msat), state=Payment.State.SETTLED, fee_final=True
     ).values_list("payment_hash", flat=True)
-    leaving_msat = sum(lightning.outgoing_msat[str(payment_hash)] for payment_hash in settled)
-    onchain_msat = nodes.bitcoin().balance().trusted_sat * MSAT_PER_SAT
-    return Solvency(began_at, lightning.ours_msat - leaving_msat + onchain_msat, owed_msat)
+    return sum(outgoing_msat[str(payment_hash)] for payment_hash in settled)
+
+
+def _arriving_msat(incoming_msat: dict[str, int]) -> int:
+    """HTLCs of receipts that are booked: ours already, and never more of one than was booked. The
+    node also lists those that it refuses, such as a second payment of a paid invoice."""
+    booked_msat = ledger.received_msat(incoming_msat)
+    return sum(min(incoming_msat[hash], booked_msat[hash]) for hash in booked_msat)
+
+
+def _onchain(began_at: datetime) -> dict[str, Any]:
+    """What the bitcoin wallet holds. While its node is away, what it held when it last answered and
+    what we have sent since, for `ONCHAIN_GOOD_FOR`: a bitcoin node that restarts stops no payment
+    over Lightning. After that lightningd, which sees no blocks either, should send nothing."""
+    try:
+        onchain_msat = nodes.bitcoin().balance().trusted_sat * MSAT_PER_SAT
+        return {"onchain_msat": onchain_msat, "onchain_at": began_at, "sent_since_msat": 0}
+    except NodeUnavailable:
+        last = Reading.objects.filter(onchain_at__gt=began_at - ONCHAIN_GOOD_FOR).first()
+        if last is None:
+            raise
+    sent = Payment.objects.filter(
+        type=Payment.Type.BITCOIN, broadcast_attempted_at__gte=last.onchain_at
+    ).aggregate(sat=Sum(F("amount_sat") + F("fee_sat")))
+    return {
+        "onchain_msat": last.onchain_msat,
+        "onchain_at": last.onchain_at,
+        "sent_since_msat": (sent["sat"] or 0) * MSAT_PER_SAT,
+    }
 
 
 def settled_after_release() -> list[Payment]:
@@ -110,16 +145,15 @@ def reconcile() -> None:
         killswitch.stop_for(alarm)
 
 
-def _judge(reading: Solvency) -> None:
+def _judge(reading: Reading) -> None:
     """A shortfall stops sends when it is there again in a reading that began `APART` after the end
     of the first one, by the clock of the database: two that ran side by side are one."""
     if not reading.is_short:
         alarms.end(SHORTFALL)
         return
-    missing_msat = reading.owed_msat - reading.assets_msat
-    sentence = f"the nodes hold {missing_msat} msat less than is owed"
+    sentence = f"the nodes hold {reading.missing_msat} msat less than is owed"
     logger.warning(sentence)
-    alarm = alarms.note(SHORTFALL, sentence, amount_msat=missing_msat)
+    alarm = alarms.note(SHORTFALL, sentence, amount_msat=reading.missing_msat)
     if reading.began_at - alarm.first_seen >= APART:
         killswitch.stop_for(alarm)
 

@@ -190,16 +190,32 @@ class PayReply:
 
 @dataclass(frozen=True)
 class LightningBalance:
-    """`ours_msat` in all open channels; `spendable_msat` in those that can route now.
+    """What of the node's money is ours, each place by itself and nothing twice.
 
-    `ours_msat` still counts an outgoing HTLC until both sides have removed it, even after the
-    payment has settled; `outgoing_msat` has those by payment hash, to be subtracted when settled.
+    `channels_msat` is in channels that are open, or that we are opening. `closing_msat` is in those
+    that are closing: less the fee of the close if it is ours to pay, and less what has reached the
+    node's own wallet already. `wallet_msat` is there, confirmed and reserved for nothing.
+
+    A channel counts an outgoing HTLC as ours until both sides have removed it, even after the
+    payment has settled: `outgoing_msat` has those by payment hash, to be subtracted when settled.
+    It counts an incoming one only when both sides have removed it, which the peer may delay for
+    hours after the receipt: `incoming_msat` has those that the node answered, by a preimage or a
+    refusal, to be added when the receipt was booked.
+
+    `spendable_msat` and `receivable_msat` are of the channels that can route now.
     """
 
-    ours_msat: int
+    channels_msat: int
+    closing_msat: int
+    wallet_msat: int
     spendable_msat: int
     receivable_msat: int
     outgoing_msat: dict[str, int] = field(default_factory=dict)
+    incoming_msat: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ours_msat(self) -> int:
+        return self.channels_msat + self.closing_msat + self.wallet_msat
 
 
 class LightningNode(Protocol):

@@ -11,7 +11,8 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from django.utils.translation import gettext_noop as _
@@ -47,6 +48,8 @@ Method = Literal[
     "fetchinvoice",
     "offer",
     "listpeerchannels",
+    "listfunds",
+    "listchainmoves",
 ]
 
 CALL_TIMEOUT_S = 30
@@ -81,13 +84,27 @@ NEVER_SENT = {BAD_PARAMETERS, 207}
 # Where `decode` has the amount of an invoice or offer.
 ASKED_AMOUNTS = ("amount_msat", "offer_amount_msat", "invoice_amount_msat")
 
-OPEN_STATES = {
-    "CHANNELD_NORMAL",
-    "CHANNELD_AWAITING_SPLICE",
-    "CHANNELD_SHUTTING_DOWN",
-    "CLOSINGD_SIGEXCHANGE",
-}
+# What becomes of a channel (lightningd/channel_state.h). Ours is what `to_us_msat` says while it is
+# open, and while its close is not in a block; from then on less what has reached the wallet.
 SPENDABLE_STATES = {"CHANNELD_NORMAL", "CHANNELD_AWAITING_SPLICE"}
+OPENING_STATES = {"CHANNELD_AWAITING_LOCKIN", "DUALOPEND_AWAITING_LOCKIN"}
+CLOSING_STATES = {
+    *("CHANNELD_SHUTTING_DOWN", "CLOSINGD_SIGEXCHANGE", "CLOSINGD_COMPLETE"),
+    "AWAITING_UNILATERAL",
+}
+SPENT_STATES = {"FUNDING_SPEND_SEEN", "ONCHAIN"}
+
+# What onchaind says (`status`) when nothing of a channel is still on its way to the wallet. After a
+# mutual close it is where the close sent it.
+NOTHING_ON_ITS_WAY = ("ONCHAIN:Tracking mutual close", "ONCHAIN:All outputs resolved")
+
+OUTPUT_STATES = ("unconfirmed", "confirmed", "immature", "spent")
+
+# Of an incoming HTLC that our node has answered, by its preimage or a refusal; the peer removes it.
+ANSWERED_STATES = {
+    *("SENT_REMOVE_HTLC", "SENT_REMOVE_COMMIT"),
+    *("RCVD_REMOVE_REVOCATION", "RCVD_REMOVE_ACK_COMMIT"),
+}
 
 # BOLT12 names its network by genesis block (in wire order), BOLT11 by the prefix we use for both.
 BITCOIN_CHAIN = "6fe28c0ab6f1b372c1a6a246ae63f74f931e8365e15a089c68d6190000000000"
@@ -305,23 +322,54 @@ class CoreLightning:
         return _record(parts, in_progress=is_pending or bool(pays) != bool(parts))
 
     def balance(self) -> LightningBalance:
+        wallet_msat = self._in_wallet_msat()
         reply = Reply(self._read("listpeerchannels", {}), "listpeerchannels")
-        ours_msat = spendable_msat = receivable_msat = 0
-        outgoing_msat: dict[str, int] = {}
-        for channel in reply.nested_list("channels"):
-            state = channel.text("state")
-            if state not in OPEN_STATES:
-                continue
-            ours_msat += channel.msat("to_us_msat")
-            if state in SPENDABLE_STATES:
-                spendable_msat += channel.msat("spendable_msat")
-                receivable_msat += channel.msat("receivable_msat")
-            for htlc in channel.nested_list("htlcs"):
-                if htlc.one_of("direction", "in", "out") == "out":
-                    payment_hash = htlc.hash32("payment_hash")
-                    amount_msat = htlc.msat("amount_msat")
-                    outgoing_msat[payment_hash] = outgoing_msat.get(payment_hash, 0) + amount_msat
-        return LightningBalance(ours_msat, spendable_msat, receivable_msat, outgoing_msat)
+        channels = list(reply.nested_list("channels"))
+        arrived_msat = self._arrived_msat(channels)
+        found = _Found()
+        for channel in channels:
+            found.count(channel, arrived_msat)
+        return LightningBalance(
+            channels_msat=found.channels_msat,
+            closing_msat=found.closing_msat,
+            wallet_msat=wallet_msat,
+            spendable_msat=found.spendable_msat,
+            receivable_msat=found.receivable_msat,
+            outgoing_msat=dict(found.outgoing_msat),
+            incoming_msat=dict(found.incoming_msat),
+        )
+
+    def _in_wallet_msat(self) -> int:
+        """What lightningd's own wallet has, confirmed and reserved for no transaction."""
+        reply = Reply(self._read("listfunds", {}), "listfunds")
+        return sum(
+            output.msat("amount_msat")
+            for output in reply.nested_list("outputs")
+            if output.one_of("status", *OUTPUT_STATES) == "confirmed"
+            and not output.boolean("reserved")
+        )
+
+    def _arrived_msat(self, channels: Iterable[Reply]) -> Mapping[str, int]:
+        """By channel id: what has reached the wallet of channels whose close is in a block.
+
+        It came by the closing transaction or one that spends an output of it: lightningd's list of
+        moves names both (`spending_txid`) for the channel, and what they paid to the wallet."""
+        if not any(_is_on_its_way(channel) for channel in channels):
+            return {}
+        reply = Reply(self._read("listchainmoves", {}), "listchainmoves")
+        channel_of: dict[str, str] = {}
+        deposits: list[tuple[str, int]] = []
+        for move in reply.nested_list("chainmoves"):
+            account, txid = move.text("account_id"), move.optional(move.hash32, "spending_txid")
+            if account == "wallet" and move.text("primary_tag") == "deposit":
+                deposits.append((move.text("utxo").partition(":")[0], move.msat("credit_msat")))
+            elif account != "wallet" and txid:
+                channel_of[txid] = account
+        arrived_msat: dict[str, int] = defaultdict(int)
+        for txid, amount_msat in deposits:
+            if txid in channel_of:
+                arrived_msat[channel_of[txid]] += amount_msat
+        return arrived_msat
 
     # --- calling -------------------------------------------------------------------------------
 
@@ -365,6 +413,67 @@ class CoreLightning:
             raise NodeUnavailable() from None
         finally:
             logger.debug("lightning %s %s %.3f s", method, code, time.monotonic() - started)
+
+
+class _Found:
+    """The sums over channels."""
+
+    def __init__(self) -> None:
+        self.channels_msat = self.closing_msat = 0
+        self.spendable_msat = self.receivable_msat = 0
+        self.outgoing_msat: dict[str, int] = defaultdict(int)
+        self.incoming_msat: dict[str, int] = defaultdict(int)
+
+    def count(self, channel: Reply, arrived_msat: Mapping[str, int]) -> None:
+        state = channel.text("state")
+        arrived_more_msat = 0
+        if state in SPENDABLE_STATES:
+            self.channels_msat += channel.msat("to_us_msat")
+            self.spendable_msat += channel.msat("spendable_msat")
+            self.receivable_msat += channel.msat("receivable_msat")
+        elif state in OPENING_STATES:
+            # Theirs is not in a block yet, and what they push may never come.
+            self.channels_msat += min(
+                channel.msat("to_us_msat"), channel.nested("funding").msat("local_funds_msat")
+            )
+        elif state in CLOSING_STATES or (state in SPENT_STATES and _is_on_its_way(channel)):
+            left_msat = _after_close_msat(channel)
+            if state in SPENT_STATES:
+                left_msat -= arrived_msat.get(channel.text("channel_id"), 0)
+            self.closing_msat += max(0, left_msat)
+            arrived_more_msat = max(0, -left_msat)
+        else:
+            return
+        self._count_htlcs(channel, arrived_more_msat)
+
+    def _count_htlcs(self, channel: Reply, arrived_more_msat: int) -> None:
+        """`arrived_more_msat`: what reached the wallet beyond `to_us_msat`, of incoming HTLCs."""
+        for htlc in channel.nested_list("htlcs"):
+            payment_hash, amount_msat = htlc.hash32("payment_hash"), htlc.msat("amount_msat")
+            if htlc.one_of("direction", "in", "out") == "out":
+                self.outgoing_msat[payment_hash] += amount_msat
+            elif htlc.text("state") in ANSWERED_STATES:
+                in_wallet_msat = min(amount_msat, arrived_more_msat)
+                arrived_more_msat -= in_wallet_msat
+                self.incoming_msat[payment_hash] += amount_msat - in_wallet_msat
+
+
+def _is_on_its_way(channel: Reply) -> bool:
+    """Whether something of a channel whose close is in a block may not have arrived yet."""
+    if channel.text("state") not in SPENT_STATES:
+        return False
+    said = [text for text in channel.values("status") if isinstance(text, str)]
+    return not any(text.startswith(NOTHING_ON_ITS_WAY) for text in said)
+
+
+def _after_close_msat(channel: Reply) -> int:
+    """What a close leaves to us: less its fee, which whoever opened the channel pays. Nothing that
+    we know of, when the peer has a newer state than we."""
+    if channel.boolean("lost_state"):
+        return 0
+    fee_msat = channel.optional(channel.msat, "last_tx_fee_msat") or 0
+    is_ours = channel.one_of("opener", "local", "remote") == "local"
+    return max(0, channel.msat("to_us_msat") - (fee_msat if is_ours else 0))
 
 
 def _msat(amount_msat: int) -> str:

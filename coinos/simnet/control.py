@@ -112,6 +112,20 @@ class Control:
         """End all pending HTLCs of this payment; returns how many there were."""
         return int(self.call("release", payment_hash=payment_hash, settle=settle))
 
+    def withhold(self, on: bool = True) -> None:
+        """Bob takes the preimage for what he pays and sends no commitment any more: the invoice is
+        paid and the channel has not grown. False: he goes on."""
+        self.call("withhold", on=on)
+
+    def close_channel(self, how: str = "mutual") -> None:
+        """Close our channel, mutual or unilateral. The next block has the transaction; the coins
+        are in the node's wallet at once or, unilateral, seven blocks later."""
+        self.call("close_channel", how=how)
+
+    def open_channel(self) -> None:
+        """Put what came of the last channel into a new one, at once."""
+        self.call("open_channel")
+
     # --- truth -------------------------------------------------------------------------------
 
     def payment(self, payment_hash: str) -> dict[str, Any]:

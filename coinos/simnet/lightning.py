@@ -55,6 +55,7 @@ class Lightning:
             "fetchinvoice": self.fetchinvoice,
             "listpeerchannels": views.listpeerchannels,
             "listfunds": views.listfunds,
+            "listchainmoves": views.listchainmoves,
             "bkpr-listbalances": views.listbalances,
             "notifications": self.notifications,
         }
@@ -67,7 +68,7 @@ class Lightning:
             "color": node_id[:6],
             "num_peers": 1,
             "num_pending_channels": 0,
-            "num_active_channels": 1,
+            "num_active_channels": 0 if self.store.channel.closing else 1,
             "num_inactive_channels": 0,
             "address": [],
             "binding": [],

@@ -293,13 +293,13 @@ class Network:
             raise WorldError("expired", "this invoice has expired")
         amount = self._amount_to_pay(invoice, amount_msat)
         channel = self.store.channel
-        if amount > channel.total_msat - channel.to_us_msat:
+        if channel.closing or amount > channel.total_msat - channel.to_us_msat:
             raise WorldError("no_route", "our node cannot receive that much")
-        channel.to_us_msat += amount
         channel.in_payments_offered += 1
         channel.in_offered_msat += amount
-        channel.in_payments_fulfilled += 1
-        channel.in_fulfilled_msat += amount
+        channel.withheld[invoice.payment_hash] = amount
+        if not channel.withholding:
+            self._commit()
         self.store.put(*self.mark_paid(invoice, amount, payer), channel)
         self.notify()
         return {
@@ -307,6 +307,15 @@ class Network:
             "preimage": invoice.preimage,
             "amount_msat": amount,
         }
+
+    def _commit(self) -> None:
+        """Both sides have removed the HTLCs of what we were paid."""
+        channel = self.store.channel
+        for amount in channel.withheld.values():
+            channel.to_us_msat += amount
+            channel.in_payments_fulfilled += 1
+            channel.in_fulfilled_msat += amount
+        channel.withheld.clear()
 
     def _fetch_from_us(self, offer: str, amount_msat: int | None) -> str:
         try:
@@ -337,6 +346,30 @@ class Network:
         if name not in self.nodes:
             raise WorldError("no_such_node", f"there is no node {name!r}: {', '.join(OUTSIDE)}")
         return self.nodes[name]
+
+    # --- the channel -------------------------------------------------------------------------
+
+    def withhold(self, on: bool) -> None:
+        """Bob pays, takes the preimage and sends no commitment any more; or goes on."""
+        self.store.channel.withholding = on
+        if not on:
+            self._commit()
+        self.store.put(self.store.channel)
+
+    def close_channel(self, how: str) -> None:
+        """Close it by a mutual or our own unilateral transaction, which the next block has."""
+        if how not in ("mutual", "unilateral"):
+            raise WorldError("bad_close", "a channel is closed mutual or unilateral")
+        if self.store.channel.closing or self.store.parts_pending:
+            raise WorldError("busy", "the channel is closing or has payments in flight")
+        self.store.channel.closing = how
+        self.store.channel.closed_at_height = self.height()
+        self.store.put(self.store.channel)
+
+    def open_channel(self) -> None:
+        """Open the channel again with what came of the last one, at once."""
+        self.store.channel.closing = ""
+        self.store.put(self.store.channel)
 
     # --- truth -------------------------------------------------------------------------------
 

@@ -139,6 +139,8 @@ class Payments:
         return payee.fee_msat(amount)
 
     def spendable_msat(self) -> int:
+        if self.store.channel.closing:
+            return 0
         free = self.store.channel.to_us_msat - self.store.in_flight_msat()
         return max(0, free - RESERVE_MSAT - COMMITMENT_FEE_MSAT)
 

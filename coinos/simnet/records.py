@@ -109,7 +109,11 @@ class Offer:
 
 @dataclass
 class Channel:
-    """Our only channel, to bob. `to_us_msat` follows each settled payment."""
+    """Our only channel, to bob. `to_us_msat` follows each settled payment.
+
+    `closing` is mutual or unilateral, since the block `closed_at_height`. While bob is
+    `withholding` his commitments, what he pays us is `withheld`, by payment hash: the invoice is
+    paid, the HTLC stands, and `to_us_msat` has not grown."""
 
     total_msat: int
     to_us_msat: int
@@ -121,6 +125,10 @@ class Channel:
     out_offered_msat: int = 0
     out_payments_fulfilled: int = 0
     out_fulfilled_msat: int = 0
+    closing: str = ""
+    closed_at_height: int = 0
+    withholding: bool = False
+    withheld: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass

@@ -147,6 +147,25 @@ RECORD = {
     "listpays": trace("listpays after: xpay one hop")["result"],
     "listsendpays": {"payments": [PART]},
 }
+CLOSING = trace("listpeerchannels")["result"]["channels"][0] | {
+    "state": "ONCHAIN",
+    "status": ["ONCHAIN:Tracking their unilateral close"],
+}
+BALANCE = {
+    "listpeerchannels": {"channels": [CLOSING]},
+    "listfunds": trace("listfunds")["result"],
+    "listchainmoves": {
+        "chainmoves": [
+            {
+                "account_id": "wallet",
+                "primary_tag": "deposit",
+                "utxo": f"{'c1' * 32}:0",
+                "credit_msat": 5_000_000,
+            },
+        ]
+    },
+}
+
 READINGS = {
     "create_invoice": Reading(
         create,
@@ -198,13 +217,27 @@ READINGS = {
         optional="alias our_features our_features.init our_features.node our_features.channel "
         "our_features.invoice",
     ),
-    "balance": Reading(
+    "balance: channels": Reading(
         lambda node: node.balance(),
-        {"listpeerchannels": trace("listpeerchannels")["result"]},
+        BALANCE | {"listpeerchannels": trace("listpeerchannels")["result"]},
         "listpeerchannels",
         needed="channels channels.state channels.to_us_msat channels.spendable_msat "
         "channels.receivable_msat channels.htlcs channels.htlcs.direction "
         "channels.htlcs.amount_msat channels.htlcs.payment_hash",
+    ),
+    "balance: wallet": Reading(
+        lambda node: node.balance(),
+        BALANCE,
+        "listfunds",
+        needed="outputs outputs.status outputs.reserved outputs.amount_msat",
+    ),
+    "balance: moves": Reading(
+        lambda node: node.balance(),
+        BALANCE,
+        "listchainmoves",
+        needed="chainmoves chainmoves.account_id chainmoves.primary_tag chainmoves.utxo "
+        "chainmoves.credit_msat",
+        optional="chainmoves.spending_txid",
     ),
 }
 # Where another text is as good a text; other texts must be one of a few, or hex.
@@ -218,6 +251,9 @@ PLAIN_TEXTS |= {
     "node",
     "channel",
     "invoice",
+    "account_id",
+    "primary_tag",
+    "utxo",
 }
 
 

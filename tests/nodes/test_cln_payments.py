@@ -259,12 +259,29 @@ def test_a_lookup_that_fails_is_never_an_empty_record(lightning, lightningd):
             record_of(lightning, lightningd, NOTHING, answer, HELD)
 
 
+TO_US_MSAT = 7_998_148_293
+CLOSE_FEE_MSAT = 1_411_000
+LEFT_MSAT = TO_US_MSAT - CLOSE_FEE_MSAT
+
+
+def the_channel(**fields):
+    """The recorded channel with other fields, in an answer."""
+    return trace("listpeerchannels")["result"]["channels"][0] | fields
+
+
+def balance_of(lightning, lightningd, *channels, outputs=(), moves=()):
+    lightningd.will(
+        listpeerchannels=Result({"channels": list(channels)}),
+        listfunds=Result({"outputs": list(outputs)}),
+        listchainmoves=Result({"chainmoves": list(moves)}),
+    )
+    return lightning.balance()
+
+
 def test_the_balance_tells_outgoing_htlcs_apart(lightning, lightningd):
-    lightningd.will(listpeerchannels=answer_of(trace("listpeerchannels")))
+    balance = balance_of(lightning, lightningd, the_channel())
 
-    balance = lightning.balance()
-
-    assert balance.ours_msat == 7_998_148_293
+    assert balance.ours_msat == balance.channels_msat == TO_US_MSAT
     assert (balance.spendable_msat, balance.receivable_msat) == (
         7_833_787_288,
         7_841_851_707,
@@ -274,13 +291,143 @@ def test_the_balance_tells_outgoing_htlcs_apart(lightning, lightningd):
     }
 
 
-def test_a_closing_channel_is_no_longer_spendable(lightning, lightningd):
-    """A12"""
-    reply = trace("listpeerchannels")["result"]
-    for state, ours_msat in (("CHANNELD_SHUTTING_DOWN", 7_998_148_293), ("ONCHAIN", 0)):
-        channel = reply["channels"][0] | {"state": state}
-        lightningd.will(listpeerchannels=Result({"channels": [channel]}))
+# Every state of lightningd/channel_state.h that a listed channel can be in.
+STATES = {
+    "CHANNELD_NORMAL": (TO_US_MSAT, 0),
+    "CHANNELD_AWAITING_SPLICE": (TO_US_MSAT, 0),
+    "CHANNELD_AWAITING_LOCKIN": (TO_US_MSAT, 0),
+    "DUALOPEND_AWAITING_LOCKIN": (TO_US_MSAT, 0),
+    "DUALOPEND_OPEN_INIT": (0, 0),
+    "DUALOPEND_OPEN_COMMITTED": (0, 0),
+    "DUALOPEND_OPEN_COMMIT_READY": (0, 0),
+    "CHANNELD_SHUTTING_DOWN": (0, LEFT_MSAT),
+    "CLOSINGD_SIGEXCHANGE": (0, LEFT_MSAT),
+    "CLOSINGD_COMPLETE": (0, LEFT_MSAT),
+    "AWAITING_UNILATERAL": (0, LEFT_MSAT),
+    "FUNDING_SPEND_SEEN": (0, LEFT_MSAT),
+    "ONCHAIN": (0, LEFT_MSAT),
+    "CLOSED": (0, 0),
+}
 
-        balance = lightning.balance()
 
-        assert (balance.ours_msat, balance.spendable_msat) == (ours_msat, 0)
+@pytest.mark.parametrize("state", STATES)
+def test_a_channel_is_ours_until_its_coins_have_reached_the_wallet(lightning, lightningd, state):
+    """money-H10; and A12: none of it is spendable once it closes."""
+    balance = balance_of(lightning, lightningd, the_channel(state=state))
+    assert (balance.channels_msat, balance.closing_msat) == STATES[state]
+    assert (balance.spendable_msat > 0) == (
+        state in ("CHANNELD_NORMAL", "CHANNELD_AWAITING_SPLICE")
+    )
+
+
+def test_what_a_peer_pushes_into_a_new_channel_is_not_ours_yet(lightning, lightningd):
+    funding = {"local_funds_msat": 0, "remote_funds_msat": 16_000_000_000}
+    pushed = the_channel(state="CHANNELD_AWAITING_LOCKIN", funding=funding)
+    assert balance_of(lightning, lightningd, pushed).ours_msat == 0
+
+
+def test_the_close_of_a_channel_that_the_peer_opened_costs_us_nothing(lightning, lightningd):
+    theirs = the_channel(state="CLOSINGD_COMPLETE", opener="remote")
+    assert balance_of(lightning, lightningd, theirs).closing_msat == TO_US_MSAT
+
+
+def test_a_channel_whose_newest_state_we_have_lost_is_worth_nothing(lightning, lightningd):
+    lost = the_channel(state="AWAITING_UNILATERAL", lost_state=True)
+    assert balance_of(lightning, lightningd, lost).ours_msat == 0
+
+
+def test_the_wallet_counts_what_is_confirmed_and_free(lightning, lightningd):
+    outputs = [
+        {"amount_msat": 1_000, "status": "confirmed", "reserved": False},
+        {"amount_msat": 20_000, "status": "confirmed", "reserved": True},
+        {"amount_msat": 300_000, "status": "unconfirmed", "reserved": False},
+        {"amount_msat": 4_000_000, "status": "immature", "reserved": False},
+    ]
+    balance = balance_of(lightning, lightningd, the_channel(), outputs=outputs)
+    assert (balance.wallet_msat, balance.ours_msat) == (1_000, TO_US_MSAT + 1_000)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        ["ONCHAIN:Tracking mutual close transaction"],
+        [
+            "ONCHAIN:Tracking our own unilateral close",
+            "ONCHAIN:All outputs resolved: waiting 99 more blocks before forgetting channel",
+        ],
+    ],
+)
+def test_a_channel_with_nothing_on_its_way_is_counted_in_the_wallet(lightning, lightningd, status):
+    closed = the_channel(state="ONCHAIN", status=status)
+    assert balance_of(lightning, lightningd, closed).closing_msat == 0
+
+
+CLOSING, SWEEP, OTHER = "c1" * 32, "5e" * 32, "07" * 32
+
+
+def move(account, tag, utxo, credit_msat=0, **more):
+    named = {"account_id": account, "primary_tag": tag, "utxo": utxo}
+    return named | {"credit_msat": credit_msat} | more
+
+
+def moves_of(channel):
+    """The close, a sweep of one of its outputs, and money of another kind."""
+    name = channel["channel_id"]
+    return [
+        move("wallet", "deposit", f"{OTHER}:0", 9_000_000),
+        move(name, "channel_close", f"{channel['funding_txid']}:0", spending_txid=CLOSING),
+        move(name, "to_wallet", f"{CLOSING}:1", spending_txid=SWEEP),
+        move("wallet", "withdrawal", f"{OTHER}:0", spending_txid=OTHER),
+    ]
+
+
+def test_what_of_a_close_has_reached_the_wallet_is_not_counted_twice(lightning, lightningd):
+    """Some outputs come with the close or its first sweep, while others still wait."""
+    channel = the_channel(state="ONCHAIN", status=["ONCHAIN:Tracking their unilateral close"])
+    moves = moves_of(channel)
+    assert balance_of(lightning, lightningd, channel, moves=moves).closing_msat == LEFT_MSAT
+    moves.append(move("wallet", "deposit", f"{CLOSING}:0", 5_000_000_000))
+    arrived = balance_of(lightning, lightningd, channel, moves=moves)
+    assert arrived.closing_msat == LEFT_MSAT - 5_000_000_000
+    moves.append(move("wallet", "deposit", f"{SWEEP}:0", 2_000_000_000))
+    arrived = balance_of(lightning, lightningd, channel, moves=moves)
+    assert arrived.closing_msat == LEFT_MSAT - 7_000_000_000
+
+
+def incoming(state, amount_msat=600_000):
+    return {
+        "direction": "in",
+        "id": 1,
+        "amount_msat": amount_msat,
+        "expiry": 200,
+        "payment_hash": OTHER,
+        "state": state,
+    }
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["SENT_REMOVE_HTLC", "SENT_REMOVE_COMMIT", "RCVD_REMOVE_REVOCATION", "RCVD_REMOVE_ACK_COMMIT"],
+)
+def test_an_incoming_htlc_that_the_node_has_answered_is_told(lightning, lightningd, state):
+    channel = the_channel(htlcs=[incoming(state)])
+    assert balance_of(lightning, lightningd, channel).incoming_msat == {OTHER: 600_000}
+
+
+@pytest.mark.parametrize("state", ["RCVD_ADD_COMMIT", "RCVD_ADD_ACK_REVOCATION"])
+def test_one_that_it_has_not_answered_is_not(lightning, lightningd, state):
+    channel = the_channel(htlcs=[incoming(state)])
+    assert balance_of(lightning, lightningd, channel).incoming_msat == {}
+
+
+def test_an_htlc_that_was_claimed_on_the_chain_is_not_counted_twice(lightning, lightningd):
+    channel = the_channel(
+        state="ONCHAIN",
+        status=["ONCHAIN:Tracking their unilateral close"],
+        htlcs=[incoming("SENT_REMOVE_HTLC")],
+    )
+    moves = moves_of(channel)
+    moves.append(move("wallet", "deposit", f"{CLOSING}:0", LEFT_MSAT))
+    assert balance_of(lightning, lightningd, channel, moves=moves).incoming_msat == {OTHER: 600_000}
+    moves.append(move("wallet", "deposit", f"{SWEEP}:0", 500_000))
+    assert balance_of(lightning, lightningd, channel, moves=moves).incoming_msat == {OTHER: 100_000}
