@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.decorators import action, display
 
+from accounts.ledger import House
 from accounts.models import User
-from coinos.admin import LookOnlyAdmin, operator
+from coinos.admin import LookOnlyAdmin, WithReason, operator
 from coinos.errors import CoinosError
 from payments import operations
 from payments.models import (
     AutoWithdraw,
     AutoWithdrawRun,
+    BookAccount,
     Gift,
     IdempotencyKey,
     OperatorAct,
     Payment,
     SendBudget,
+    SuspenseItem,
     WithdrawalInput,
     WithdrawalTransaction,
 )
+from payments.operations import books
 
 
 class ActingAdmin(LookOnlyAdmin):
@@ -66,6 +71,17 @@ class ActingAdmin(LookOnlyAdmin):
                 _tell(request, done)
 
 
+class WithAmountAndName(WithReason):
+    """What an act needs besides its row: an amount, or another account."""
+
+    sats = forms.CharField(
+        required=False, max_length=20, widget=forms.TextInput(attrs={"placeholder": "Sats"})
+    )
+    username = forms.CharField(
+        required=False, max_length=40, widget=forms.TextInput(attrs={"placeholder": "User name"})
+    )
+
+
 def _by(request: HttpRequest) -> operations.By:
     assert isinstance(request.user, User)
     return operations.By(operator(request), request.user)
@@ -76,6 +92,11 @@ def _tell(request: HttpRequest, act: OperatorAct) -> None:
         messages.success(request, f"{act.about}: {act.outcome}.")
     elif act.state == "dropped":
         messages.success(request, f"{act.about}: dropped.")
+    elif act.state == "ready":
+        messages.warning(
+            request,
+            f"{act.about}: not from here. On the server: manage.py operator carry-out {act.id}",
+        )
     else:
         messages.info(
             request,
@@ -130,6 +151,65 @@ class OperatorActAdmin(ActingAdmin):
             return operations.drop(act.id, by=_by(request), reason=reason)
 
         self._act(request, acts, drop_it)
+
+
+@admin.register(SuspenseItem)
+class SuspenseItemAdmin(ActingAdmin):
+    list_display = ["id", "created", "amount_msat", "open_sat", "external_id", "cause"]
+    fields = [*list_display, "kind"]
+    readonly_fields = ["open_sat", "cause"]
+    search_fields = ["id", "external_id"]
+    ordering = ["-id"]
+    action_form = WithAmountAndName
+    actions = ["credit"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SuspenseItem]:
+        items = SuspenseItem.objects.filter(credit_id=House.SUSPENSE)
+        return items.order_by(*self.ordering)
+
+    @admin.display(description="Open sats")
+    def open_sat(self, item: SuspenseItem) -> int:
+        return books.open_sat_of(item)
+
+    @admin.display(description="Cause")
+    def cause(self, item: SuspenseItem) -> str:
+        return f"{item.cause_kind} {item.cause_id}"
+
+    @action(description="Credit to this user (all that is open)", permissions=["act"])
+    def credit(self, request: HttpRequest, items: QuerySet[SuspenseItem]) -> None:
+        more = {name: request.POST.get(name) for name in ("username", "sats")}
+        self._ask(request, items, "credit", lambda item: {"item": item.id, **more})
+
+
+@admin.register(BookAccount)
+class BookAccountAdmin(ActingAdmin):
+    list_display = ["id", "owner", "posted_msat", "held_msat"]
+    fields = list_display
+    readonly_fields = ["owner"]
+    search_fields = ["user__username", "name", "id"]
+    list_select_related = ["user"]
+    ordering = ["id"]
+    action_form = WithAmountAndName
+    actions = ["correct", "write_off", "pay_out"]
+
+    @admin.display(description="Whose")
+    def owner(self, account: BookAccount) -> str:
+        return account.user.username if account.user else f"the house: {account.name}"
+
+    @action(description="Give this user sats of the operator's own", permissions=["act"])
+    def correct(self, request: HttpRequest, accounts: QuerySet[BookAccount]) -> None:
+        sats = request.POST.get("sats")
+        self._ask(request, accounts, "correct", lambda one: {"username": one.user, "sats": sats})
+
+    @action(description="Write off sats that this node has lost", permissions=["act"])
+    def write_off(self, request: HttpRequest, accounts: QuerySet[BookAccount]) -> None:
+        sats = request.POST.get("sats")
+        self._ask(request, accounts, "write-off", lambda one: {"place": one.name, "sats": sats})
+
+    @action(description="Pay this closed account out to that user", permissions=["act"])
+    def pay_out(self, request: HttpRequest, accounts: QuerySet[BookAccount]) -> None:
+        to = request.POST.get("username")
+        self._ask(request, accounts, "pay-out", lambda one: {"username": one.user, "to": to})
 
 
 @admin.register(Payment)

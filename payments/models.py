@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 from django.utils.translation import pgettext_lazy
 
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey, LedgerAccount, Transfer, User
 
 CANCELLED = _("Cancelled before anything was sent")
 """The `failure` of a payment that was taken back."""
@@ -445,3 +445,20 @@ class Reading(models.Model):
     @property
     def is_short(self) -> bool:
         return self.missing_msat > 0
+
+
+# --- The books, as operators act on them ----------------------------------------------------------
+
+
+class SuspenseItem(Transfer):
+    """Money that arrived and matched nobody."""
+
+    class Meta:
+        proxy = True
+
+
+class BookAccount(LedgerAccount):
+    """An account of the ledger that an operator may correct."""
+
+    class Meta:
+        proxy = True

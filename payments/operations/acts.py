@@ -8,6 +8,7 @@ an approval by whoever asked, and refuses any change once the act has been carri
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -21,7 +22,8 @@ from django.utils import timezone
 from accounts import ledger
 from accounts.audit import audit
 from accounts.models import User
-from coinos.errors import CoinosError
+from coinos.db import as_operator
+from coinos.errors import CoinosError, NotTheOwner
 from payments.models import OperatorAct
 from payments.operations.verb import ActRefused, Arguments, Claim
 from payments.operations.verbs import VERBS
@@ -38,7 +40,8 @@ class By:
 
 
 def ask(verb: str, given: Arguments, *, by: By, reason: str) -> OperatorAct:
-    """Ask for an act, and carry it out unless a second operator has to approve it first.
+    """Ask for an act, and carry it out unless a second operator has to approve it first, or this
+    process may not touch the operator's money: then it waits.
 
     Raises what stands in its way; then nothing was done, and the row says so."""
     act = _propose(verb, given, by=by, reason=reason)
@@ -46,6 +49,9 @@ def ask(verb: str, given: Arguments, *, by: By, reason: str) -> OperatorAct:
         return act
     try:
         return carry_out(act.id, by=by)
+    except NotTheOwner:
+        act.refresh_from_db()
+        return act  # a process that has the owner's address carries it out
     except CoinosError as error:
         drop(act.id, by=by, reason=f"refused: {error.message}")
         raise
@@ -74,8 +80,10 @@ def carry_out(act_id: UUID, *, by: By) -> OperatorAct:
     that it was. Raises when it cannot be done now; the row then says why, and stays open."""
     act = OperatorAct.objects.get(id=act_id)
     _require_ready(act)
+    verb = VERBS[act.verb]
     try:
-        return _finish(act_id, VERBS[act.verb].begin(act), by)
+        with as_operator() if verb.of_the_owner else nullcontext():
+            return _finish(act_id, verb.begin(act), by)
     except CoinosError as error:
         still_open = OperatorAct.objects.filter(id=act_id, carried_out_at=None, dropped_at=None)
         still_open.update(problem=error.message)

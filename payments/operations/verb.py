@@ -25,6 +25,7 @@ class Parameter:
     help: str
     read: Callable[[str], Any] = str
     is_flag: bool = False
+    is_optional: bool = False
 
     @property
     def option(self) -> str:
@@ -59,6 +60,9 @@ class Verb:
     parameters: tuple[Parameter, ...]
     look: Callable[[Arguments], Claim]
     begin: Callable[[OperatorAct], Callable[[], str]]
+    of_the_owner: bool = False
+    """It touches the operator's own money, or what arrived for nobody, which only the role that
+    owns the tables may."""
 
     def read(self, given: Arguments) -> Arguments:
         """The arguments as they are kept. Raises `ActRefused` for one that cannot be read."""
@@ -67,6 +71,9 @@ class Verb:
             value = given.get(parameter.name)
             if parameter.is_flag:
                 read[parameter.name] = bool(value)
+                continue
+            if parameter.is_optional and value in (None, ""):
+                read[parameter.name] = None
                 continue
             try:
                 read[parameter.name] = parameter.read(

@@ -25,7 +25,7 @@ from django.test import Client, override_settings
 from django.test.client import ClientHandler
 from django.utils import timezone
 
-from accounts import connections, credentials, funds, links, pictures
+from accounts import connections, credentials, funds, ledger, links, pictures, services
 from accounts.authentication import TOKEN_COOKIE
 from accounts.models import ApiKey, Contact, FundManager, Session, User
 from coinos import crypto, rates
@@ -33,7 +33,7 @@ from coinos.models import Rate
 from coinos.simnet.control import Control
 from invoices.models import Invoice, WebhookDelivery
 from payments import operations
-from payments.models import Gift, OperatorAct, Payment
+from payments.models import BookAccount, Gift, OperatorAct, Payment, SuspenseItem
 from payments.services import make_gift
 from tests.accounts.pictures import PNG
 from tests.cast import PASSWORD, Api, fund, make_user, token_of
@@ -128,6 +128,8 @@ class World:
     rows: dict[str, Any]
     """By model: a row for the actions of the admin."""
     approved_act: OperatorAct
+    house_account: BookAccount
+    closed_account: BookAccount
 
     @property
     def code(self) -> str:
@@ -293,6 +295,15 @@ def make_world(network: Control) -> World:
         for _ in range(2)
     )
     operations.approve(approved.id, by=operations.By("operator oona", oona), reason="yes")
+    closed = _user("carla", 700)
+    services.evict(closed, actor="test")
+    with transaction.atomic():
+        ledger.receive_unmatched(
+            source=ledger.House.LIGHTNING,
+            external_id="lightning:of-nobody",
+            amount_msat=9_000,
+            cause=ledger.Cause("receipt", "of nobody"),
+        )
     # So that no call has to note that a credential was used.
     Session.objects.update(last_used=timezone.now())
     ApiKey.objects.update(last_used=timezone.now())
@@ -322,8 +333,12 @@ def make_world(network: Control) -> World:
             "webhookdelivery": delivery,
             "payment": lost,
             "operatoract": asked,
+            "suspenseitem": SuspenseItem.objects.get(external_id="lightning:of-nobody"),
+            "bookaccount": BookAccount.objects.get(user=bob),
         },
         approved_act=approved,
+        house_account=BookAccount.objects.get(id=ledger.House.LIGHTNING),
+        closed_account=BookAccount.objects.get(user=closed),
     )
 
 
@@ -375,6 +390,7 @@ def with_csrf_token(caller: Caller, page: Caller) -> Caller:
 SETTINGS = {
     "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
     "EMAIL_ENABLED": True,
+    "OPERATOR_APPROVAL_SAT": 0,  # no act touches the books in here: each is undone
 }
 
 

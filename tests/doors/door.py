@@ -187,6 +187,8 @@ class Action:
     """Whose row it is, when not that of the table's usual one."""
     asked: str = "because"
     """The reason in the last row of the audit log: of who asked, where another one carries out."""
+    body: dict[str, str] = field(default_factory=dict)
+    """What else is typed beside the reason."""
 
 
 def pointers(text: str) -> tuple[str, ...]:

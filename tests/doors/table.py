@@ -809,6 +809,32 @@ ACTIONS = [
     ),
     Action("payment", "release_unproved", "nothing until it is approved", ("operator.asked",)),
     Action(
+        "suspenseitem",
+        "credit",
+        "the balance of a user",
+        ("operator.asked",),
+        body={"username": "bob", "sats": "5"},
+    ),
+    Action(
+        "bookaccount", "correct", "the balance of a user", ("operator.asked",), body={"sats": "5"}
+    ),
+    Action(
+        "bookaccount",
+        "write_off",
+        "the operator's own money",
+        ("operator.asked",),
+        of="house_account",
+        body={"sats": "5"},
+    ),
+    Action(
+        "bookaccount",
+        "pay_out",
+        "the balances of two users",
+        ("operator.asked",),
+        of="closed_account",
+        body={"username": "bob"},
+    ),
+    Action(
         "operatoract",
         "approve",
         "what was asked for",

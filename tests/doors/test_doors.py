@@ -360,7 +360,8 @@ def audited_since(last: int) -> list[str]:
 def act(world: World, action: Action, caller: cast.Caller, reason: str) -> Any:
     row = getattr(world, action.of) if action.of else world.rows[action.model]
     body = {"action": action.name, "_selected_action": str(row.pk), "reason": reason, "index": "0"}
-    return caller.call("POST", f"/admin/{row._meta.app_label}/{action.model}/", body)
+    path = f"/admin/{row._meta.app_label}/{action.model}/"
+    return caller.call("POST", path, body | action.body)
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: f"{action.model}.{action.name}")

@@ -3,25 +3,23 @@ must not decide alone. Olga and Oscar are operators."""
 
 from __future__ import annotations
 
-import io
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.test import Client
 from django.utils import timezone
 
 from accounts.models import AuditEvent, Transfer, User
 from coinos.simnet.control import Control
 from payments import operations
 from payments.models import OperatorAct, Payment
-from payments.operations import ActRefused, By
+from payments.operations import ActRefused
 from tests.cast import PASSWORD, give_password, make_user, office_of
 from tests.payments.conftest import Person
+from tests.payments.operators import by, make_operator, press, run
 from tests.payments.test_claims import at_once
 from tests.payments.test_lightning import pay
 
@@ -32,22 +30,14 @@ def quick(settings: Any, tmp_path: Path, redis: Any) -> None:
     settings.STOP_FILE = tmp_path / "stop-sends"
 
 
-def operator(name: str) -> User:
-    return give_password(make_user(name, is_staff=True, is_superuser=True))
-
-
 @pytest.fixture
 def olga(cloned_db: Any) -> User:
-    return operator("olga")
+    return make_operator("olga")
 
 
 @pytest.fixture
 def oscar(cloned_db: Any) -> User:
-    return operator("oscar")
-
-
-def by(user: User) -> By:
-    return By(f"operator {user.username}", user)
+    return make_operator("oscar")
 
 
 def undecided(person: Person, network: Control) -> Payment:
@@ -66,17 +56,6 @@ def of_another_node(payment: Payment) -> None:
     """The node that was asked is gone, and another one has its place: nothing can be proved."""
     long_ago(payment)
     Payment.objects.filter(id=payment.id).update(node_id="02" + "cd" * 32)
-
-
-def run(*words: str, typed: str = "") -> str:
-    """`manage.py operator …`, with what is typed at its prompts; returns what it prints."""
-    said, before = io.StringIO(), sys.stdin
-    sys.stdin = io.StringIO(typed)
-    try:
-        call_command("operator", *words, stdout=said)
-    finally:
-        sys.stdin = before
-    return said.getvalue()
 
 
 def audited() -> list[tuple[str, str, str]]:
@@ -273,13 +252,6 @@ def test_the_database_refuses_what_no_operator_may_do(
 
 
 # --- In the admin ---------------------------------------------------------------------------------
-
-
-def press(office: Client, model: str, action: str, row: Any, reason: str = "because") -> str:
-    body = {"action": action, "_selected_action": str(row.pk), "reason": reason, "index": "0"}
-    answer = office.post(f"/admin/payments/{model}/", body, follow=True)
-    assert answer.status_code == 200
-    return str(answer.content.decode())
 
 
 def test_the_same_in_the_admin(alice: Person, network: Control, olga: User, oscar: User) -> None:

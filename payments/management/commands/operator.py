@@ -20,7 +20,7 @@ from accounts.models import User
 from accounts.operators import has_what_operators_need
 from coinos.errors import CoinosError
 from payments.models import OperatorAct
-from payments.operations import VERBS, By, acts
+from payments.operations import VERBS, By, acts, books
 
 
 class Command(BaseCommand):
@@ -32,6 +32,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         asked = parser.add_subparsers(dest="verb", required=True, metavar="verb")
         asked.add_parser("list", help="What waits for an approval, or to be carried out.")
+        asked.add_parser("suspense", help="What arrived for nobody and was not credited since.")
         approve = asked.add_parser("approve", help="Approve an act of another operator; do it.")
         carry_out = asked.add_parser("carry-out", help="Do what was approved before.")
         drop = asked.add_parser("drop", help="End an act that nobody wants any more.")
@@ -40,8 +41,10 @@ class Command(BaseCommand):
         for verb in VERBS.values():
             own = asked.add_parser(verb.name, help=verb.help, description=verb.help)
             for parameter in verb.parameters:
-                flag = {"action": "store_true"} if parameter.is_flag else {}
-                own.add_argument(parameter.option, help=parameter.help, **flag)  # type: ignore[arg-type]
+                how: dict[str, Any] = {"action": "store_true"} if parameter.is_flag else {}
+                if parameter.is_optional:
+                    how = {"nargs": "?"}
+                own.add_argument(parameter.option, help=parameter.help, **how)
             _add_who(own, reason=True)
         _add_who(approve, reason=True, operator=True)
         _add_who(carry_out, reason=False)
@@ -51,6 +54,8 @@ class Command(BaseCommand):
         verb = options["verb"]
         if verb == "list":
             return self._list()
+        if verb == "suspense":
+            return self._suspense()
         try:
             by = _by(options["operator"])
             self._do(verb, by, options)
@@ -73,6 +78,11 @@ class Command(BaseCommand):
             act = acts.ask(verb, options, by=by, reason=options["reason"])
         if act.state == "carried out":
             self.stdout.write(f"Done: {act.outcome}.")
+        elif act.state == "ready":
+            self.stdout.write(
+                f"Act {act.id} could not be carried out here: {act.problem}."
+                f" Then: manage.py operator carry-out {act.id}"
+            )
         else:
             self.stdout.write(
                 f"Act {act.id} waits: {act.about}. Another operator approves it in the admin, or"
@@ -90,6 +100,18 @@ class Command(BaseCommand):
                 self.stdout.write(f"      could not be carried out: {act.problem}")
         if not found:
             self.stdout.write("Nothing waits.")
+
+    def _suspense(self) -> None:
+        items = books.suspense_items()
+        for item in items:
+            arrived = item.transfer
+            self.stdout.write(
+                f"{arrived.id}  {item.open_sat:,} sats open, arrived"
+                f" {arrived.created:%Y-%m-%d %H:%M} as {arrived.external_id}"
+                f" ({arrived.cause_kind} {arrived.cause_id})"
+            )
+        if not items:
+            self.stdout.write("Nothing is in suspense.")
 
 
 def _add_who(parser: Any, *, reason: bool, operator: bool = False) -> None:
