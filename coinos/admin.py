@@ -16,13 +16,11 @@ from django.core.exceptions import ValidationError
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
-from unfold.decorators import action
 from unfold.forms import ActionForm
 from unfold.paginator import InfinitePaginator
 
-from coinos import alarms
 from coinos.errors import CoinosError
-from coinos.models import Alarm, Heartbeat, Rate
+from coinos.models import Heartbeat, Rate
 
 
 class WithReason(ActionForm):
@@ -126,27 +124,6 @@ class HeartbeatAdmin(LookOnlyAdmin):
     list_display = ["job", "succeeded_at", "silence_max_s", "failures", "reason"]
     fields = list_display
     ordering = ["job"]
-
-
-@admin.register(Alarm)
-class AlarmAdmin(LookOnlyAdmin):
-    list_display = ["sentence", "first_seen", "last_seen", "stopped_at", "acknowledged_at"]
-    fields = [
-        *["sentence", "cause", "amount_msat", "first_seen", "last_seen", "stopped_at"],
-        *["holds_sends", "acknowledged_at", "acknowledged_by", "acknowledged_msat", "reason"],
-        "ended_at",
-    ]
-    list_filter = [("ended_at", admin.EmptyFieldListFilter)]
-    search_fields = ["cause"]
-    ordering = ["-last_seen"]
-    actions = ["acknowledge"]
-
-    @action(description="Acknowledge", permissions=["act"])
-    def acknowledge(self, request: HttpRequest, queryset: QuerySet[Alarm]) -> None:
-        def act(alarm: Alarm, *, actor: str, reason: str) -> None:
-            alarms.acknowledge(alarm.id, by=actor, reason=reason)
-
-        self._for_a_reason(request, queryset, act, "acknowledged; now remove the stop file")
 
 
 @admin.register(Rate)

@@ -15,6 +15,7 @@ from accounts.ledger import House
 from accounts.models import User
 from coinos.admin import LookOnlyAdmin, WithReason, operator
 from coinos.errors import CoinosError
+from coinos.models import Alarm
 from payments import operations
 from payments.models import (
     AutoWithdraw,
@@ -183,14 +184,14 @@ class SuspenseItemAdmin(ActingAdmin):
 
 @admin.register(BookAccount)
 class BookAccountAdmin(ActingAdmin):
-    list_display = ["id", "owner", "posted_msat", "held_msat"]
+    list_display = ["id", "owner", "posted_msat", "held_msat", "owed_msat"]
     fields = list_display
     readonly_fields = ["owner"]
     search_fields = ["user__username", "name", "id"]
     list_select_related = ["user"]
     ordering = ["id"]
     action_form = WithAmountAndName
-    actions = ["correct", "write_off", "pay_out"]
+    actions = ["correct", "forgive", "write_off", "pay_out"]
 
     @admin.display(description="Whose")
     def owner(self, account: BookAccount) -> str:
@@ -200,6 +201,11 @@ class BookAccountAdmin(ActingAdmin):
     def correct(self, request: HttpRequest, accounts: QuerySet[BookAccount]) -> None:
         sats = request.POST.get("sats")
         self._ask(request, accounts, "correct", lambda one: {"username": one.user, "sats": sats})
+
+    @action(description="Forgive this user sats of debt", permissions=["act"])
+    def forgive(self, request: HttpRequest, accounts: QuerySet[BookAccount]) -> None:
+        sats = request.POST.get("sats")
+        self._ask(request, accounts, "forgive", lambda one: {"username": one.user, "sats": sats})
 
     @action(description="Write off sats that this node has lost", permissions=["act"])
     def write_off(self, request: HttpRequest, accounts: QuerySet[BookAccount]) -> None:
@@ -225,7 +231,11 @@ class PaymentAdmin(ActingAdmin):
     search_fields = ["user__username", "id", "payment_hash", "txid", "destination"]
     list_select_related = ["user"]
     ordering = ["-created"]
-    actions = ["release", "release_unproved"]
+    actions = ["cancel", "release", "release_unproved"]
+
+    @action(description="Cancel: it has not left yet", permissions=["act"])
+    def cancel(self, request: HttpRequest, payments: QuerySet[Payment]) -> None:
+        self._ask(request, payments, "cancel", lambda payment: {"payment": payment.id})
 
     @action(
         description="Release the hold, if the node proves nothing was paid", permissions=["act"]
@@ -305,3 +315,21 @@ class AutoWithdrawRunAdmin(LookOnlyAdmin):
     search_fields = ["user__username", "event", "activity_id"]
     list_select_related = ["user"]
     ordering = ["-created"]
+
+
+@admin.register(Alarm)
+class AlarmAdmin(ActingAdmin):
+    list_display = ["sentence", "first_seen", "last_seen", "stopped_at", "acknowledged_at"]
+    fields = [
+        *["sentence", "cause", "amount_msat", "first_seen", "last_seen", "stopped_at"],
+        *["holds_sends", "acknowledged_at", "acknowledged_by", "acknowledged_msat", "reason"],
+        "ended_at",
+    ]
+    list_filter = [("ended_at", admin.EmptyFieldListFilter)]
+    search_fields = ["cause"]
+    ordering = ["-last_seen"]
+    actions = ["acknowledge"]
+
+    @action(description="Acknowledge: the same cause stops sends no more", permissions=["act"])
+    def acknowledge(self, request: HttpRequest, rows: QuerySet[Alarm]) -> None:
+        self._ask(request, rows, "acknowledge", lambda alarm: {"alarm": alarm.id})

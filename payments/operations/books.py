@@ -169,6 +169,30 @@ def _write_off(act: OperatorAct) -> str:
     return f"{act.amount_sat:,} sats are written off"
 
 
+def _look_at_debt(arguments: Arguments) -> Claim:
+    user, amount_sat = _user(arguments["username"]), arguments["sats"]
+    owed_sat = ledger.owed_by_msat(user.id) // MSAT_PER_SAT
+    if amount_sat > owed_sat:
+        raise ActRefused(f"{user.username} owes {owed_sat:,} sats")
+    return Claim(f"forgive {user.username} {amount_sat:,} sats of debt", user, amount_sat)
+
+
+def _begin_forgiving(act: OperatorAct) -> Callable[[], str]:
+    return lambda: _forgive(act)
+
+
+def _forgive(act: OperatorAct) -> str:
+    assert act.user
+    _look_at_debt(act.arguments)
+    ledger.forgive_debt(
+        user_id=act.user.id,
+        amount_msat=act.amount_sat * MSAT_PER_SAT,
+        external_id=f"operator:{act.id}",
+        reason=f"act {act.id}",
+    )
+    return f"{act.user.username} owes {act.amount_sat:,} sats less"
+
+
 # --- A closed account with money ------------------------------------------------------------------
 
 
@@ -280,6 +304,17 @@ WRITE_OFF = Verb(
     ),
     look=_look_at_loss,
     begin=_begin_loss,
+    of_the_owner=True,
+)
+FORGIVE = Verb(
+    name="forgive",
+    help="Let the operator's own money bear what a user owes after a deposit was undone.",
+    parameters=(
+        Parameter("username", "the name of an account"),
+        Parameter("sats", WHOLE_SATS, sats),
+    ),
+    look=_look_at_debt,
+    begin=_begin_forgiving,
     of_the_owner=True,
 )
 PAY_OUT = Verb(

@@ -1,4 +1,4 @@
-"""Give back what is held for a Lightning payment that nobody else can end."""
+"""End a payment that is undecided: give back what is held for it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from coinos import nodes
 from coinos.errors import NodeUnavailable
 from payments.models import OperatorAct, Payment
 from payments.operations.verb import ActRefused, Arguments, Claim, Parameter, Verb
+from payments.services.cancel import cancel
 from payments.services.release import release
 from payments.services.resolution import resolve
 
@@ -65,14 +66,38 @@ def _release(payment_id: UUID) -> str:
 
 
 def _undecided(arguments: Arguments) -> Payment:
-    payment = Payment.objects.select_related("user").filter(id=arguments["payment"]).first()
-    if payment is None:
-        raise ActRefused("There is no such payment")
+    payment = _payment(arguments)
     if payment.type != Payment.Type.LIGHTNING or payment.state != Payment.State.SENDING:
         raise ActRefused(
             f"Payment {payment.id} is {payment.get_type_display()} and {payment.state}; what is"
             " released here is held for a Lightning payment in state sending"
         )
+    return payment
+
+
+# --- What has not left yet ------------------------------------------------------------------------
+
+
+def _look_at_cancel(arguments: Arguments) -> Claim:
+    payment = _payment(arguments)
+    if not payment.can_be_cancelled:
+        raise ActRefused(f"Payment {payment.id} is {payment.state}: it may have left")
+    about = f"cancel payment {payment.id} of {payment.user.username}: {payment.held_sat:,} sats"
+    return Claim(about, payment.user)
+
+
+def _begin_cancel(act: OperatorAct) -> Callable[[], str]:
+    cancel(_payment(act.arguments).id)
+    return lambda: "it never left, and its sats are back"
+
+
+# --- Small things ---------------------------------------------------------------------------------
+
+
+def _payment(arguments: Arguments) -> Payment:
+    payment = Payment.objects.select_related("user").filter(id=arguments["payment"]).first()
+    if payment is None:
+        raise ActRefused("There is no such payment")
     return payment
 
 
@@ -94,4 +119,12 @@ RELEASE = Verb(
     ),
     look=_look,
     begin=_begin,
+)
+
+CANCEL = Verb(
+    name="cancel",
+    help="Take back a payment that has not left yet.",
+    parameters=(Parameter("payment", "the id of a payment", payment_id),),
+    look=_look_at_cancel,
+    begin=_begin_cancel,
 )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from payments.operations import books, holds
+from payments.operations import alarms, books, holds
 from payments.operations.verb import Verb
 
 VERBS: dict[str, Verb] = {
     verb.name: verb
     for verb in (
         holds.RELEASE,
+        holds.CANCEL,
         books.CREDIT,
         books.CORRECT,
         books.WRITE_OFF,
+        books.FORGIVE,
         books.PAY_OUT,
+        alarms.ACKNOWLEDGE,
     )
 }

@@ -28,7 +28,7 @@ from django.utils import timezone
 from accounts import connections, credentials, funds, ledger, links, pictures, services
 from accounts.authentication import TOKEN_COOKIE
 from accounts.models import ApiKey, Contact, FundManager, Session, User
-from coinos import crypto, rates
+from coinos import alarms, crypto, rates
 from coinos.models import Rate
 from coinos.simnet.control import Control
 from invoices.models import Invoice, WebhookDelivery
@@ -130,6 +130,8 @@ class World:
     approved_act: OperatorAct
     house_account: BookAccount
     closed_account: BookAccount
+    owing_account: BookAccount
+    waiting_payment: Payment
 
     @property
     def code(self) -> str:
@@ -335,11 +337,26 @@ def make_world(network: Control) -> World:
             "operatoract": asked,
             "suspenseitem": SuspenseItem.objects.get(external_id="lightning:of-nobody"),
             "bookaccount": BookAccount.objects.get(user=bob),
+            "alarm": alarms.note("test", "something is wrong"),
         },
         approved_act=approved,
         house_account=BookAccount.objects.get(id=ledger.House.LIGHTNING),
         closed_account=BookAccount.objects.get(user=closed),
+        owing_account=BookAccount.objects.get(user=_owing(bob)),
+        waiting_payment=Payment.objects.get(id=waiting["id"]),
     )
+
+
+def _owing(heir: User) -> User:
+    """Somebody who spent a deposit that was undone then."""
+    owing = _user("owen", 0)
+    cause = ledger.Cause("deposit", "1")
+    with transaction.atomic():
+        ledger.receive_onchain([ledger.Arrived(owing.id, "ab:0", 9_000, cause)])
+    Api(token_of(owing)).post("/send", {"username": heir.username, "amount": 7})
+    with transaction.atomic():
+        ledger.reverse_onchain(user_id=owing.id, outpoint="ab:0", amount_msat=9_000, cause=cause)
+    return owing
 
 
 def _lost_payment(payer: User, network: Control) -> Payment:

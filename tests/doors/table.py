@@ -802,6 +802,19 @@ ACTIONS = [
     Action("session", "revoke", "a sign-in", ("session.revoked",)),
     Action("apikey", "revoke", "a key", ("key.revoked",)),
     Action(
+        "alarm",
+        "acknowledge",
+        "whether an alarm stops sends",
+        ("operator.asked", "operator.carried_out"),
+    ),
+    Action(
+        "payment",
+        "cancel",
+        "a payment that has not left",
+        ("operator.asked", "operator.carried_out"),
+        of="waiting_payment",
+    ),
+    Action(
         "payment",
         "release",
         "a hold that the node proves unspent",
@@ -817,6 +830,14 @@ ACTIONS = [
     ),
     Action(
         "bookaccount", "correct", "the balance of a user", ("operator.asked",), body={"sats": "5"}
+    ),
+    Action(
+        "bookaccount",
+        "forgive",
+        "what a user owes",
+        ("operator.asked",),
+        of="owing_account",
+        body={"sats": "5"},
     ),
     Action(
         "bookaccount",

@@ -13,6 +13,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.utils import timezone
 
 from accounts.models import AuditEvent, Transfer, User
+from coinos import alarms
 from coinos.simnet.control import Control
 from payments import operations
 from payments.models import OperatorAct, Payment
@@ -112,6 +113,32 @@ def test_what_makes_no_sense_is_not_even_asked_for(alice: Person, network: Contr
     with pytest.raises(CommandError, match="and settled"):
         run("release", str(alice.payment().id), "--reason", "x")
     assert not OperatorAct.objects.exists()
+
+
+def test_what_has_not_left_is_cancelled(alice: Person, network: Control, monkeypatch: Any) -> None:
+    network.mine(1)
+    monkeypatch.setattr("payments.services.onchain.advance", lambda payment_id: None)
+    body = {"address": network.address(), "amount": 5000}
+    sent = alice.api.post("/bitcoin/send", body).body["id"]
+    monkeypatch.undo()
+    assert run("cancel", sent, "--reason", "a typo in the address, ticket 5") == (
+        "Done: it never left, and its sats are back.\n"
+    )
+    assert (alice.available_sat, alice.line().status) == (100_000, "failed")
+    with pytest.raises(CommandError, match="may have left"):
+        run("cancel", sent, "--reason", "x")
+
+
+def test_an_alarm_is_acknowledged_with_a_row(cloned_db: Any) -> None:
+    alarm = alarms.note("test", "something is wrong")
+    assert f"{alarm.id}  something is wrong" in run("alarms")
+    assert run("acknowledge", str(alarm.id), "--reason", "a disk was full") == (
+        "Done: no other alarm stops sends.\n"
+    )
+    assert "a disk was full" in run("alarms")
+    assert OperatorAct.objects.get().about == f"acknowledge alarm {alarm.id}: something is wrong"
+    with pytest.raises(CommandError, match="No alarm of this number"):
+        run("acknowledge", "77", "--reason", "x")
 
 
 # --- Two operators --------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError
+from django.db import transaction
 
 from accounts import ledger, services
 from accounts.books import check_books
-from accounts.ledger import House
+from accounts.ledger import Arrived, Cause, House
 from accounts.models import Activity, AuditEvent, Transfer, User
 from coinos import embedded, nodes
 from coinos.errors import CoinosError
@@ -121,6 +122,23 @@ def test_a_correction_and_a_loss_come_out_of_the_operators_own(
     assert ledger.house_balance_msat(House.EQUITY) == before_msat - 1_000_000
     assert ledger.house_balance_msat(House.LIGHTNING) == 300_000
     books_are_right()
+
+
+def test_a_debt_of_a_user_is_forgiven_and_no_more_than_there_is(alice: Person, bob: Person) -> None:
+    """What a deposit that was undone had paid for, and the user does not have any more."""
+    with transaction.atomic():
+        owed = {"user_id": bob.user.id, "amount_msat": 9_000_000, "cause": Cause("deposit", "1")}
+        arrived = Arrived(bob.user.id, "ab:0", 9_000_000, Cause("deposit", "1"))
+        assert ledger.receive_onchain([arrived]) == [True]
+    assert bob.api.post("/send", {"username": "alice", "amount": 7_000}).status_code == 200
+    with transaction.atomic():
+        ledger.reverse_onchain(outpoint="ab:0", **owed)
+    assert ledger.owed_by_msat(bob.user.id) == 7_000_000
+    with pytest.raises(CommandError, match="bob owes 7,000 sats"):
+        run("forgive", "bob", "7001", "--reason", "x")
+    assert "owes 7,000 sats less" in run("forgive", "bob", "7000", "--reason", "x")
+    assert ledger.owed_by_msat(bob.user.id) == 0
+    assert ledger.house_balance_msat(House.BAD_DEBT) == 0
 
 
 @pytest.mark.parametrize("wrong", ["0", "-5", "1.5", "many", "2100000000000001"])

@@ -251,7 +251,8 @@ def sends() -> Iterator[Finding]:
         if alarms.is_seen_to(alarm):
             yield Finding("alarm", f"{alarm}; acknowledged by {alarm.acknowledged_by}")
         else:
-            yield warning("alarm", str(alarm), f"find the cause, then acknowledge alarm {alarm.id}")
+            mend = f"find the cause, then: manage.py operator acknowledge {alarm.id} --reason …"
+            yield warning("alarm", str(alarm), mend)
     if is_stopped:
         yield warning("sends", f"stopped by {settings.STOP_FILE}", "remove that file to send again")
 

@@ -18,6 +18,7 @@ from accounts.errors import OtpRequired
 from accounts.management.commands.changepassword import whoever_runs_this
 from accounts.models import User
 from accounts.operators import has_what_operators_need
+from coinos import alarms
 from coinos.errors import CoinosError
 from payments.models import OperatorAct
 from payments.operations import VERBS, By, acts, books
@@ -33,6 +34,7 @@ class Command(BaseCommand):
         asked = parser.add_subparsers(dest="verb", required=True, metavar="verb")
         asked.add_parser("list", help="What waits for an approval, or to be carried out.")
         asked.add_parser("suspense", help="What arrived for nobody and was not credited since.")
+        asked.add_parser("alarms", help="What stands, and whether somebody has looked into it.")
         approve = asked.add_parser("approve", help="Approve an act of another operator; do it.")
         carry_out = asked.add_parser("carry-out", help="Do what was approved before.")
         drop = asked.add_parser("drop", help="End an act that nobody wants any more.")
@@ -52,10 +54,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         verb = options["verb"]
-        if verb == "list":
-            return self._list()
-        if verb == "suspense":
-            return self._suspense()
+        if verb in LISTS:
+            return LISTS[verb](self)
         try:
             by = _by(options["operator"])
             self._do(verb, by, options)
@@ -112,6 +112,20 @@ class Command(BaseCommand):
             )
         if not items:
             self.stdout.write("Nothing is in suspense.")
+
+    def _alarms(self) -> None:
+        found = list(alarms.standing())
+        for alarm in found:
+            seen_to = f"acknowledged by {alarm.acknowledged_by}: {alarm.reason}"
+            self.stdout.write(
+                f"{alarm.id}  {alarm.sentence}, since {alarm.first_seen:%Y-%m-%d %H:%M}; "
+                + (seen_to if alarms.is_seen_to(alarm) else "not acknowledged")
+            )
+        if not found:
+            self.stdout.write("No alarm stands.")
+
+
+LISTS = {"list": Command._list, "suspense": Command._suspense, "alarms": Command._alarms}
 
 
 def _add_who(parser: Any, *, reason: bool, operator: bool = False) -> None:
