@@ -165,10 +165,30 @@ class PaymentRecord:
     delivered_msat: int  # over complete parts
     preimage: str | None
     in_progress: bool
+    last_part: int = 0
+    """The highest number that one of these parts has in the node's books; 0 without any."""
 
     @property
     def parts(self) -> int:
         return self.complete + self.pending + self.failed
+
+
+@dataclass(frozen=True)
+class SentPart:
+    """A part of an outgoing payment, by its number in the node's books."""
+
+    number: int
+    payment_hash: str
+
+
+@dataclass(frozen=True)
+class NodeCounters:
+    """How many of each the node has written into its books in all its life. They never go back,
+    and what is deleted keeps its number: a node that counts less has lost records."""
+
+    invoices_created: int
+    invoices_updated: int
+    parts_created: int
 
 
 @dataclass(frozen=True)
@@ -245,6 +265,9 @@ class LightningNode(Protocol):
     def invoices_updated_since(self, *, updated_index: int, limit: int) -> list[NodeInvoice]:
         """Invoices whose updated index is >= `updated_index`, in that order, at most `limit`."""
 
+    def invoices_created_since(self, *, created_index: int, limit: int) -> list[NodeInvoice]:
+        """Invoices whose created index is >= `created_index`, in that order, at most `limit`."""
+
     def decode(self, payment_request: str) -> Decoded:
         """Read a BOLT11 or BOLT12 string. Raises `NodeRefused` when it is not valid."""
 
@@ -262,6 +285,22 @@ class LightningNode(Protocol):
 
     def payment_record(self, payment_hash: str) -> PaymentRecord:
         """The node's books for one outgoing payment hash."""
+
+    def counters(self) -> NodeCounters: ...
+
+    def parts_created(self) -> int:
+        """`counters().parts_created`, in one call."""
+
+    def parts_since(self, *, number: int, limit: int) -> list[SentPart]:
+        """Parts of outgoing payments numbered `number` and above, in that order, at most `limit`.
+        A number that is missing has been deleted."""
+
+    def deletes_after_s(self) -> dict[str, int]:
+        """What the node deletes by itself of what we may ask for later: the age at which, by the
+        node's own name of the option."""
+
+    def routes_within_s(self) -> int | None:
+        """When the node gives up a search for a route; None when it does not say."""
 
     def fetch_invoice(self, *, offer: str, amount_msat: int | None) -> str:
         """A BOLT12 invoice from an offer; nothing is paid. `NodeRefused` when none came."""

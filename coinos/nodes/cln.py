@@ -24,11 +24,13 @@ from coinos.nodes.base import (
     Decoded,
     LightningBalance,
     LightningInfo,
+    NodeCounters,
     NodeInvoice,
     NodeRefused,
     PaymentRecord,
     PayReply,
     Receipt,
+    SentPart,
 )
 from coinos.nodes.replies import MAX_INDEX, MAX_MSAT, MAX_TIME_S, Reply, RpcError, unreadable
 from coinos.nodes.unix_rpc import DeadlineRpc
@@ -50,6 +52,8 @@ Method = Literal[
     "listpeerchannels",
     "listfunds",
     "listchainmoves",
+    "listconfigs",
+    "wait",
 ]
 
 CALL_TIMEOUT_S = 30
@@ -105,6 +109,15 @@ ANSWERED_STATES = {
     *("SENT_REMOVE_HTLC", "SENT_REMOVE_COMMIT"),
     *("RCVD_REMOVE_REVOCATION", "RCVD_REMOVE_ACK_COMMIT"),
 }
+
+# The option of lightningd that ends a search for a route.
+ROUTE_TIMEOUT = "askrene-timeout"
+# Options of lightningd that delete what we have to find again, once it is so many seconds old.
+DELETIONS = (
+    "autoclean-paidinvoices-age",
+    "autoclean-succeededpays-age",
+    "autoclean-failedpays-age",
+)
 
 # BOLT12 names its network by genesis block (in wire order), BOLT11 by the prefix we use for both.
 BITCOIN_CHAIN = "6fe28c0ab6f1b372c1a6a246ae63f74f931e8365e15a089c68d6190000000000"
@@ -233,6 +246,11 @@ class CoreLightning:
         reply = Reply(self._read("listinvoices", params), "listinvoices")
         return [_node_invoice(invoice) for invoice in reply.nested_list("invoices")]
 
+    def invoices_created_since(self, *, created_index: int, limit: int) -> list[NodeInvoice]:
+        params = {"index": "created", "start": _index(created_index), "limit": limit}
+        reply = Reply(self._read("listinvoices", params), "listinvoices")
+        return [_node_invoice(invoice) for invoice in reply.nested_list("invoices")]
+
     def create_offer(self, *, amount_msat: int | None, description: str, label: str) -> str:
         """A BOLT12 offer. Not idempotent: the same arguments make another offer (nodes.md 6)."""
         amount = "any" if amount_msat is None else _msat(amount_msat)
@@ -320,6 +338,41 @@ class CoreLightning:
         parts = _rows(self._read("listsendpays", params), "listsendpays", "payments", payment_hash)
         is_pending = any(pay.text("status") == "pending" for pay in pays)
         return _record(parts, in_progress=is_pending or bool(pays) != bool(parts))
+
+    def counters(self) -> NodeCounters:
+        return NodeCounters(
+            invoices_created=self._count("invoices", "created"),
+            invoices_updated=self._count("invoices", "updated"),
+            parts_created=self.parts_created(),
+        )
+
+    def parts_created(self) -> int:
+        return self._count("sendpays", "created")
+
+    def _count(self, subsystem: str, name: str) -> int:
+        # Waiting for an index that has passed answers at once, with the one of now.
+        params = {"subsystem": subsystem, "indexname": name, "nextvalue": 0}
+        return Reply(self._read("wait", params), "wait").integer(name)
+
+    def parts_since(self, *, number: int, limit: int) -> list[SentPart]:
+        params = {"index": "created", "start": _index(number), "limit": limit}
+        reply = Reply(self._read("listsendpays", params), "listsendpays")
+        return [
+            SentPart(part.integer("created_index", minimum=number), part.hash32("payment_hash"))
+            for part in reply.nested_list("payments")
+        ]
+
+    def deletes_after_s(self) -> dict[str, int]:
+        ages_s = {name: self._option_s(name) for name in DELETIONS}
+        return {name: age_s for name, age_s in ages_s.items() if age_s}
+
+    def routes_within_s(self) -> int | None:
+        return self._option_s(ROUTE_TIMEOUT)
+
+    def _option_s(self, name: str) -> int | None:
+        configs = Reply(self._read("listconfigs", {}), "listconfigs").nested("configs")
+        option = configs.optional(configs.nested, name)
+        return option.optional(option.integer, "value_int") if option else None
 
     def balance(self) -> LightningBalance:
         wallet_msat = self._in_wallet_msat()
@@ -525,6 +578,7 @@ def _record(parts: list[Reply], *, in_progress: bool) -> PaymentRecord:
         delivered_msat=sum(part.positive_msat("amount_msat") for part in complete),
         preimage=min(preimages, default=None),
         in_progress=in_progress,
+        last_part=max((part.integer("created_index", minimum=1) for part in parts), default=0),
     )
 
 

@@ -162,6 +162,15 @@ class Control:
         """The nodes die and come back: connections drop, calls are lost, HTLCs stay."""
         self.call("restart", down_s=down_s)
 
+    def configure(self, options_s: dict[str, int]) -> None:
+        """What `listconfigs` of our Lightning node says from now on, such as the age at which it
+        deletes payments; nothing is deleted by that."""
+        self.call("configure", options_s=options_s)
+
+    def syncing(self, on: bool = True) -> None:
+        """Our Lightning node catches up with the chain, or says that it does."""
+        self.call("syncing", on=on)
+
     # --- fiat rates --------------------------------------------------------------------------
 
     def set_rate(self, currency: str, rate: Any) -> None:

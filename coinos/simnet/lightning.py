@@ -36,6 +36,8 @@ class Lightning:
         self.payments = payments
         self.store = network.store
         self.directory = directory
+        self.options_s: dict[str, int] = {}
+        self.is_syncing = False
         views = ChannelViews(network, payments)
         self.methods: dict[str, Method] = {
             "getinfo": self.getinfo,
@@ -51,6 +53,8 @@ class Lightning:
             "keysend": self.keysend,
             "listsendpays": self.listsendpays,
             "listpays": self.listpays,
+            "delpay": self.delpay,
+            "listconfigs": self.listconfigs,
             "offer": self.offer,
             "fetchinvoice": self.fetchinvoice,
             "listpeerchannels": views.listpeerchannels,
@@ -62,7 +66,7 @@ class Lightning:
 
     async def getinfo(self) -> Json:
         node_id = self.network.ours.id
-        return {
+        info = {
             "id": node_id,
             "alias": "simnet",
             "color": node_id[:6],
@@ -84,6 +88,9 @@ class Lightning:
                 "invoice": "02000002024100",
             },
         }
+        if self.is_syncing:
+            info["warning_lightningd_sync"] = "Still loading latest blocks from bitcoind."
+        return info
 
     async def notifications(self, enable: bool) -> Json:
         return {}  # pyln asks before it listens for progress messages; we send none
@@ -347,6 +354,37 @@ class Lightning:
             groups[part.payment_hash, part.groupid].append(part)
         rows = (pay_row(parts, self.payments.live_groups) for parts in groups.values())
         return {"pays": list(islice((r for r in rows if status in (None, r["status"])), limit))}
+
+    async def delpay(
+        self,
+        payment_hash: str,
+        status: str,
+        partid: int | None = None,
+        groupid: int | None = None,
+    ) -> Json:
+        """Delete the rows of a payment, as an operator or lightningd's autoclean does."""
+        parts = [
+            part
+            for part in self.store.parts_by_hash.get(payment_hash, ())
+            if partid in (None, part.partid) and groupid in (None, part.groupid)
+        ]
+        if not parts:
+            raise RpcError(208, f"Unknown payment with payment_hash: {payment_hash}")
+        if status not in ("complete", "failed") or any(part.status != status for part in parts):
+            raise RpcError(211, f"Payment with hash {payment_hash} has not the status {status}")
+        self.store.delete_parts(parts)
+        return {"payments": [sendpay_row(part) for part in parts]}
+
+    async def listconfigs(self, config: str | None = None) -> Json:
+        """Only what is asked here: which rows lightningd deletes, and how long it seeks a route."""
+        options = {"askrene-timeout": 10} | self.options_s
+        return {
+            "configs": {
+                name: {"value_int": seconds, "source": "cmdline", "plugin": "", "dynamic": True}
+                for name, seconds in options.items()
+                if config in (None, name)
+            }
+        }
 
     def _parts(
         self, invstring: str | None, payment_hash: str | None, index: str | None, start: int | None

@@ -11,7 +11,7 @@ import heapq
 import secrets
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,11 @@ class Store:
         self._journal.append({"delete": invoice.created_index})
         self._forget(invoice)
 
+    def delete_parts(self, parts: list[Part]) -> None:
+        """Forget rows of `listsendpays`; their indices are not used again."""
+        self._journal.append({"delete_parts": [part.created_index for part in parts]})
+        self._forget_parts(part.created_index for part in parts)
+
     def next_index(self, name: str) -> int:
         """Count one of the Counters up. Put `self.counters` in the same record."""
         value = int(getattr(self.counters, name)) + 1
@@ -237,6 +242,9 @@ class Store:
         for record in self._journal.replay():
             if "delete" in record:
                 self._forget(self.invoices[record["delete"]])
+                continue
+            if "delete_parts" in record:
+                self._forget_parts(record["delete_parts"])
                 continue
             for name, values in record["put"]:
                 self._index(_CLASSES[name](**values))
@@ -292,6 +300,18 @@ class Store:
         ):
             if index is not None:
                 del order[bisect_left(order, (index, key))]
+
+    def _forget_parts(self, keys: Iterable[int]) -> None:
+        for key in keys:
+            part = self.parts.pop(key)
+            siblings = self.parts_by_hash[part.payment_hash]
+            siblings.remove(part)
+            if not siblings:
+                del self.parts_by_hash[part.payment_hash]
+            del self.parts_created[bisect_left(self.parts_created, key)]
+            if part.updated_index is not None:
+                del self.parts_updated[bisect_left(self.parts_updated, (part.updated_index, key))]
+            self.parts_pending.pop(key, None)
 
     def _index_part(self, part: Part) -> None:
         key = part.created_index

@@ -55,8 +55,10 @@ class Simnet:
         self.store = Store(directory / "lightning.jsonl", capacity_msat=CAPACITY_MSAT)
         self.network = Network(self.store, timing=timing, height=self.height)
         self.payments = Payments(self.network, self.faults)
-        lightning = Lightning(self.network, self.payments, str(directory))
-        self.rpc = RpcServer(directory / "lightning-rpc", lightning.methods, self.faults, self.pace)
+        self.lightning = Lightning(self.network, self.payments, str(directory))
+        self.rpc = RpcServer(
+            directory / "lightning-rpc", self.lightning.methods, self.faults, self.pace
+        )
         self.control = ControlServer(directory / "control", self.control_methods())
         self._expiry: asyncio.Task[None] | None = None
 
@@ -124,6 +126,8 @@ class Simnet:
                 "fault_counts": lambda p: dict(faults.counts),
                 "set_pace": lambda p: pace.set(p["rules"]),
                 "restart": lambda p: self.restart(p["down_s"]),
+                "configure": lambda p: self.lightning.options_s.update(p["options_s"]),
+                "syncing": lambda p: setattr(self.lightning, "is_syncing", p["on"]),
             }
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coinos.errors import NodeUnavailable
-from coinos.nodes.base import CreatedInvoice, NodeRefused, Receipt
+from coinos.nodes.base import CreatedInvoice, NodeCounters, NodeRefused, Receipt
 from tests.nodes.asking import create, trace
 from tests.nodes.replay import (
     Error,
@@ -206,6 +206,44 @@ def test_updated_invoices_come_in_the_order_of_their_updates(lightning, lightnin
         "limit": 500,
     }
     assert (invoice.label, invoice.status) == ("fixed-fbc69d", "paid")
+
+
+def test_how_far_the_books_have_come_is_told_at_once(lightning, lightningd):
+    counted = trace("wait: invoices created, nextvalue 0 gives the current index")
+    lightningd.will(
+        wait=[
+            answer_of(counted),
+            Result({"subsystem": "invoices", "updated": 3}),
+            answer_of(trace("wait: sendpays created, nextvalue 0")),
+        ]
+    )
+
+    assert lightning.counters() == NodeCounters(5, 3, 0)
+    assert [params for _, params in lightningd.calls] == [
+        {"subsystem": "invoices", "indexname": "created", "nextvalue": 0},
+        {"subsystem": "invoices", "indexname": "updated", "nextvalue": 0},
+        {"subsystem": "sendpays", "indexname": "created", "nextvalue": 0},
+    ]
+
+
+def test_parts_are_listed_by_their_number(lightning, lightningd):
+    recorded = trace("listsendpays: last 3 by created index")
+    lightningd.will(listsendpays=answer_of(recorded))
+
+    parts = lightning.parts_since(number=1, limit=3)
+
+    assert [part.number for part in parts] == [1, 2, 3]
+    assert [part.payment_hash for part in parts] == [
+        row["payment_hash"] for row in recorded["result"]["payments"]
+    ]
+    assert lightningd.calls == [("listsendpays", recorded["params"])]
+
+
+def test_a_part_below_the_number_that_was_asked_for_is_not_believed(lightning, lightningd):
+    lightningd.will(listsendpays=answer_of(trace("listsendpays: last 3 by created index")))
+
+    with pytest.raises(NodeUnavailable):
+        lightning.parts_since(number=2, limit=3)
 
 
 def test_an_unpaid_invoice_is_deleted(lightning, lightningd):
