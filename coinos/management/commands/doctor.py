@@ -16,6 +16,7 @@ from redis import Redis, RedisError
 
 from coinos import alarms, embedded, killswitch, nodes
 from coinos.errors import CoinosError
+from coinos.nodes.base import LightningNode
 
 POSTGRES_VERSION_MIN = 150000
 LIGHTNING_VERSION_MIN = (26, 6)
@@ -201,6 +202,29 @@ def lightning() -> Iterator[Finding]:
     yield Finding(
         "lightning", f"{info.alias}, {info.version}, {info.num_active_channels} active channels"
     )
+    yield from lightning_memory(nodes.lightning())
+
+
+def lightning_memory(node: LightningNode) -> Iterator[Finding]:
+    """Whether the node keeps what we ask for later, and ends its searches before we ask."""
+    try:
+        ages_s, routes_within_s = node.deletes_after_s(), node.routes_within_s()
+    except CoinosError as error:
+        yield warning("lightning", first_line(error), "look at `lightning-cli listconfigs`")
+        return
+    for option, age_s in ages_s.items():
+        yield warning(
+            "lightning",
+            f"{option}={age_s}: it deletes records by which we find out what became of payments",
+            f"set {option}=0 in its configuration",
+        )
+    most_s = settings.SEND_MARGIN_SECONDS // 4
+    if routes_within_s and routes_within_s > most_s:
+        yield warning(
+            "lightning",
+            f"it may seek a route for {routes_within_s} s, and we may take that for a failure",
+            f"set askrene-timeout to {most_s} or less in its configuration",
+        )
 
 
 def bitcoin() -> Iterator[Finding]:
