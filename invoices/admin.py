@@ -15,6 +15,7 @@ from invoices.models import (
     Cursor,
     Deposit,
     Invoice,
+    KnownNode,
     LightningRequest,
     WebhookAttempt,
     WebhookDelivery,
@@ -69,8 +70,18 @@ class DepositAdmin(LookOnlyAdmin):
 
 @admin.register(Cursor)
 class CursorAdmin(LookOnlyAdmin):
-    list_display = ["name", "value", "node_id", "updated"]
+    list_display = ["name", "value", "payment_hash", "updated"]
     fields = list_display
+    ordering = ["name"]
+
+
+@admin.register(KnownNode)
+class KnownNodeAdmin(LookOnlyAdmin):
+    list_display = ["name", "node_id", "network", "refusal", "adopted_at"]
+    fields = [
+        *["name", "node_id", "network", "invoices_created", "invoices_updated", "parts_created"],
+        *["last_part_hash", "refusal", "adopted_at"],
+    ]
     ordering = ["name"]
 
 

@@ -105,3 +105,11 @@ class NotSentAgain(NotFound):
     """Raised for an old call whose webhook a stranger had set, when that was still possible."""
 
     message = _("This call cannot be sent again: somebody else had set its webhook")
+
+
+class NotThatNode(CoinosError):
+    """Raised when an operator adopts another Lightning node than the one that answers."""
+
+    code = "not_that_node"
+    title = "Another node"
+    message = "The Lightning node that answers is %(id)s"

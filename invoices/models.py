@@ -287,8 +287,29 @@ class Cursor(models.Model):
 
     name = models.CharField(max_length=20, primary_key=True)
     value = models.CharField(max_length=100)
-    node_id = models.CharField(max_length=100, blank=True)
+    payment_hash = models.CharField(max_length=64, blank=True, help_text="What was read there")
     updated = models.DateTimeField(auto_now=True)
+
+
+class KnownNode(models.Model):
+    """Who the Lightning node is, and how far its books had come when they were last seen: one row.
+
+    The counters of a node only rise. One that counts less, or has something else under a number
+    that we have seen, is not the node whose books we have read, whatever its key."""
+
+    name = models.CharField(max_length=20, primary_key=True)
+    node_id = models.CharField(max_length=66)
+    network = models.CharField(max_length=20)
+    invoices_created = models.BigIntegerField(default=0)
+    invoices_updated = models.BigIntegerField(default=0)
+    parts_created = models.BigIntegerField(default=0)
+    last_part_hash = models.CharField(
+        max_length=64, blank=True, help_text="Payment hash of the part with that number"
+    )
+    refusal = models.TextField(blank=True, help_text="What it has lost: until it is adopted")
+    adopted_at = models.DateTimeField(
+        null=True, help_text="What was sent before is not in its books"
+    )
 
 
 class WebhookDelivery(models.Model):

@@ -69,6 +69,12 @@ class Payment(models.Model):
     deadline = models.DateTimeField(null=True, help_text="The node's own retries end here")
     call_returned = models.BooleanField(default=False, help_text="The node answered our call")
     node_id = models.CharField(max_length=66, blank=True, help_text="The node that was asked")
+    parts_before = models.BigIntegerField(
+        null=True, help_text="Parts in the node's books when it was asked"
+    )
+    last_part = models.BigIntegerField(
+        null=True, help_text="The last of its own parts that was seen in flight"
+    )
     preimage = models.CharField(max_length=64, null=True)
     fee_final = models.BooleanField(default=False, help_text="No part is pending any more")
     next_look_at = models.DateTimeField(null=True, help_text="When the resolver looks again")

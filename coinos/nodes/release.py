@@ -14,7 +14,7 @@ def outcome(
     *,
     call_returned: bool,
     deadline_passed: bool,
-    same_node_and_synced: bool,
+    nothing_is_lost: bool,
     reason: str = "The payment did not arrive; nothing was paid",
 ) -> Outcome:
     """What became of a payment, by the node's record of its payment hash.
@@ -23,15 +23,15 @@ def outcome(
     |-----------------------|-----------------------------------------------------------------|
     | any complete          | `Settled`; the fee is final once no part is pending             |
     | any pending           | `Unknown`                                                       |
-    | all failed            | `Failed` if no more parts can follow, else `Unknown`            |
-    | none                  | `Failed` if no more parts can follow, and the record comes from |
-    |                       | the node that was asked to pay, synced; else `Unknown`          |
+    | none, or all failed   | `Failed` if no more parts can follow and the node's books have  |
+    |                       | lost none; else `Unknown`                                       |
 
     No more parts can follow when our call returned or `deadline_passed` (attempted + retry_for +
     margin), and the node no longer reports an attempt in progress. A call that broke has not
-    returned: lightningd goes on without us. The fee in msat is what the complete parts sent minus
-    what they delivered. A record that contradicts itself is `Unknown`. `reason` is the sentence
-    for a `Failed`. Source: nodes.md 4; Core Lightning `listsendpays`, `listpays`.
+    returned: lightningd goes on without us. `nothing_is_lost` says that a part of this payment
+    would be in the record if there had ever been one. The fee in msat is what the complete parts
+    sent minus what they delivered. A record that contradicts itself is `Unknown`. `reason` is the
+    sentence for a `Failed`. Source: nodes.md 4; Core Lightning `listsendpays`, `listpays`.
     """
     if record.complete:
         fee_msat = record.sent_msat - record.delivered_msat
@@ -49,6 +49,6 @@ def outcome(
         return Unknown("the node is still trying")
     if not (call_returned or deadline_passed):
         return Unknown("more parts may follow")
-    if record.parts == 0 and not same_node_and_synced:
-        return Unknown("the node that was asked to pay cannot be asked")
+    if not nothing_is_lost:
+        return Unknown("the node's books are not, or may not be, all that was ever in them")
     return Failed(reason)

@@ -22,14 +22,15 @@ from django.utils import timezone
 
 from accounts import ledger, statement
 from accounts.models import Activity
+from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
-from coinos.killswitch import stop_sends
 from coinos.leases import only_one
 from coinos.money import msat_to_sat_floor
 from coinos.nodes import lightning
 from coinos.nodes.base import LightningNode, NodeInvoice, Receipt
 from coinos.rows import update_all
 from invoices.models import Cursor, Invoice, LightningRequest
+from invoices.services.node import CHANGES, RECEIPTS, SWEEPING, WATCHING, require_known
 from invoices.services.receipts import (
     COUNTED,
     count,
@@ -41,18 +42,12 @@ from invoices.webhooks import News
 
 logger = logging.getLogger(__name__)
 
-RECEIPTS = "lightning"  # the watcher's cursor: a pay index
-CHANGES = "lightning-sweep"  # the sweep's cursor: an updated index
 WATCH_S = 50  # the task is rung again every second
 WAIT_S = 3  # how long the node keeps one question open
 BATCH = 100  # receipts recorded at once, when so many wait
 BATCH_S = 0.1  # how long those that wait are collected
 SWEEP_ROWS = 500
 UNFINISHED_AFTER = timedelta(hours=1)
-
-
-class NodeChanged(Exception):
-    """Raised when the node is not the one whose receipts we have read so far."""
 
 
 # --- Watching ------------------------------------------------------------------------------------
@@ -68,11 +63,12 @@ def watch_lightning(
     next pay index above the cursor, and take what else has been paid. 3. Record these receipts
     and the cursor in one transaction.
     """
-    with only_one("watch_lightning") as mine:
+    with only_one(WATCHING) as mine:
         if not mine:
             return None
         node = lightning()
-        cursor = _checked_cursor(node)
+        require_known(node)
+        cursor = _position(RECEIPTS)
         count = 0
         ends = time.monotonic() + seconds
         for receipts in _batches(node, cursor, until=lambda: time.monotonic() >= ends or stopped()):
@@ -154,7 +150,7 @@ def record_lightning_receipts(receipts: Sequence[Receipt], *, moves_cursor: bool
         if receipt.label not in requests:
             _book_to_suspense(receipt)
     if moves_cursor:
-        _move_cursor(max(receipt.pay_index for receipt in receipts))
+        _move_cursor(max(receipts, key=lambda receipt: receipt.pay_index))
     failpoint("recv.before_commit")
 
 
@@ -165,18 +161,18 @@ def sweep_lightning() -> int | None:
 
     A receipt that cannot be recorded is read again by every sweep until it can be.
     """
-    with only_one("sweep_lightning") as mine:
+    with only_one(SWEEPING) as mine:
         if not mine:
             return None
         node = lightning()
-        _checked_cursor(node)
+        require_known(node)
         position, count, all_recorded = _position(CHANGES), 0, True
         while changed := node.invoices_updated_since(updated_index=position + 1, limit=SWEEP_ROWS):
             all_recorded = _record_paid(changed) and all_recorded
             for invoice in changed:
                 position = max(position + 1, invoice.updated_index or 0)
             if all_recorded:
-                _set_position(CHANGES, position)
+                _set_position(CHANGES, position, changed[-1].payment_hash)
             count += len(changed)
         return count
 
@@ -302,48 +298,25 @@ def _receipt_of(invoice: NodeInvoice) -> Receipt | None:
 # --- Cursors -------------------------------------------------------------------------------------
 
 
-def _checked_cursor(node: LightningNode) -> int:
-    """The pay index of the last receipt recorded, when the node is the one that it came from.
-
-    A node restored from an old backup counts from a lower index again and would hand out indexes
-    that we have passed: then we stop, and external sends with us, until an operator has looked.
-    """
-    info = node.info()
-    row, _ = Cursor.objects.get_or_create(
-        name=RECEIPTS, defaults={"value": "0", "node_id": info.id}
-    )
-    position = int(row.value)
-    if row.node_id != info.id:
-        _refuse_node(
-            f"the Lightning node is {info.id}; the receipts so far came from {row.node_id}"
-        )
-    if position and node.next_receipt(after_pay_index=position - 1, timeout_s=1) is None:
-        _refuse_node(
-            f"the Lightning node knows no receipt number {position}, which we have recorded"
-        )
-    return position
-
-
-def _refuse_node(reason: str) -> None:
-    stop_sends(reason)
-    raise NodeChanged(reason)
-
-
-def _move_cursor(pay_index: int) -> None:
-    """Move the watcher's cursor, never back; inside the transaction of what was found."""
+def _move_cursor(last: Receipt) -> None:
+    """Move the watcher's cursor, never back; inside the transaction of what was found. With it
+    goes the payment hash: that is how this number will be known again."""
     position = Cast("value", BigIntegerField())
-    Cursor.objects.alias(position=position).filter(name=RECEIPTS, position__lt=pay_index).update(
-        value=str(pay_index), updated=timezone.now()
+    behind = Cursor.objects.alias(position=position).filter(
+        name=RECEIPTS, position__lt=last.pay_index
     )
+    behind.update(value=str(last.pay_index), payment_hash=last.payment_hash, updated=timezone.now())
 
 
 def _position(name: str) -> int:
-    row = Cursor.objects.filter(name=name).first()
-    return int(row.value) if row else 0
+    row, _ = Cursor.objects.get_or_create(name=name, defaults={"value": "0"})
+    return int(row.value)
 
 
-def _set_position(name: str, position: int) -> None:
-    Cursor.objects.update_or_create(name=name, defaults={"value": str(position)})
+def _set_position(name: str, position: int, payment_hash: str) -> None:
+    Cursor.objects.update_or_create(
+        name=name, defaults={"value": str(position), "payment_hash": payment_hash}
+    )
 
 
 # --- Taking invoices off the node ----------------------------------------------------------------
@@ -357,7 +330,7 @@ def withdraw_node_invoices() -> int:
         LightningRequest.objects.filter(state=LightningRequest.State.WITHDRAWN)[:SWEEP_ROWS]
     )
     for request in rows:
-        _take_off(node, request)
+        _take_off_or_leave(node, request)
     return len(rows)
 
 
@@ -371,7 +344,7 @@ def clear_unfinished() -> int:
         ).select_related("invoice")[:SWEEP_ROWS]
     )
     for request in rows:
-        _take_off(node, request)
+        _take_off_or_leave(node, request)
         invoice = request.invoice
         if (
             LightningRequest.objects.filter(
@@ -381,6 +354,20 @@ def clear_unfinished() -> int:
         ):
             Invoice.objects.filter(id=invoice.id, requests=None, hash="").delete()
     return len(rows)
+
+
+def _take_off_or_leave(node: LightningNode, request: LightningRequest) -> None:
+    """`_take_off`; one that the node cannot answer for holds up no others. Raises
+    `NodeUnavailable` when the node itself is away."""
+    try:
+        _take_off(node, request)
+    except NodeUnavailable as error:
+        node.info()  # raises when the node itself is away: all have to wait
+        logger.error("the request %s stays at the node: %s", request.id, error.message)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # one odd invoice does not hold up the others
+        logger.critical("the request %s stays at the node", request.id, exc_info=True)
 
 
 def _take_off(node: LightningNode, request: LightningRequest) -> None:

@@ -65,6 +65,7 @@ CURRENCIES = {"bitcoin": "bc", "testnet4": "tb", "signet": "tbs", "regtest": "bc
 ANSWER_WITHIN_S = 15
 DISPATCH_AFTER = timedelta(seconds=5)
 IN_FLIGHT_PER_PROCESS = 32
+CLAIMS_MAX = 3
 
 _pool = ThreadPoolExecutor(IN_FLIGHT_PER_PROCESS, thread_name_prefix="xpay")
 _room = threading.BoundedSemaphore(IN_FLIGHT_PER_PROCESS)
@@ -285,11 +286,15 @@ def send(payment_id: uuid.UUID, *, node_id: str | None = None) -> None:
     node = nodes.lightning()
     if killswitch.is_stopped():
         return  # still `created`: dispatched when the operator lifts the switch
+    payment = None
     try:
         node_id = node_id or node.info().id
+        for _try in range(CLAIMS_MAX):
+            payment = _claim(payment_id, node_id, parts_before=node.parts_created())
+            if payment:
+                break  # else, maybe, others were faster since the node counted
     except NodeUnavailable:
         return  # still `created`: dispatched again later
-    payment = _claim(payment_id, node_id)
     if payment is None:
         return
     connection.close()
@@ -315,12 +320,20 @@ def send(payment_id: uuid.UUID, *, node_id: str | None = None) -> None:
             return
 
 
-def _claim(payment_id: uuid.UUID, node_id: str) -> Payment | None:
+def _claim(payment_id: uuid.UUID, node_id: str, *, parts_before: int) -> Payment | None:
     """Take a payment from `created` to `sending`. None when another process was faster, and while
-    the payer is frozen or evicted: that is asked again at the moment of sending."""
+    the payer is frozen or evicted: that is asked again at the moment of sending.
+
+    None, too, when the node has just counted fewer parts than before a payment that is still
+    undecided: it has lost records, or this count is older than that payment. A node that has lost
+    some is not sent anything, or it would soon count as many as before, and look as if it had not.
+    """
     now = timezone.now()
     deadline = now + timedelta(seconds=settings.SEND_RETRY_FOR_SECONDS)
-    claimed = ask(Query(_CLAIM, [now, deadline, node_id, now + timedelta(seconds=5), payment_id]))
+    look_at = now + timedelta(seconds=5)
+    claimed = ask(
+        Query(_CLAIM, [now, deadline, node_id, parts_before, look_at, payment_id, parts_before])
+    )
     failpoint("ln.claimed")
     return _PAYMENT.read(claimed[0])[0] if claimed else None
 
@@ -328,10 +341,14 @@ def _claim(payment_id: uuid.UUID, node_id: str) -> Payment | None:
 _PAYMENT = Joined(payment=Payment)
 _CLAIM = f"""
     UPDATE payments_payment AS payment SET state = 'sending', attempted_at = %s, deadline = %s,
-        node_id = %s, next_look_at = %s
+        node_id = %s, parts_before = %s, next_look_at = %s
     WHERE id = %s AND state = 'created'
         AND EXISTS (SELECT FROM accounts_user AS payer
             WHERE payer.id = payment.user_id AND payer.is_active AND payer.frozen_at IS NULL)
+        AND NOT EXISTS (SELECT FROM payments_payment AS other
+            WHERE other.state = 'sending' AND other.parts_before > %s
+            AND other.attempted_at > COALESCE(
+                (SELECT adopted_at FROM invoices_knownnode), '-infinity'))
     RETURNING {_PAYMENT.columns}
 """  # noqa: S608 – our own names
 

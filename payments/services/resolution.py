@@ -7,10 +7,13 @@ resolver looks every few seconds for ten minutes, then every minute, for ever; i
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.core.cache import cache
+from django.db import InterfaceError, OperationalError
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
@@ -22,9 +25,11 @@ from coinos.errors import NodeUnavailable
 from coinos.failpoints import failpoint
 from coinos.joined import Joined
 from coinos.money import MSAT_PER_SAT
-from coinos.nodes.base import Failed, Outcome, Settled, Unknown
+from coinos.nodes.base import Failed, LightningNode, Outcome, Settled, Unknown
 from coinos.nodes.release import outcome
 from coinos.rows import update_together
+from invoices.models import KnownNode
+from invoices.services.node import NodeChanged, require_known
 from payments.models import Payment
 from payments.services.release import release
 
@@ -36,6 +41,8 @@ LOOK_AGAIN_YOUNG = timedelta(seconds=4)
 LOOK_AGAIN_OLD = timedelta(minutes=1)
 STUCK_AFTER = timedelta(hours=1)
 PER_ROUND = 200
+PARTS_AT_ONCE = 500
+ANSWERED_AT = "resolver-had-an-answer-at"
 MARGIN = timedelta(seconds=settings.SEND_MARGIN_SECONDS)
 # So late, a look shows that this machine stood still; two rings that got lost do not.
 AWAY = MARGIN + timedelta(seconds=10)
@@ -50,72 +57,167 @@ def resolve(payment_id: UUID) -> bool:
 
 def resolve_read(payment: Payment) -> bool:
     """`resolve` for a row that has just been read; what it changes is read again under lock."""
+    try:
+        return _resolve(payment)
+    except NodeUnavailable:
+        _wait_anew(Payment.objects.filter(id=payment.id))
+        return False
+
+
+def _resolve(payment: Payment, *, of_known_node: bool = True) -> bool:
+    """`resolve_read` that raises `NodeUnavailable`."""
     match payment.state:
         case Payment.State.SENDING:
-            return _apply(payment, _outcome(payment))
+            return _apply(payment, _outcome(payment, of_known_node=of_known_node))
         case Payment.State.SETTLED:
-            return payment.fee_final or _apply(payment, _outcome(payment))
+            return payment.fee_final or _apply(
+                payment, _outcome(payment, of_known_node=of_known_node)
+            )
         case Payment.State.FAILED:
             return True
     return False
 
 
+# --- The round of the resolver -------------------------------------------------------------------
+
+
 def resolve_due() -> int:
-    """Look at every undecided payment whose time has come. Returns how many ended."""
-    now = timezone.now()
-    sending = Payment.objects.filter(type=Payment.Type.LIGHTNING, next_look_at__lte=now)
-    undecided = sending.filter(state=Payment.State.SENDING) | sending.filter(
+    """Look at every undecided payment whose time has come. Returns how many ended.
+
+    A node that has changed settles payments and releases none. One that is away ends the round,
+    and one odd payment does not."""
+    due = Payment.objects.filter(type=Payment.Type.LIGHTNING, next_look_at__lte=timezone.now())
+    undecided = due.filter(state=Payment.State.SENDING) | due.filter(
         state=Payment.State.SETTLED, fee_final=False
     )
     ended = 0
+    is_known: bool | None = None
     for payment in undecided.order_by("next_look_at")[:PER_ROUND]:
-        age = now - payment.created
-        if age > STUCK_AFTER:
-            logger.error("payment %s is undecided for %s", payment.id, age)
-        if payment.next_look_at and now - payment.next_look_at > AWAY:
-            _wait_anew(payment)  # we were away, and so may the node have been: a paused machine
-        again = LOOK_AGAIN_YOUNG if age < YOUNG else LOOK_AGAIN_OLD
-        Payment.objects.filter(id=payment.id).update(next_look_at=now + again)
-        ended += resolve(payment.id)
+        try:
+            if is_known is None:
+                is_known = _is_known_node()
+            ended += _look_again(payment, of_known_node=is_known)
+        except NodeUnavailable as error:
+            if _is_away():
+                break
+            _wait_anew(Payment.objects.filter(id=payment.id))
+            logger.error("payment %s cannot be looked at: %s", payment.id, error.message)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:  # one odd payment does not hold up the others
+            logger.critical("payment %s cannot be resolved", payment.id, exc_info=True)
     return ended
 
 
-def _outcome(payment: Payment) -> Outcome:
-    """Ask the node; whatever it does not answer clearly is unknown."""
-    node = nodes.lightning()
-    assert payment.payment_hash
-    assert payment.deadline
+def _is_known_node() -> bool:
+    """Raises `NodeUnavailable`."""
     try:
-        record = node.payment_record(payment.payment_hash)
-        is_same_and_synced = True  # whose parts these are says their payment hash
-        if record.parts == 0:
-            # That nothing was sent is believed only of the node that was asked to pay, so it is
-            # the record that was read after the node said who it is that counts.
-            info = node.info()
-            record = node.payment_record(payment.payment_hash)
-            is_same_and_synced = info.synced and info.id == payment.node_id
+        require_known(nodes.lightning())
+    except NodeChanged as error:
+        logger.critical("no payment is given back: %s", error)
+        return False
+    return True
+
+
+def _is_away() -> bool:
+    """Whether the node does not answer at all; then every call that has not returned may still be
+    waiting there."""
+    try:
+        nodes.lightning().info()
     except NodeUnavailable:
-        _wait_anew(payment)
-        return Unknown("the node does not answer")
-    return outcome(
-        record,
-        call_returned=payment.call_returned,
-        deadline_passed=timezone.now() > payment.deadline + MARGIN,
-        same_node_and_synced=is_same_and_synced,
-        reason=payment.failure or _("The payment did not arrive; nothing was paid"),
-    )
+        _wait_anew(Payment.objects.all())
+        return True
+    return False
 
 
-def _wait_anew(payment: Payment) -> None:
-    """Start the deadline again for a call that has not returned.
+def _look_again(payment: Payment, *, of_known_node: bool) -> bool:
+    now = timezone.now()
+    age = now - payment.created
+    if age > STUCK_AFTER:
+        logger.error("payment %s is undecided for %s", payment.id, age)
+    if payment.next_look_at and now - payment.next_look_at > AWAY and not _answered_lately(now):
+        _wait_anew(Payment.objects.all())
+    again = LOOK_AGAIN_YOUNG if age < YOUNG else LOOK_AGAIN_OLD
+    Payment.objects.filter(id=payment.id).update(next_look_at=now + again)
+    is_over = _resolve(Payment.objects.get(id=payment.id), of_known_node=of_known_node)
+    cache.set(ANSWERED_AT, timezone.now(), timeout=None)
+    return is_over
+
+
+def _answered_lately(now: datetime) -> bool:
+    """A look that is late because the round is long is no pause: the node answered meanwhile."""
+    answered_at = cache.get(ANSWERED_AT)
+    return answered_at is not None and now - answered_at <= AWAY
+
+
+def _wait_anew(payments: QuerySet[Payment]) -> None:
+    """Start the deadline again for calls that have not returned: we were away, or the node was.
 
     A node that hangs has our request before it and carries it out when it wakes, long after the
     deadline; only a node that answers all the while can say that nothing was sent."""
     deadline = timezone.now() + timedelta(seconds=settings.SEND_RETRY_FOR_SECONDS)
-    undecided = Payment.objects.filter(
-        id=payment.id, state=Payment.State.SENDING, call_returned=False, deadline__lt=deadline
+    undecided = payments.filter(
+        state=Payment.State.SENDING, call_returned=False, deadline__lt=deadline
     )
     undecided.update(deadline=deadline)
+
+
+# --- One look ------------------------------------------------------------------------------------
+
+
+def _outcome(payment: Payment, *, of_known_node: bool) -> Outcome:
+    """Ask the node; whatever it does not answer clearly is unknown. Raises `NodeUnavailable`."""
+    node = nodes.lightning()
+    assert payment.payment_hash
+    assert payment.deadline
+    record = node.payment_record(payment.payment_hash)
+    is_whole = True
+    if not (record.complete or record.pending or record.last_part > (payment.parts_before or 0)):
+        # That nothing was sent is believed only of the node that was asked to pay, and only when
+        # nothing was taken out of its books since. So it is the record that was read after the
+        # node said who it is that counts.
+        is_whole = _has_kept_all(node, payment)
+        record = node.payment_record(payment.payment_hash)
+    if record.pending and record.last_part > (payment.last_part or 0):
+        payment.last_part = record.last_part
+        Payment.objects.filter(id=payment.id).update(last_part=record.last_part)
+    return outcome(
+        record,
+        call_returned=payment.call_returned,
+        deadline_passed=timezone.now() > payment.deadline + MARGIN,
+        nothing_is_lost=of_known_node and is_whole and record.last_part >= (payment.last_part or 0),
+        reason=payment.failure or _("The payment did not arrive; nothing was paid"),
+    )
+
+
+def _has_kept_all(node: LightningNode, payment: Payment) -> bool:
+    """Whether the node would have a part of this payment in its books if it had ever sent one.
+
+    It must be the node that was asked, synced, not one that was adopted since, and count at least
+    the parts that it counted then. Each part that it has counted since must still be there:
+    where one was deleted, it may have been ours."""
+    info = node.info()
+    if payment.parts_before is None or info.id != payment.node_id or not info.synced:
+        return False
+    known = KnownNode.objects.first()
+    if known and (known.refusal or _was_adopted_since(known, payment)):
+        return False
+    created = node.parts_created()
+    if created < payment.parts_before:
+        return False
+    expected = payment.parts_before + 1
+    while expected <= created:
+        parts = node.parts_since(number=expected, limit=PARTS_AT_ONCE)
+        numbers = [part.number for part in parts]
+        if not numbers or numbers != list(range(expected, expected + len(numbers))):
+            return False
+        expected += len(numbers)
+    return True
+
+
+def _was_adopted_since(known: KnownNode, payment: Payment) -> bool:
+    assert payment.attempted_at
+    return known.adopted_at is not None and payment.attempted_at <= known.adopted_at
 
 
 def _apply(payment: Payment, found: Outcome) -> bool:

@@ -10,7 +10,15 @@ from coinos.simnet.control import Control
 from tests.cast import make_user, office_of
 from tests.invoices.helpers import new_invoice, row
 
-PAGES = ["invoice", "lightningrequest", "address", "deposit", "cursor", "webhookdelivery"]
+PAGES = [
+    "invoice",
+    "lightningrequest",
+    "address",
+    "deposit",
+    "cursor",
+    "knownnode",
+    "webhookdelivery",
+]
 
 
 @pytest.fixture

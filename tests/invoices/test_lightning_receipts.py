@@ -21,7 +21,8 @@ from coinos.nodes.base import Receipt
 from coinos.simnet.control import Control
 from invoices import services, webhooks
 from invoices.models import Cursor, Invoice, LightningRequest
-from invoices.services.lightning import CHANGES, NodeChanged, record_lightning_receipts
+from invoices.services.lightning import record_lightning_receipts
+from invoices.services.node import CHANGES
 from tests.cast import Api, api_of, available_sat, make_user
 from tests.invoices.helpers import (
     credits_of,
@@ -305,7 +306,7 @@ def start_at_the_end() -> None:
     position = 0
     while receipt := lightning().next_receipt(after_pay_index=position, timeout_s=1):
         position = receipt.pay_index
-    Cursor.objects.create(name="lightning", value=str(position), node_id=lightning().info().id)
+    Cursor.objects.create(name="lightning", value=str(position))
 
 
 def test_the_watcher_credits_while_it_waits_and_moves_its_cursor(
@@ -503,27 +504,6 @@ def test_the_cursor_never_moves_back(world: Control, alice: User) -> None:
     record_lightning_receipts([receipt_for(invoice, pay_index=7)], moves_cursor=True)
     assert available_sat(alice) == 1000
     assert Cursor.objects.get(name="lightning").value == "900"
-
-
-def test_another_node_stops_receiving_and_sending(
-    world: Control, alice: User, settings: Any
-) -> None:
-    Cursor.objects.create(name="lightning", value="0", node_id="02" + "00" * 32)
-    with pytest.raises(NodeChanged):
-        services.watch_lightning(seconds=1)
-    with pytest.raises(NodeChanged):
-        services.sweep_lightning()
-    assert "Lightning node" in settings.STOP_FILE.read_text()
-
-
-def test_a_node_restored_from_an_old_backup_stops_receiving_and_sending(
-    world: Control, alice: User, settings: Any
-) -> None:
-    Cursor.objects.create(name="lightning", value="100000", node_id=lightning().info().id)
-    with pytest.raises(NodeChanged):
-        services.watch_lightning(seconds=1)
-    assert settings.STOP_FILE.exists()
-    assert Cursor.objects.get(name="lightning").value == "100000"
 
 
 # --- Several at once -----------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def verdict(world: Simnet, payment_hash: str, **known: bool) -> Outcome:
     everything = {
         "call_returned": False,
         "deadline_passed": True,
-        "same_node_and_synced": True,
+        "nothing_is_lost": True,
     }
     return outcome(world.lightning.payment_record(payment_hash), **everything | known)
 

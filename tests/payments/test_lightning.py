@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
 from psycopg import sql
@@ -16,6 +17,7 @@ from accounts import ledger
 from accounts.models import Transfer
 from coinos.celery import app
 from coinos.leases import only_one
+from coinos.nodes.base import Failed
 from coinos.simnet.control import Control
 from payments import tasks
 from payments.models import Payment
@@ -261,6 +263,7 @@ def test_after_a_pause_of_the_resolver_nothing_counts_as_not_sent_at_once(
     assert pay(alice, network.invoice(1_000_000)).body["status"] == "pending"
     an_hour_ago = timezone.now() - timedelta(hours=1)
     Payment.objects.update(deadline=an_hour_ago, next_look_at=an_hour_ago)
+    cache.set(resolution.ANSWERED_AT, an_hour_ago)
     resolve_due()
     assert alice.payment().state == "sending"
     assert until_resolved(alice).state == "failed"
@@ -278,6 +281,85 @@ def test_looks_that_each_come_a_ring_late_still_end_a_payment(
     )
     resolve_due()
     assert alice.payment().state == "failed"
+
+
+def test_looks_that_are_late_because_the_round_is_long_still_end_a_payment(
+    alice: Person, charlie: Person, network: Control
+) -> None:
+    """I11: with a slow node and many undecided payments each look is late, and none is a pause."""
+    network.set_faults([{"method": "xpay", "kind": "drop_before"}])
+    for person in (alice, charlie):
+        assert pay(person, network.invoice(1_000_000)).body["status"] == "pending"
+    let_the_resolver_look()
+    late = timezone.now() - resolution.AWAY - timedelta(minutes=1)
+    Payment.objects.update(deadline=late, next_look_at=late)
+    resolve_due()
+    assert [person.payment().state for person in (alice, charlie)] == ["failed", "failed"]
+
+
+def test_a_pause_in_the_middle_of_a_round_gives_every_payment_its_time_again(
+    alice: Person, charlie: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """M08: the node was paused with us, and has not done yet what it was asked before."""
+    network.set_faults([{"method": "xpay", "kind": "drop_before"}])
+    for person in (alice, charlie):
+        assert pay(person, network.invoice(1_000_000)).body["status"] == "pending"
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    Payment.objects.update(deadline=an_hour_ago, next_look_at=an_hour_ago)
+    original = resolution._look_again
+
+    def look(payment: Payment, **how: Any) -> bool:
+        cache.set(resolution.ANSWERED_AT, an_hour_ago)  # the pause is just before this look
+        return original(payment, **how)
+
+    monkeypatch.setattr(resolution, "_look_again", look)
+    resolve_due()
+    assert [person.payment().state for person in (alice, charlie)] == ["sending", "sending"]
+
+
+def test_a_payment_that_cannot_be_looked_at_holds_up_no_others(
+    alice: Person, charlie: Person, network: Control
+) -> None:
+    """money-L5"""
+    network.set_faults([{"method": "xpay", "kind": "drop_before"}])
+    for person in (alice, charlie):
+        assert pay(person, network.invoice(1_000_000)).body["status"] == "pending"
+    Payment.objects.update(call_returned=True, next_look_at=timezone.now())
+    Payment.objects.filter(user=alice.user).update(
+        payment_hash=None, next_look_at=timezone.now() - timedelta(seconds=1)
+    )
+    resolve_due()
+    assert (alice.payment().state, charlie.payment().state) == ("sending", "failed")
+
+
+def test_a_record_that_cannot_be_read_holds_up_no_others(
+    alice: Person, charlie: Person, network: Control
+) -> None:
+    """money-L5: the node is asked whether it is away, else the round goes on."""
+    network.set_faults([{"method": "xpay", "kind": "drop_before"}])
+    for person in (alice, charlie):
+        assert pay(person, network.invoice(1_000_000)).body["status"] == "pending"
+    Payment.objects.update(call_returned=True, next_look_at=timezone.now())
+    network.set_faults([{"method": "listpays", "kind": "garbage", "times": 1}])
+    resolve_due()
+    assert sorted(person.payment().state for person in (alice, charlie)) == ["failed", "sending"]
+
+
+def test_a_payment_that_was_settled_is_not_given_back_by_who_comes_late(
+    alice: Person, network: Control
+) -> None:
+    """M08: its hold is still there while a part is pending; whoever found it failed before looks
+    again under lock."""
+    network.set_faults([{"kind": "partial_mpp", "method": "xpay", "how": "pending", "times": 1}])
+    paid = pay(alice, network.invoice(3_000_000)).body
+    payment = alice.payment()
+    assert (payment.state, payment.fee_final) == ("settled", False)
+    payment.state = Payment.State.SENDING  # as another process had read it
+    resolution._apply(payment, Failed("The payment did not arrive; nothing was paid"))
+    assert alice.payment().state == "settled"
+    assert ledger.balance_of(alice.user.id).held_sat == 3015
+    network.release(paid["payment_hash"])
+    assert until_resolved(alice).fee_final
 
 
 def test_every_ring_of_the_bell_finds_a_payment_due(alice: Person, network: Control) -> None:
