@@ -27,8 +27,8 @@ def forget_attempts() -> None:
 
 @shared_task
 @periodic("send e-mail", silence_max_s=600)
-def send_emails() -> None:
-    emails.deliver_due(stopped=_stopping.is_set)
+def send_emails() -> int:
+    return emails.deliver_due(stopped=_stopping.is_set)
 
 
 @shared_task

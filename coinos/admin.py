@@ -121,7 +121,7 @@ def _lookups_of(filters: Iterable[Any]) -> set[str]:
 
 @admin.register(Heartbeat)
 class HeartbeatAdmin(LookOnlyAdmin):
-    list_display = ["job", "succeeded_at", "silence_max_s", "failures", "reason"]
+    list_display = ["job", "succeeded_at", "worked_at", "silence_max_s", "failures", "reason"]
     fields = list_display
     ordering = ["job"]
 

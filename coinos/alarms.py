@@ -25,7 +25,6 @@ OVER_AFTER = timedelta(hours=1)
 
 
 class NoSuchAlarm(NotFound):
-    code = "no_such_alarm"
     message = _("No alarm of this number stands")
 
 

@@ -313,12 +313,19 @@ class LnurlVerified(Answer):
 # --- The server -----------------------------------------------------------------------------------
 
 
+class JobTimes(Answer):
+    lastSuccessTime = time_ms(allow_null=True)
+    lastWorkTime = time_ms(allow_null=True)
+
+
 class Health(Answer):
     healthy = BooleanField()
     consecutiveFailures = IntegerField()
     lastSuccessTime = time_ms()
     lastFailureReason = CharField(allow_blank=True)
     stalledCheck = BooleanField()
+    alarms = IntegerField(help_text="that no operator has acknowledged")
+    jobs = DictField(child=JobTimes(), help_text="by name")
 
 
 class Fx(Answer):

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from coinos.alarms import is_seen_to, standing
 from coinos.db import Query, ask
 from coinos.errors import CoinosError
 from coinos.models import Heartbeat
@@ -46,49 +46,53 @@ def periodic(job: str, *, silence_max_s: int) -> Callable[[Callable[[], Any]], C
     stops the schedule. A job silent for longer than `silence_max_s` makes the server unhealthy.
 
     A body that returns False has left the work to another process: that is no success, and the
-    job is silent unless the other one does it."""
+    job is silent unless the other one does it. One that returns a number has done so many things,
+    none perhaps; any other has done its one."""
 
     def decorate(function: Callable[[], Any]) -> Callable[[], None]:
         @functools.wraps(function)
         def run() -> None:
             try:
-                did_work = function() is not False
+                done = function()
             except Exception as error:
                 # A node that is away is an ordinary condition: one line, no traceback.
                 expected = isinstance(error, CoinosError)
                 logger.error("%s failed: %s", job, error, exc_info=None if expected else error)
-                _record(job, silence_max_s, failure=type(error).__name__)
+                _record_failure(job, silence_max_s, type(error).__name__)
             else:
-                if did_work:
-                    _record(job, silence_max_s, failure=None)
+                if done is not False:
+                    _record_success(job, silence_max_s, had_work=done != 0)
 
         return run
 
     return decorate
 
 
-def _record(job: str, silence_max_s: int, failure: str | None) -> None:
+def _record_success(job: str, silence_max_s: int, *, had_work: bool) -> None:
+    now = timezone.now()
+    found: dict[str, Any] = {"silence_max_s": silence_max_s, "succeeded_at": now}
+    if had_work:
+        found["worked_at"] = now
+    _row(job, silence_max_s).update(**found, failures=0, reason="")
+
+
+def _record_failure(job: str, silence_max_s: int, reason: str) -> None:
+    _row(job, silence_max_s).update(failures=F("failures") + 1, reason=reason)
+
+
+def _row(job: str, silence_max_s: int) -> QuerySet[Heartbeat]:
     Heartbeat.objects.get_or_create(
         job=job,
         defaults={"silence_max_s": silence_max_s, "succeeded_at": timezone.now()},
     )
-    row = Heartbeat.objects.filter(job=job)
-    if failure is None:
-        row.update(
-            succeeded_at=timezone.now(),
-            failures=0,
-            reason="",
-            silence_max_s=silence_max_s,
-        )
-    else:
-        row.update(failures=F("failures") + 1, reason=failure)
+    return Heartbeat.objects.filter(job=job)
 
 
 def is_silent(job: str) -> bool:
     """Whether this job has not succeeded for longer than it may, counted from the start of this
     process at the earliest. False before its first round. A process asks the row every few seconds
     at the most."""
-    return _is_overdue(_latest(job))
+    return is_overdue(_latest(job))
 
 
 def sends_are_held() -> bool:
@@ -111,7 +115,8 @@ def _latest(job: str) -> _Beat:
     return beat
 
 
-def _is_overdue(beat: Heartbeat | _Beat) -> bool:
+def is_overdue(beat: Heartbeat | _Beat) -> bool:
+    """Whether this job has been silent for longer than it may."""
     if beat.succeeded_at is None or beat.silence_max_s is None:
         return False
     silence = timezone.now() - max(beat.succeeded_at, STARTED_AT)
@@ -125,16 +130,18 @@ class Health:
     last_success_ms: int
     reason: str
     stalled: bool
+    alarms: int
+    jobs: list[Heartbeat]
 
 
 def health() -> Health:
     """Whether the database answers and no periodic job is overdue. A server that has just started
-    is ready: neither jobs that have never run count, nor the silence before this process began."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+    is ready: neither jobs that have never run count, nor the silence before this process began.
+    One with alarms is well itself."""
+    unseen = sum(not is_seen_to(alarm) for alarm in standing())
     now = timezone.now()
-    beats = list(Heartbeat.objects.all())
-    overdue = [beat for beat in beats if _is_overdue(beat)]
+    beats = list(Heartbeat.objects.order_by("job"))
+    overdue = [beat for beat in beats if is_overdue(beat)]
     failing = [beat for beat in beats if beat.failures]
     last_success = min((b.succeeded_at for b in beats if b.succeeded_at), default=now)
     return Health(
@@ -143,4 +150,6 @@ def health() -> Health:
         last_success_ms=int(last_success.timestamp() * 1000),
         reason="; ".join(f"{beat.job}: {beat.reason or 'silent'}" for beat in overdue or failing),
         stalled=bool(overdue),
+        alarms=unseen,
+        jobs=beats,
     )

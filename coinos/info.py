@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.core.cache import cache
 from django.db import DatabaseError
 from drf_spectacular.types import OpenApiTypes
@@ -34,6 +36,8 @@ class HealthView(ApiView):
                 "lastSuccessTime": 0,
                 "lastFailureReason": "the database does not answer",
                 "stalledCheck": True,
+                "alarms": 0,
+                "jobs": {},
             }
             return Response(body, status=503)
         body = {
@@ -42,8 +46,20 @@ class HealthView(ApiView):
             "lastSuccessTime": found.last_success_ms,
             "lastFailureReason": found.reason,
             "stalledCheck": found.stalled,
+            "alarms": found.alarms,
+            "jobs": {
+                beat.job: {
+                    "lastSuccessTime": _time_ms(beat.succeeded_at),
+                    "lastWorkTime": _time_ms(beat.worked_at),
+                }
+                for beat in found.jobs
+            },
         }
         return Response(body, status=200 if found.healthy else 503)
+
+
+def _time_ms(moment: datetime | None) -> int | None:
+    return int(moment.timestamp() * 1000) if moment else None
 
 
 class OpenView(ApiView):

@@ -33,11 +33,13 @@ class Lease(models.Model):
 
 
 class Heartbeat(models.Model):
-    """When a periodic job last succeeded, and how it has failed since."""
+    """When a periodic job last succeeded, when it last had something to do, and how it has failed
+    since."""
 
     job = models.CharField(max_length=40, primary_key=True)
     silence_max_s = models.PositiveIntegerField(help_text="Older than this is stale")
     succeeded_at = models.DateTimeField(null=True)
+    worked_at = models.DateTimeField(null=True, help_text="Last found something to do")
     failures = models.PositiveIntegerField(default=0, help_text="Since the last success")
     reason = models.CharField(max_length=200, blank=True)
 

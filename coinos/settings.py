@@ -529,6 +529,7 @@ UNFOLD = {
     "SITE_HEADER": "coinos",
     "SITE_SYMBOL": "currency_bitcoin",
     "SITE_URL": PUBLIC_URL,
+    "DASHBOARD_CALLBACK": "payments.status.dashboard",
     "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: static("icons/favicon.svg")}],
     # In place of unfold's own page for changing the password.
     "ACCOUNT": {

@@ -23,16 +23,17 @@ def stop(**_: object) -> None:
 
 @shared_task
 @periodic("watch lightning", silence_max_s=120)
-def watch_lightning() -> bool:
-    return services.watch_lightning(stopped=_stopping.is_set) is not None
+def watch_lightning() -> int:
+    received = services.watch_lightning(stopped=_stopping.is_set)
+    return False if received is None else received
 
 
 @shared_task
 @periodic("sweep lightning", silence_max_s=300)
-def sweep_lightning() -> bool:
+def sweep_lightning() -> int:
     swept = services.sweep_lightning()
     services.clear_unfinished()
-    return swept is not None
+    return False if swept is None else swept
 
 
 @shared_task
@@ -43,8 +44,8 @@ def scan_bitcoin() -> bool:
 
 @shared_task
 @periodic("withdraw node invoices", silence_max_s=300)
-def withdraw_node_invoices() -> None:
-    services.withdraw_node_invoices()
+def withdraw_node_invoices() -> int:
+    return services.withdraw_node_invoices()
 
 
 # Calls may take all of these, for as long as others do not answer; e-mails have the other threads.
@@ -61,8 +62,8 @@ def deliver_webhooks() -> None:
 
 
 @periodic("deliver webhooks", silence_max_s=300)
-def _deliver_webhooks() -> None:
-    webhooks.deliver_due(stopped=_stopping.is_set)
+def _deliver_webhooks() -> int:
+    return webhooks.deliver_due(stopped=_stopping.is_set)
 
 
 @shared_task

@@ -20,26 +20,22 @@ from payments.services.withdrawals import advance_withdrawals as advance_all
 
 @shared_task
 @periodic("dispatch", silence_max_s=120)
-def dispatch() -> None:
-    dispatch_waiting()
+def dispatch() -> int:
+    return dispatch_waiting()
 
 
 @shared_task
 @periodic("resolve", silence_max_s=120)
-def resolve() -> bool:
+def resolve() -> int:
     with only_one("resolve payments") as mine:
-        if mine:
-            resolve_due()
-    return mine
+        return resolve_due() if mine else False
 
 
 @shared_task
 @periodic("withdrawals", silence_max_s=120)
-def advance_withdrawals() -> bool:
+def advance_withdrawals() -> int:
     with only_one("advance withdrawals") as mine:
-        if mine:
-            advance_all()
-    return mine
+        return advance_all() if mine else False
 
 
 # Others are asked here, who may be slow on purpose: half of the threads stay for everything else.
@@ -48,17 +44,15 @@ _auto_withdrawing = Places(max(1, settings.WORKER_THREADS // 2))
 
 @shared_task
 @periodic("auto-withdraw", silence_max_s=600)
-def auto_withdraw() -> bool:
+def auto_withdraw() -> int:
     with _auto_withdrawing.if_free() as mine:
-        if mine:
-            run_due()
-    return mine
+        return run_due() if mine else False
 
 
 @shared_task
 @periodic("return gifts", silence_max_s=600)
-def return_gifts() -> None:
-    return_expired()
+def return_gifts() -> int:
+    return return_expired()
 
 
 @shared_task

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from coinos import rates
+from coinos import alarms, rates
 from coinos.heartbeat import periodic
 from coinos.models import Heartbeat, Rate
 from tests.cast import Api
@@ -83,6 +83,40 @@ def test_a_silent_job_makes_the_server_unhealthy(
     assert answer.status_code == 503
     assert (answer.body["healthy"], answer.body["stalledCheck"]) == (False, True)
     assert answer.body["lastFailureReason"] == "watch: silent"
+
+
+def test_health_tells_when_each_job_last_had_something_to_do(db: None, anyone: Api) -> None:
+    """money-K1: rounds that another process does are no success, and idle ones no work."""
+    done = [3, 0, False, None]
+
+    @periodic("withdrawals", silence_max_s=60)
+    def round_of_withdrawals() -> int | None:
+        return done.pop(0)
+
+    def times() -> tuple[int, int]:
+        job = anyone.get("/health").body["jobs"]["withdrawals"]
+        return job["lastSuccessTime"], job["lastWorkTime"]
+
+    round_of_withdrawals()
+    worked = times()
+    round_of_withdrawals()
+    idle = times()
+    assert idle[0] > worked[0]
+    assert idle[1] == worked[1]
+    round_of_withdrawals()
+    assert times() == idle
+    round_of_withdrawals()
+    assert times()[1] > idle[1]
+
+
+def test_health_counts_the_alarms_that_wait_for_an_operator(db: None, anyone: Api) -> None:
+    assert anyone.get("/health").body["alarms"] == 0
+    alarm = alarms.note("cause", "something is wrong")
+    answer = anyone.get("/health")
+    assert (answer.status_code, answer.body["alarms"]) == (200, 1)
+    assert "wrong" not in str(answer.body)
+    alarms.acknowledge(alarm.id, by="operator root", reason="seen")
+    assert anyone.get("/health").body["alarms"] == 0
 
 
 def test_a_job_that_fails_once_runs_again_and_its_failure_is_seen(db: None, anyone: Api) -> None:

@@ -8,15 +8,19 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.core.management import CommandError, call_command
 from django.db.models import F
 from django.utils import timezone
 from pyln.client import LightningRpc
 
+from accounts.models import AuditEvent
 from coinos import alarms, heartbeat, killswitch
-from coinos.models import Alarm
+from coinos.management.commands import doctor
+from coinos.models import Alarm, Heartbeat
 from coinos.simnet.control import Control
+from payments import tasks
 from payments.reconciliation import APART, reconcile, solvency
-from tests.cast import fund
+from tests.cast import fund, make_user, office_of
 from tests.payments.conftest import Person
 from tests.payments.test_lightning import pay
 
@@ -49,7 +53,8 @@ def make_short(alice: Person, sats: int) -> None:
 
 def acknowledge() -> None:
     [alarm] = alarms.standing()
-    alarms.acknowledge(alarm.id, by="operator root", reason="looked into it")
+    call_command("operator", "acknowledge", str(alarm.id), reason="looked into it")
+    heartbeat.ask_anew()  # other processes do within seconds
 
 
 def test_removing_the_file_alone_ends_nothing(
@@ -175,7 +180,6 @@ def test_a_file_that_cannot_be_written_has_the_alarm_in_its_place(
     assert killswitch.is_stopped()
     assert pay(alice, network.invoice(1_000_000)).body["code"] == "withdrawals_paused"
     acknowledge()
-    heartbeat.ask_anew()  # within seconds, in every process
     assert not killswitch.is_stopped()
     assert pay(alice, network.invoice(1_000_000)).status_code == 200
 
@@ -184,5 +188,59 @@ def test_an_alarm_that_does_not_stand_cannot_be_acknowledged(cloned_db: Any) -> 
     killswitch.stop_sends("the Lightning node is another one")
     alarm = Alarm.objects.get()
     alarms.end(alarm.cause)
+    with pytest.raises(CommandError, match="No alarm of this number stands"):
+        call_command("operator", "acknowledge", str(alarm.id), reason="too late")
     with pytest.raises(alarms.NoSuchAlarm):
         alarms.acknowledge(alarm.id, by="operator root", reason="too late")
+
+
+def test_who_acknowledged_it_and_why_stands_in_the_audit_log(cloned_db: Any) -> None:
+    killswitch.stop_sends("the Lightning node is another one")
+    acknowledge()
+    alarm = Alarm.objects.get()
+    assert alarm.acknowledged_by
+    assert alarm.reason == "looked into it"
+    line = AuditEvent.objects.get(action="operator.carried_out")
+    assert line.detail["verb"] == "acknowledge"
+    assert line.detail["reason"] == "looked into it"
+
+
+def test_the_first_page_of_the_admin_says_what_is_wrong(
+    alice: Person, network: Control, settings: Any
+) -> None:
+    olga = make_user("olga", is_staff=True, is_superuser=True)
+    office = office_of(olga)
+    paid_by_hand(alice, network, settings)
+    tasks.reconcile()
+    page = office.get("/admin/").content.decode()
+    [alarm] = alarms.standing()
+    for words in (
+        "Nothing is sent out",
+        str(alarm),
+        "reconcile",
+        "In open channels",
+        "Owed to users",
+    ):
+        assert words in page
+    data = {"action": "acknowledge", "_selected_action": [alarm.id], "reason": "paid by hand"}
+    office.post("/admin/coinos/alarm/", data)
+    alarm.refresh_from_db()
+    assert alarm.acknowledged_by == "operator olga"
+
+
+def test_doctor_says_which_alarms_stand_and_when_jobs_last_worked(cloned_db: Any) -> None:
+    killswitch.stop_sends("the Lightning node is another one")
+    alarm = Alarm.objects.get()
+    [found, stopped] = doctor.sends()
+    assert "the Lightning node is another one" in found.text
+    assert f"operator acknowledge {alarm.id}" in found.mend
+    assert "remove that file" in stopped.mend
+    acknowledge()
+    assert [finding.mend for finding in doctor.sends()] == ["", stopped.mend]
+    tasks.return_gifts()
+    [idle] = doctor.jobs()
+    assert idle.text.startswith("return gifts: last round ")
+    assert idle.text.endswith("had work never")
+    Heartbeat.objects.update(succeeded_at=timezone.now() - timedelta(hours=1))
+    [late] = doctor.jobs()
+    assert late.mend

@@ -12,10 +12,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 from django.db import DatabaseError, connection
+from django.utils import timezone
 from redis import Redis, RedisError
 
 from coinos import alarms, embedded, killswitch, nodes
 from coinos.errors import CoinosError
+from coinos.models import Heartbeat
 from coinos.nodes.base import LightningNode
 
 POSTGRES_VERSION_MIN = 150000
@@ -52,6 +54,8 @@ class Command(BaseCommand):
             lightning,
             bitcoin,
             reachable,
+            jobs,
+            sends,
         ]
         failed = False
         for check in checks:
@@ -261,7 +265,30 @@ def of_network(subject: str, network: str) -> Iterator[Finding]:
 
 def reachable() -> Iterator[Finding]:
     yield Finding("public", f"{settings.PUBLIC_URL}, Lightning Addresses end in @{settings.DOMAIN}")
-    yield from sends()
+
+
+def jobs() -> Iterator[Finding]:
+    """When each periodic job last ended a round well, and last found something to do."""
+    try:
+        beats = list(Heartbeat.objects.order_by("job"))
+    except DatabaseError:
+        return  # `database` says so
+    for beat in beats:
+        worked = f"{beat.worked_at:%Y-%m-%d %H:%M:%S}" if beat.worked_at else "never"
+        text = (
+            f"{beat.job}: last round {beat.succeeded_at:%Y-%m-%d %H:%M:%S} UTC, had work {worked}"
+        )
+        if is_late(beat):
+            mend = "are workers and beat running? Their log says why rounds fail"
+            yield warning("job", f"{text}; {beat.reason or 'silent'}", mend)
+        else:
+            yield Finding("job", text)
+
+
+def is_late(beat: Heartbeat) -> bool:
+    """Not `heartbeat.is_overdue`: this process has only just started."""
+    assert beat.succeeded_at is not None
+    return (timezone.now() - beat.succeeded_at).total_seconds() > beat.silence_max_s
 
 
 def sends() -> Iterator[Finding]:
