@@ -60,7 +60,7 @@ def faults() -> list[dict[str, Any]]:
         _fault("hold", "xpay", 0.01),
         _fault("delay", "xpay", 0.01, seconds=4),
     ]
-    for method in ("listsendpays", "listpays", "getinfo"):
+    for method in ("listsendpays", "listpays", "getinfo", "wait"):
         rules += [
             _fault("drop_before", method, 0.05),
             _fault("exec_then_drop", method, 0.04),

@@ -167,7 +167,7 @@ def _without_release_rule() -> None:
     from coinos import nodes
     from payments.services import resolution
 
-    def outcome(payment: Any) -> Outcome:
+    def outcome(payment: Any, **_: Any) -> Outcome:
         try:
             record = nodes.lightning().payment_record(payment.payment_hash)
         except NodeUnavailable:
