@@ -18,6 +18,7 @@ from django.db.models import F
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
+from coinos import alarms
 from coinos.errors import Busy
 from coinos.killswitch import stop_sends
 from coinos.leases import only_one
@@ -51,7 +52,7 @@ def require_known(node: LightningNode) -> None:
 
     What is known is read before the node is asked: it may count further in between, never back.
     """
-    known = KnownNode.objects.filter(name=LIGHTNING).first()
+    known = _known()
     cursors = {
         cursor.name: cursor for cursor in Cursor.objects.filter(name__in=[RECEIPTS, CHANGES])
     }
@@ -59,20 +60,35 @@ def require_known(node: LightningNode) -> None:
         _refuse(known.refusal)
     books = _read(node)
     if known is None:
-        known, _ = KnownNode.objects.get_or_create(name=LIGHTNING, defaults=_row_of(books))
-    if books.info.id != known.node_id:
-        _refuse(f"the Lightning node is {books.info.id}; the one that we know is {known.node_id}")
-    if books.info.network != known.network:
-        _refuse(
-            f"the Lightning node is on {books.info.network}; the one that we know is on"
-            f" {known.network}"
-        )
+        known, _created = KnownNode.objects.get_or_create(name=LIGHTNING, defaults=_row_of(books))
+    if other := _other_node(known, books.info):
+        _refuse(other)
     loss = _loss(known, books.counters, node) or _loss_of_receipts(cursors, node)
     if loss:
         reason = f"the Lightning node has lost records: {loss}"
         KnownNode.objects.filter(name=LIGHTNING, adopted_at=known.adopted_at).update(refusal=reason)
         _refuse(reason)
     _remember(known, books)
+
+
+def refusal() -> str:
+    """What the node has lost, as long as nobody has adopted it; or nothing."""
+    known = _known()
+    return known.refusal if known else ""
+
+
+def _known() -> KnownNode | None:
+    return KnownNode.objects.filter(name=LIGHTNING).first()
+
+
+def _other_node(known: KnownNode, info: LightningInfo) -> str:
+    if info.id != known.node_id:
+        return f"the Lightning node is {info.id}; the one that we know is {known.node_id}"
+    if info.network != known.network:
+        return (
+            f"the Lightning node is on {info.network}; the one that we know is on {known.network}"
+        )
+    return ""
 
 
 def _refuse(reason: str) -> None:
@@ -158,16 +174,15 @@ def adopt(node_id: str) -> None:
     `node_id` is the id that the operator means; raises `NotThatNode` when another one answers.
     What it has received is read again from the beginning: what is booked is passed over, the rest
     is credited or goes to suspense. Payments that were in flight stay undecided until the node
-    knows them: that it has no record of them proves nothing. The stop file stays where it is.
+    knows them: that it has no record of them proves nothing. Its alarm ends; the stop file stays.
     Raises `Busy` while receipts are being recorded, and `NodeUnavailable`.
     """
     node = lightning()
     with only_one(WATCHING) as watching, only_one(SWEEPING) as sweeping:
         if not (watching and sweeping):
             raise Busy(retry_after_s=60)
-        books = _read(node)
-        if books.info.id != node_id:
-            raise NotThatNode(values={"id": books.info.id})
+        require_that_node(node, node_id)
+        books, before = _read(node), _known()
         pay_index, payment_hash = _last_receipt(node)
         row = _row_of(books) | {"refusal": "", "adopted_at": timezone.now()}
         with transaction.atomic():
@@ -179,6 +194,16 @@ def adopt(node_id: str) -> None:
             Cursor.objects.update_or_create(
                 name=CHANGES, defaults={"value": "0", "payment_hash": ""}
             )
+            if before:
+                for reason in (before.refusal, _other_node(before, books.info)):
+                    alarms.end(reason)
+
+
+def require_that_node(node: LightningNode, node_id: str) -> None:
+    """Raise `NotThatNode` when another node answers than the operator means."""
+    answers = node.info().id
+    if answers != node_id:
+        raise NotThatNode(values={"id": answers})
 
 
 def _last_receipt(node: LightningNode) -> tuple[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from payments.operations import alarms, books, holds
+from payments.operations import alarms, books, holds, nodes
 from payments.operations.verb import Verb
 
 VERBS: dict[str, Verb] = {
@@ -16,5 +16,6 @@ VERBS: dict[str, Verb] = {
         books.FORGIVE,
         books.PAY_OUT,
         alarms.ACKNOWLEDGE,
+        nodes.ADOPT,
     )
 }

@@ -324,15 +324,18 @@ def _claim(payment_id: uuid.UUID, node_id: str, *, parts_before: int) -> Payment
     """Take a payment from `created` to `sending`. None when another process was faster, and while
     the payer is frozen or evicted: that is asked again at the moment of sending.
 
-    None, too, when the node has just counted fewer parts than before a payment that is still
-    undecided: it has lost records, or this count is older than that payment. A node that has lost
-    some is not sent anything, or it would soon count as many as before, and look as if it had not.
-    """
+    None, too, when it is not the node that we know, or has lost records, or has just counted fewer
+    parts than before a payment that is still undecided (unless this count is older than that
+    payment). A node that has lost some is not sent anything, or it would soon count as many as
+    before, and look as if it had not."""
     now = timezone.now()
     deadline = now + timedelta(seconds=settings.SEND_RETRY_FOR_SECONDS)
     look_at = now + timedelta(seconds=5)
     claimed = ask(
-        Query(_CLAIM, [now, deadline, node_id, parts_before, look_at, payment_id, parts_before])
+        Query(
+            _CLAIM,
+            [now, deadline, node_id, parts_before, look_at, payment_id, node_id, parts_before],
+        )
     )
     failpoint("ln.claimed")
     return _PAYMENT.read(claimed[0])[0] if claimed else None
@@ -345,6 +348,8 @@ _CLAIM = f"""
     WHERE id = %s AND state = 'created'
         AND EXISTS (SELECT FROM accounts_user AS payer
             WHERE payer.id = payment.user_id AND payer.is_active AND payer.frozen_at IS NULL)
+        AND NOT EXISTS (SELECT FROM invoices_knownnode AS known
+            WHERE known.node_id <> %s OR known.refusal <> '')
         AND NOT EXISTS (SELECT FROM payments_payment AS other
             WHERE other.state = 'sending' AND other.parts_before > %s
             AND other.attempted_at > COALESCE(

@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError
 from django.utils import timezone
 from pyln.client import LightningRpc
 
 from coinos.nodes import cln
 from coinos.simnet.control import Control
+from invoices.models import KnownNode
 from invoices.services import node as known_node
+from invoices.services import sweep_lightning, watch_lightning
 from payments.models import Payment
 from payments.services.lightning import dispatch_waiting
 from payments.services.resolution import resolve
 from tests.payments.conftest import Person
+from tests.payments.operators import run
 from tests.payments.test_lightning import let_the_resolver_look, pay, until_resolved
 from tests.simnet_fixtures import SimnetProcess
 
@@ -246,3 +250,72 @@ def test_the_record_that_counts_is_read_after_the_node_said_who_it_is(
     assert not resolve(alice.payment().id)
     assert alice.payment().state == "sending"
     own.release(payment_hash)
+
+
+def test_an_operator_sees_what_books_and_node_disagree_about_and_adopts_it(
+    alice: Person,
+    bob: Person,
+    charlie: Person,
+    own: Control,
+    own_process: SimnetProcess,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """money-K5, money-H6: one line for each thing that does not agree."""
+    assert run("compare") == "The books and the Lightning node agree.\n"
+    given_back = own.invoice(2_000, node="fail")
+    assert pay(charlie, given_back).body["code"] == "payment_failed"
+    backup = books(own_process).read_bytes()
+    watch_lightning(seconds=0.3)
+    lost = bob.api.post("/invoice", {"invoice": {"amount": 10}}).body
+    hold_a_payment(alice, own, monkeypatch)
+    let_the_resolver_look()
+    restore(own_process, backup)
+    let_the_resolver_look()
+    received = bob.api.post("/invoice", {"invoice": {"amount": 20}}).body
+    own.pay(received["hash"])
+    paid = own.invoice(2_000)
+    pay_beside(own_process, paid)
+    Payment.objects.filter(user=charlie.user).update(
+        payment_hash=charlie.api.get(f"/decode/{paid}").body["payment_hash"]
+    )
+    told = run("compare").splitlines()
+    assert [line.split(":")[0] for line in told] == [
+        "received at the node, in no book",
+        "given back, and paid or in flight at the node",
+        "in flight, and unknown to the node",
+        "open, and unknown to the node",
+    ]
+    for line, about in zip(
+        told,
+        [received["paymentHash"], charlie.payment().id, alice.payment().id, lost["id"]],
+        strict=True,
+    ):
+        assert str(about) in line
+
+    with pytest.raises(CommandError, match="The Lightning node that answers is"):
+        run("adopt", "02" + "00" * 32, "--reason", "x")
+    with pytest.raises(CommandError, match="write the id of the node"):
+        run("adopt", "bob", "--reason", "x")
+    run("adopt", alice.payment().node_id, "--reason", "the only copy that there is")
+    assert "No alarm stands" in run("alarms")
+    sweep_lightning()
+    assert bob.available_sat == 20
+    told = run("compare").splitlines()
+    assert [line.split(":")[0] for line in told] == [
+        "given back, and paid or in flight at the node",
+        "in flight, and unknown to the node",
+        "open, and unknown to the node",
+    ]
+
+
+def test_a_node_that_has_changed_is_sent_nothing_whatever_became_of_the_alarm(
+    alice: Person, own: Control, settings: Any
+) -> None:
+    """money-K5: somebody removes the stop file before anybody has adopted the node."""
+    watch_lightning(seconds=0.1)
+    for change in ({"refusal": "it has lost something"}, {"node_id": "02" + "00" * 32}):
+        KnownNode.objects.update(refusal="")
+        KnownNode.objects.update(**change)
+        assert pay(alice, own.invoice(1_000)).body["status"] == "pending"
+    assert set(Payment.objects.values_list("state", flat=True)) == {"created"}

@@ -22,6 +22,7 @@ from coinos import alarms
 from coinos.errors import CoinosError
 from payments.models import OperatorAct
 from payments.operations import VERBS, By, acts, books
+from payments.services.comparison import compare
 
 
 class Command(BaseCommand):
@@ -35,6 +36,9 @@ class Command(BaseCommand):
         asked.add_parser("list", help="What waits for an approval, or to be carried out.")
         asked.add_parser("suspense", help="What arrived for nobody and was not credited since.")
         asked.add_parser("alarms", help="What stands, and whether somebody has looked into it.")
+        asked.add_parser(
+            "compare", help="What the books and the Lightning node disagree about. Takes a while."
+        )
         approve = asked.add_parser("approve", help="Approve an act of another operator; do it.")
         carry_out = asked.add_parser("carry-out", help="Do what was approved before.")
         drop = asked.add_parser("drop", help="End an act that nobody wants any more.")
@@ -124,8 +128,45 @@ class Command(BaseCommand):
         if not found:
             self.stdout.write("No alarm stands.")
 
+    def _compare(self) -> None:
+        try:
+            found = compare()
+        except CoinosError as error:
+            raise CommandError(error.message) from error
+        lines = [
+            *(
+                f"received at the node, in no book: {one.received_msat or 0:,} msat, payment hash"
+                f" {one.payment_hash}, label {one.label!r}"
+                for one in found.not_booked
+            ),
+            *(
+                f"given back, and paid or in flight at the node: payment {one.id} of"
+                f" {one.user.username}, {one.amount_sat:,} sats"
+                for one in found.given_back
+            ),
+            *(
+                f"in flight, and unknown to the node: payment {one.id} of {one.user.username},"
+                f" {one.amount_sat:,} sats, sent {one.attempted_at:%Y-%m-%d %H:%M}"
+                for one in found.not_known
+            ),
+            *(
+                f"open, and unknown to the node: invoice {one.invoice_id} of"
+                f" {one.invoice.user.username}"
+                for one in found.not_payable
+            ),
+        ]
+        for line in lines:
+            self.stdout.write(line)
+        if not lines:
+            self.stdout.write("The books and the Lightning node agree.")
 
-LISTS = {"list": Command._list, "suspense": Command._suspense, "alarms": Command._alarms}
+
+LISTS = {
+    "list": Command._list,
+    "suspense": Command._suspense,
+    "alarms": Command._alarms,
+    "compare": Command._compare,
+}
 
 
 def _add_who(parser: Any, *, reason: bool, operator: bool = False) -> None:
