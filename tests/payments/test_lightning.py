@@ -15,6 +15,7 @@ from psycopg import sql
 
 from accounts import ledger
 from accounts.models import Transfer
+from coinos import nodes
 from coinos.celery import app
 from coinos.leases import only_one
 from coinos.nodes.base import Failed
@@ -528,3 +529,49 @@ def test_sub_sat_amounts_are_ceiled_for_the_user_and_exact_in_the_books(
     post = Transfer.objects.get(kind="send.post")
     assert post.amount_msat == truth["amount_msat"] + truth["fee_msat"]
     assert ledger.differences() == []
+
+
+def test_while_the_first_request_is_being_answered_the_same_key_is_told_so(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that lost patience must not read "pending" as the answer to its second try."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def wait(done: Any) -> None:
+        begun.set()
+        assert may_end.wait(30)
+        done.result(30)
+
+    monkeypatch.setattr("payments.services.lightning._wait", wait)
+    bolt11, answers = network.invoice(1_000_000), []
+
+    def first() -> None:
+        answers.append(alice.api.post("/payments", {"payreq": bolt11}, Idempotency_Key="rent"))
+        connection.close()
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert begun.wait(30)
+    early = alice.api.post("/payments", {"payreq": bolt11}, Idempotency_Key="rent")
+    may_end.set()
+    thread.join()
+    assert (early.status_code, early.body["code"]) == (409, "idempotency_in_progress")
+    assert early.headers["Retry-After"] == "2"
+    assert answers[0].body["status"] == "settled"
+    again = alice.api.post("/payments", {"payreq": bolt11}, Idempotency_Key="rent")
+    assert (again.body["id"], again.body["status"]) == (answers[0].body["id"], "settled")
+    assert Payment.objects.count() == 1
+
+
+def test_an_invoice_of_our_own_node_that_no_user_owns_is_refused(
+    alice: Person, network: Control
+) -> None:
+    """M15: the node never pays itself, and who would be credited?"""
+    own = nodes.lightning().create_invoice(
+        label="by-the-operator", amount_msat=1_000_000, description="", expiry_s=3600
+    )
+    refused = pay(alice, own.bolt11)
+    assert (refused.status_code, refused.body["code"]) == (400, "self_payment")
+    assert "belongs to this server itself" in refused.body["message"]
+    assert not Payment.objects.exists()
+    assert alice.available_sat == 100_000
