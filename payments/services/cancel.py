@@ -22,6 +22,7 @@ from coinos.errors import NodeUnavailable
 from payments.errors import TooLateToCancel
 from payments.models import CANCELLED, Payment, WithdrawalTransaction
 from payments.services.release import release
+from payments.services.withdrawals.search import find_sent
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def cancel(payment_id: UUID) -> Activity:
 
 def _node_has_it(payment: Payment) -> bool:
     if payment.type == Payment.Type.BITCOIN:
-        return payment.txid is not None and nodes.bitcoin().transaction(payment.txid) is not None
+        return bool(find_sent(payment))
     assert payment.payment_hash
     record = nodes.lightning().payment_record(payment.payment_hash)
     return record.in_progress or record.pending > 0 or record.complete > 0

@@ -202,16 +202,18 @@ def test_a_withdrawal_that_may_have_reached_the_network_cannot_be_cancelled(
 def test_nothing_is_cancelled_that_the_node_has_although_our_database_forgot_it(
     alice: Person, network: Control
 ) -> None:
-    """A standby that took over had not got the last commits: the rows are older than the truth."""
+    """money-K3: a standby that took over had not got the last commits."""
     paid = alice.api.post("/payments", {"payreq": network.invoice(1_000_000)}).body
     network.mine()
     body = {"address": network.address(), "amount": 5000}
     withdrawn = alice.api.post("/bitcoin/send", body).body
     Payment.objects.filter(id=paid["id"]).update(state="created")
-    Payment.objects.filter(id=withdrawn["id"]).update(state="signed", broadcast_attempted_at=None)
-    for payment in (paid, withdrawn):
+    with pytest.raises(TooLateToCancel):
+        cancel(paid["id"])
+    for state in ("signed", "created"):
+        Payment.objects.filter(id=withdrawn["id"]).update(state=state, broadcast_attempted_at=None)
         with pytest.raises(TooLateToCancel):
-            cancel(payment["id"])
+            cancel(withdrawn["id"])
 
 
 def test_while_the_node_is_away_nothing_is_cancelled(
