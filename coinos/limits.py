@@ -209,6 +209,13 @@ DECODE = Rate("decode", 30, 10, By.CALLER, "payment requests read")
 GIFT = Rate("gift", 60, 60, By.CALLER, "looks at gifts")
 FUND = Rate("fund", 10, 600, By.USER, "new funds")
 MANAGER = Rate("manager", 20, 60, By.USER, "managers added to funds")
+UNCONFIRMED_WITHDRAWALS = Bound(
+    "unconfirmed-withdrawals",
+    10,
+    By.USER,
+    "withdrawals that no block has yet",
+    "403, until one is in a block",
+)
 OPEN_GIFTS = Bound("open-gifts", 1000, By.USER, "gifts that nobody has taken", "403, until one is")
 OPEN_FUNDS = Bound("open-funds", 20, By.USER, "open funds", "403, until one is closed")
 MANAGERS = Bound("managers", 20, By.FUND, "managers", "403, until one is removed")

@@ -21,7 +21,7 @@ from coinos.errors import InvalidRequest
 from coinos.money import msat_to_sat_ceil
 from payments import idempotency, services
 from payments.destinations import LightningAddress, Lnurl, Username, recognise
-from payments.fees import platform_fee_sat
+from payments.fees import least_fee_rate_sat_vb, platform_fee_sat
 from payments.idempotency import Named, Spent
 from payments.selectors import line_by_key, own_payment_by_key
 from payments.serializers import (
@@ -247,7 +247,7 @@ class OnchainFeeView(ApiView):
                     "halfHourFee": quote.fees.half_hour,
                     "hourFee": quote.fees.hour,
                     "economyFee": quote.fees.economy,
-                    "minimumFee": quote.fees.minimum,
+                    "minimumFee": least_fee_rate_sat_vb(quote.fees),
                 },
                 "subtract": quote.subtract,
                 "hex": "",

@@ -109,6 +109,13 @@ class TooManyInFlight(LimitExceeded):
     )
 
 
+class TooManyUnconfirmed(LimitExceeded):
+    message = "Too many of your withdrawals are in no block yet; wait until one of them is"
+    page_message = _(
+        "Too many of your withdrawals wait for a block. Try again when one of them is confirmed"
+    )
+
+
 class TooManyGifts(Forbidden):
     message = _(
         "%(most)s gifts are still open, the most there can be. Take some back, or wait until they"

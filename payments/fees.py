@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from coinos.nodes.base import FeeRates
+
 DUST_SAT = 546
 """No output below this: it would cost more to spend than it is worth (P2PKH at 3 sat/vB)."""
 
@@ -36,6 +38,12 @@ def most_sendable_sat(available_sat: int) -> int:
         else:
             high = amount_sat - 1
     return low
+
+
+def least_fee_rate_sat_vb(fees: FeeRates) -> int:
+    """What a withdrawal must pay: enough to be in a block within a day. The wallet is everybody's,
+    and what never confirms keeps its coins from others."""
+    return fees.economy
 
 
 def miner_fee_reserve_sat(quoted_sat: int, spare_sat: int) -> int:

@@ -19,12 +19,12 @@ from accounts import funds
 from accounts.credentials import Credential
 from accounts.errors import BudgetExceeded, InsufficientFunds
 from accounts.ledger import balance_of
-from accounts.models import ApiKey, User
+from accounts.models import ApiKey
 from accounts.services import require_may_spend, require_pin
-from coinos import killswitch
+from coinos import killswitch, limits
 from coinos.db import Query
 from coinos.heartbeat import AUDITOR, is_silent
-from payments.errors import LimitExceeded, TooManyInFlight, WithdrawalsPaused
+from payments.errors import LimitExceeded, TooManyInFlight, TooManyUnconfirmed, WithdrawalsPaused
 from payments.models import Payment, SendBudget
 
 SITE_WINDOW = timedelta(hours=1)
@@ -100,19 +100,32 @@ def require_left(credential: Credential) -> None:
         raise InsufficientFunds(available_sat, credential.keep_sat)
 
 
-def undecided_of(user: User) -> Query:
-    """How many payments of this user nobody knows the outcome of."""
-    return Query(
-        "SELECT count(*) FROM payments_payment"
-        " WHERE user_id = %s AND state IN ('created', 'sending')",
-        [user.id],
-    )
+def under_way_of(payment: Payment) -> Query:
+    """How many payments of its user nobody knows the outcome of; and for a withdrawal, how many
+    withdrawals no block has yet."""
+    is_withdrawal = payment.type == Payment.Type.BITCOIN
+    return Query(_UNDER_WAY_WITHDRAWALS if is_withdrawal else _UNDER_WAY, [payment.user_id])
 
 
-def require_room_in_flight(undecided: int) -> None:
-    """Cap a user's undecided payments (A01), the new one counted."""
+_UNDER_WAY = """
+    SELECT count(*), 0 FROM payments_payment
+    WHERE user_id = %s AND state IN ('created', 'sending')
+"""
+_UNDER_WAY_WITHDRAWALS = """
+    SELECT count(*) FILTER (WHERE state IN ('created', 'sending')),
+        count(*) FILTER (WHERE type = 'bitcoin' AND confirmations < 1)
+    FROM payments_payment
+    WHERE user_id = %s AND state IN ('created', 'sending', 'signed', 'broadcast')
+"""
+
+
+def require_room_under_way(undecided: int, unconfirmed: int) -> None:
+    """Cap a user's undecided payments (A01) and unconfirmed withdrawals, the new one counted: each
+    of these keeps a coin of the one wallet that all withdraw from."""
     if undecided > settings.MAX_IN_FLIGHT:
         raise TooManyInFlight()
+    if unconfirmed > limits.UNCONFIRMED_WITHDRAWALS.at_most:
+        raise TooManyUnconfirmed()
 
 
 def give_back(payment: Payment, *, debit_sat: int) -> None:

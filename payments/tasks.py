@@ -12,6 +12,7 @@ from coinos.leases import only_one
 from coinos.places import Places
 from payments import reconciliation
 from payments.services.autowithdraw_runs import run_due
+from payments.services.coins import keep_coins_split as keep_split
 from payments.services.gifts import return_expired
 from payments.services.lightning import dispatch_waiting
 from payments.services.resolution import resolve_due
@@ -36,6 +37,15 @@ def resolve() -> int:
 def advance_withdrawals() -> int:
     with only_one("advance withdrawals") as mine:
         return advance_all() if mine else False
+
+
+@shared_task
+@periodic("coins", silence_max_s=3600)
+def keep_coins_split() -> bool:
+    with only_one("keep coins split") as mine:
+        if mine:
+            keep_split()
+    return mine
 
 
 # Others are asked here, who may be slow on purpose: half of the threads stay for everything else.

@@ -373,6 +373,16 @@ class SignedTransaction:
 
 
 @dataclass(frozen=True)
+class Coin:
+    """An output that our wallet can spend now; with 0 confirmations it is change of its own."""
+
+    txid: str
+    vout: int
+    amount_sat: int
+    confirmations: int
+
+
+@dataclass(frozen=True)
 class SentTransaction:
     """A transaction that spends our coins, as the wallet remembers it. `confirmations` as in
     `WalletTransaction`; `paid` are its outputs, change among them."""
@@ -438,9 +448,18 @@ class BitcoinNode(Protocol):
         subtract_fee: bool,
         lock_inputs: bool,
     ) -> SignedTransaction:
-        """Build and sign a payment without broadcasting it. With `lock_inputs` false it is a
+        """Build and sign a payment without broadcasting it, with confirmed coins as far as there
+        are any, else with own change that waits for a block. With `lock_inputs` false it is a
         quote and leaves no trace. `NodeRefused` (code `insufficient_funds`) when the wallet
         cannot cover it."""
+
+    def coins(self) -> tuple[Coin, ...]:
+        """The coins that `prepare` can choose from: neither locked nor unconfirmed of others."""
+
+    def split(self, coin: Coin, *, pieces: int, fee_rate_sat_vb: int) -> bool:
+        """Pay a coin to ourselves in equal pieces, less the fee, and broadcast that. False when it
+        is locked or the network does not take it. An answer that is lost may mean either: look at
+        `coins` again."""
 
     def sent(self, txid: str) -> SentTransaction | None:
         """A transaction that spends coins of our wallet; None when the wallet has no such one."""

@@ -26,6 +26,7 @@ from coinos.nodes.base import (
     BitcoinBalance,
     BitcoinInfo,
     Broadcast,
+    Coin,
     FeeRates,
     NodeRefused,
     Output,
@@ -64,6 +65,8 @@ WalletMethod = Literal[
     "listsinceblock",
     "gettransaction",
     "listtransactions",
+    "listunspent",
+    "getrawchangeaddress",
     "send",
     "lockunspent",
 ]
@@ -85,6 +88,8 @@ FEE_RATE_MAX_SAT_VB = 500
 # sat/vB in BTC per kvB: what we broadcast at most, above any rate that we choose ourselves
 BROADCAST_FEE_RATE_MAX = "0.01000000"
 SENT_A_PAGE = 500
+PIECES_MAX = 100
+MAX_CONFIRMATIONS = 9_999_999
 BLOCKS_FASTEST, BLOCKS_HALF_HOUR, BLOCKS_HOUR, BLOCKS_ECONOMY = 2, 3, 6, 144
 SAT_VB_PER_BTC_KVB = SAT_PER_BTC // 1000
 
@@ -101,6 +106,7 @@ POLICY = -26
 ALREADY_IN_CHAIN = -27
 WARMING_UP = -28
 ALREADY_LOADED = -35
+NOT_ENOUGH = ("insufficient funds", "exceeds your balance", "creates a chain of transactions")
 CATEGORIES = ("receive", "send", "immature", "generate", "orphan")
 NOT_JSON = (-342, -343)  # python-bitcoinrpc's own: 401, 503, an empty body
 
@@ -277,7 +283,10 @@ class BitcoinCore:
         options: dict[str, object] = {
             "add_to_wallet": False,  # nothing is broadcast, nothing enters the wallet
             "lock_unspents": lock_inputs,
-            "minconf": 1,
+            # Own change that waits for a block too, but at the end of no chain so long that the
+            # network would not take it: the wallet sees to that. Of others', only confirmed coins.
+            "minconf": 0,
+            "include_unsafe": False,
             "replaceable": True,
         }
         if subtract_fee:
@@ -317,6 +326,60 @@ class BitcoinCore:
         if not reply.boolean("allowed"):
             raise NodeRefused("The network would not relay this transaction", code="not_relayed")
         return reply.nested("fees").btc("base")
+
+    # --- keeping the coins split ---------------------------------------------------------------
+
+    def coins(self) -> tuple[Coin, ...]:
+        minconf, maxconf, include_unsafe = 0, MAX_CONFIRMATIONS, False
+        answer = self._own_wallet("listunspent", minconf, maxconf, [], include_unsafe)
+        return tuple(
+            Coin(
+                txid=entry.hash32("txid"),
+                vout=entry.integer("vout", maximum=0xFFFFFFFF),
+                amount_sat=entry.btc("amount"),
+                confirmations=entry.integer("confirmations"),
+            )
+            for entry in Reply({"coins": answer}, "listunspent").nested_list("coins")
+        )
+
+    def split(self, coin: Coin, *, pieces: int, fee_rate_sat_vb: int) -> bool:
+        if not 2 <= pieces <= PIECES_MAX:
+            raise ValueError(f"pieces out of range: {pieces}")
+        point = {"txid": coin.txid, "vout": coin.vout}
+        try:
+            self._call_wallet("lockunspent", False, [point])
+        except RpcError:
+            return False  # somebody was faster, who is about to spend it
+        inputs = ((coin.txid, coin.vout),)
+        try:
+            signed = self._signed_split(coin, pieces, fee_rate_sat_vb)
+            is_sent = self.broadcast(signed).state == "accepted"
+        except RpcError as error:
+            self._unlock_quietly(inputs)
+            raise _cannot_prepare(error) from None
+        if not is_sent:
+            self._unlock_quietly(inputs)
+        return is_sent
+
+    def _signed_split(self, coin: Coin, pieces: int, fee_rate_sat_vb: int) -> str:
+        share_sat, odd_sat = divmod(coin.amount_sat, pieces)
+        outputs = [
+            # Addresses for change: what comes in there is nobody's deposit.
+            {str(self._own_wallet("getrawchangeaddress", "bech32")): sat_to_btc(share_sat + more)}
+            for more in [odd_sat] + [0] * (pieces - 1)
+        ]
+        options: dict[str, object] = {
+            "add_to_wallet": False,
+            "inputs": [{"txid": coin.txid, "vout": coin.vout}],
+            "add_inputs": False,
+            "subtract_fee_from_outputs": list(range(pieces)),
+            "replaceable": True,
+        }
+        answer = self._call_wallet("send", outputs, None, "unset", fee_rate_sat_vb, options)
+        reply = Reply(answer, "send")
+        if not reply.boolean("complete"):
+            raise unreadable("send: not completely signed")
+        return reply.hex_text("hex")
 
     # --- what was sent -------------------------------------------------------------------------
 
@@ -552,8 +615,8 @@ def _cannot_prepare(error: RpcError) -> NodeRefused | NodeUnavailable:
     """Why `send` could not build a payment. bitcoind uses -4 and -6 for several reasons."""
     text = error.message.lower()
     if error.code in (WALLET_ERROR, INSUFFICIENT_FUNDS):
-        if "insufficient funds" in text or "exceeds your balance" in text:
-            return NodeRefused("Not enough confirmed coins", code="insufficient_funds")
+        if any(words in text for words in NOT_ENOUGH):
+            return NodeRefused("Not enough coins to spend now", code="insufficient_funds")
         if "too small" in text or "dust" in text:
             return NodeRefused("The amount is too small", code="amount_too_small")
     if error.code == NOT_FOUND:

@@ -17,7 +17,7 @@ from coinos.simnet.bitcoin_rpc import (
     hash_argument,
     rpc,
 )
-from coinos.simnet.chain import BITS, GENESIS_HASH, Block, Rejected, header
+from coinos.simnet.chain import BITS, CLUSTER_COUNT_MAX, GENESIS_HASH, Block, Rejected, header
 from coinos.simnet.transactions import (
     Outpoint,
     Transaction,
@@ -231,7 +231,7 @@ def getmempoolinfo(node: BitcoinNode) -> dict[str, Any]:
         "unbroadcastcount": 0,
         "permitbaremultisig": True,
         "maxdatacarriersize": 100000,
-        "limitclustercount": 64,
+        "limitclustercount": CLUSTER_COUNT_MAX,
         "limitclustersize": 101000,
         "optimal": True,
     }

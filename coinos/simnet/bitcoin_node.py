@@ -36,7 +36,7 @@ BLOCK_SPACING_S = 600
 OUTSIDE_COINS = 200
 BURIED_BLOCKS = 12
 """So deep lie the first coins: a wallet that begins to look at recent blocks sees none of them."""
-TREASURY_COINS = 10
+TREASURY_COINS = 20
 # What estimatesmartfee says unless a test wants otherwise: target in blocks -> sat/vB.
 FEE_ESTIMATES_SAT_VB = {1: 6, 2: 6, 3: 4, 6: 3, 12: 2, 144: 1}
 

@@ -257,7 +257,7 @@ def listunspent(
     found = []
     for outpoint, output in wallet.unspent():
         depth = wallet.depth(outpoint.txid)
-        is_safe = wallet.is_trusted(outpoint.txid)
+        is_safe = wallet.is_safe(outpoint.txid)
         key, address = wallet.keys[output.script], address_of(output.script)
         if not least <= depth <= most or outpoint in wallet.locks:
             continue

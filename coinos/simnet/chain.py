@@ -31,6 +31,8 @@ BITS = 0x207FFFFF  # regtest: every second hash is a proof of work
 COINBASE_MATURITY_BLOCKS = 100
 HALVING_BLOCKS = 150  # regtest's
 RELAY_FLOOR_SAT_KVB = 100
+CLUSTER_COUNT_MAX = 64
+"""Transactions in the mempool that hang together, by whatever way."""
 
 
 class Rejected(Exception):
@@ -154,6 +156,21 @@ class Chain:
                 todo += [o.txid for o in self.transactions[current].inputs]
         return found
 
+    def cluster(self, txids: Iterable[str]) -> set[str]:
+        """Everything in the mempool that hangs together with one of these, they themselves too."""
+        found: set[str] = set()
+        todo = [txid for txid in txids if txid in self.mempool]
+        while todo:
+            txid = todo.pop()
+            if txid in found:
+                continue
+            found.add(txid)
+            tx = self.transactions[txid]
+            todo += [o.txid for o in tx.inputs if o.txid in self.mempool]
+            spenders = (self.mempool_spender.get(outpoint) for outpoint, _ in outputs_of(tx))
+            todo += [spender for spender in spenders if spender]
+        return found
+
     def chain_length(self, txid: str) -> int:
         """How many unconfirmed transactions end in this one, along the longest line."""
         entry = self.mempool.get(txid)
@@ -195,6 +212,7 @@ class Chain:
             if fee_sat < needed_sat:
                 raise Rejected(-26, f"{name}, {fee_sat} < {needed_sat}")
         self._check_replacement(tx, fee_sat)
+        self._check_cluster(tx)
         return fee_sat
 
     def _check_maturity(self, outpoint: Outpoint) -> None:
@@ -219,6 +237,11 @@ class Chain:
         )
         if pays_less or is_slower:
             raise Rejected(-26, f"insufficient fee, rejecting replacement {tx.txid}")
+
+    def _check_cluster(self, tx: Transaction) -> None:
+        rest = self.cluster(o.txid for o in tx.inputs) - self.descendants(self.rivals(tx))
+        if len(rest - {tx.txid}) >= CLUSTER_COUNT_MAX:
+            raise Rejected(-26, "too-large-cluster")
 
     def accept(self, tx: Transaction, time_s: int) -> None:
         """Put a checked transaction into the mempool; its rivals and their children leave."""

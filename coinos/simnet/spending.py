@@ -6,7 +6,7 @@ Fee rates are sat per 1000 virtual bytes, as in Core.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,16 +73,20 @@ class Draft:
 
 def spendable(wallet: Wallet, funding: Funding) -> list[tuple[Outpoint, Output]]:
     """Coins that automatic selection may use: the best confirmed first, then the smallest."""
-    chain, coins = wallet.chain, []
+    coins = [coin for coin in _available(wallet, funding) if coin[0] < LONGEST_CHAIN]
+    return [(outpoint, wallet.received[outpoint]) for _, _, outpoint in sorted(coins)]
+
+
+def _available(wallet: Wallet, funding: Funding) -> Iterator[tuple[int, int, Outpoint]]:
+    """Coins that may be spent, at the end of however long a chain: its length, sats, outpoint."""
     for outpoint, output in wallet.unspent():
-        depth, length = wallet.depth(outpoint.txid), chain.chain_length(outpoint.txid)
+        depth, length = wallet.depth(outpoint.txid), wallet.chain.chain_length(outpoint.txid)
         if depth < funding.min_depth or outpoint in wallet.locks or outpoint in funding.inputs:
             continue
-        if length >= LONGEST_CHAIN or wallet.is_immature(outpoint.txid):
+        if wallet.is_immature(outpoint.txid):
             continue
-        if depth > 0 or funding.include_unsafe or wallet.is_trusted(outpoint.txid):
-            coins.append((length, output.amount_sat, outpoint))
-    return [(outpoint, wallet.received[outpoint]) for _, _, outpoint in sorted(coins)]
+        if depth > 0 or funding.include_unsafe or wallet.is_safe(outpoint.txid):
+            yield length, output.amount_sat, outpoint
 
 
 def fund(wallet: Wallet, recipients: Sequence[Recipient], funding: Funding) -> Draft:
@@ -111,6 +115,13 @@ def fund(wallet: Wallet, recipients: Sequence[Recipient], funding: Funding) -> D
             "allow other inputs to be automatically selected or include more coins manually"
         )
     if chosen is None:
+        every = list(_available(wallet, funding)) if funding.may_add_inputs else []
+        has_long_chains = any(length >= LONGEST_CHAIN for length, _, _ in every)
+        if has_long_chains and sum(sats for _, sats, _ in every) > target_sat:
+            raise CannotSpend(
+                "Unconfirmed UTXOs are available, but spending them creates a chain of "
+                "transactions that will be rejected by the mempool"
+            )
         raise CannotSpend("Insufficient funds")
 
     outputs = [Output(recipient.amount_sat, recipient.script) for recipient in recipients]

@@ -190,6 +190,12 @@ class Wallet:
         inputs = self.chain.transactions[txid].inputs
         return all(o in self.received and self.is_trusted(o.txid) for o in inputs)
 
+    def is_safe(self, txid: str) -> bool:
+        """Trusted, and no replacement of another, which may confirm in its stead."""
+        if self.depth(txid) == 0 and (entry := self.history.get(txid)) and entry.replaces:
+            return False
+        return self.is_trusted(txid)
+
     # --- coins -----------------------------------------------------------------------------
 
     def is_spent(self, outpoint: Outpoint) -> bool:

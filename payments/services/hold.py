@@ -8,7 +8,7 @@ from accounts.models import Activity
 from coinos import rows
 from coinos.db import ask_at_once
 from coinos.money import MSAT_PER_SAT
-from payments.gate import require_left, require_room_in_flight, undecided_of
+from payments.gate import require_left, require_room_under_way, under_way_of
 from payments.models import Payment
 
 
@@ -18,8 +18,9 @@ def hold(
     """Hold amount and fees, and write the payment and its pending line, in the caller's
     transaction; returns the line.
 
-    Raises `InsufficientFunds`, `TooManyInFlight` and, for a Lightning invoice that somebody is
-    paying or has paid, `IntegrityError`. What is counted after the hold is exact by its lock.
+    Raises `InsufficientFunds`, `TooManyInFlight`, `TooManyUnconfirmed` and, for a Lightning invoice
+    that somebody is paying or has paid, `IntegrityError`. What is counted after the hold is exact
+    by its lock.
     """
     payment.hold_id = ledger.hold_for_payment(
         user_id=payment.user_id,
@@ -29,9 +30,9 @@ def hold(
     )
     require_left(credential)
     # In one round trip, since the account stays locked meanwhile.
-    _, [(undecided,)], _ = ask_at_once(
-        rows.insert([payment]), undecided_of(credential.user), statement.writing([line])
+    _, [under_way], _ = ask_at_once(
+        rows.insert([payment]), under_way_of(payment), statement.writing([line])
     )
-    require_room_in_flight(undecided)
+    require_room_under_way(*under_way)
     line.user = credential.user
     return line

@@ -27,6 +27,7 @@ from payments.errors import FeeRateTooLow, InvalidAddress, UnknownDestination
 from payments.fees import (
     DUST_SAT,
     FEE_RATE_MAX_SAT_VB,
+    least_fee_rate_sat_vb,
     miner_fee_reserve_sat,
     platform_fee_sat,
 )
@@ -94,12 +95,13 @@ def _price(
     fees: FeeRates,
 ) -> Quote:
     rate = fee_rate_sat_vb or fees.half_hour
-    if rate < fees.minimum:
+    least_sat_vb = least_fee_rate_sat_vb(fees)
+    if rate < least_sat_vb:
         raise FeeRateTooLow(
             "fee rate too low: at least %(rate)s sat/vB",
             page_message=_("The fee rate must be at least %(rate)s sat/vB"),
             field="/feeRate",
-            values={"rate": fees.minimum},
+            values={"rate": least_sat_vb},
         )
     if rate > FEE_RATE_MAX_SAT_VB:
         raise InvalidAmount(

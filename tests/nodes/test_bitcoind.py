@@ -383,7 +383,8 @@ def test_a_payment_is_signed_and_not_broadcast(bitcoin, bitcoind):
         {
             "add_to_wallet": False,
             "lock_unspents": True,
-            "minconf": 1,
+            "minconf": 0,
+            "include_unsafe": False,
             "replaceable": True,
         },
     ]
@@ -441,11 +442,18 @@ def test_a_transaction_that_would_not_be_relayed_is_refused_and_unlocked(bitcoin
     assert [name for name, _ in bitcoind.calls].count("lockunspent") == len(INPUTS)
 
 
+TOO_LONG_A_CHAIN = (
+    "Unconfirmed UTXOs are available, but spending them creates a chain of transactions that will"
+    " be rejected by the mempool"
+)
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [
         (trace("sendtoaddress: insufficient funds")["error"], "insufficient_funds"),
         ({"code": -4, "message": "Insufficient funds"}, "insufficient_funds"),
+        ({"code": -4, "message": TOO_LONG_A_CHAIN}, "insufficient_funds"),
         (trace("sendtoaddress: dust")["error"], "amount_too_small"),
         (trace("sendtoaddress: invalid address")["error"], "invalid_address"),
         (trace("sendtoaddress: other network's address")["error"], "invalid_address"),

@@ -11,6 +11,7 @@ import pytest
 from embit import ec, script
 from embit.transaction import Transaction as EmbitTransaction
 
+from coinos.simnet.bitcoin_node import TREASURY_COINS
 from coinos.simnet.transactions import SAT_PER_BTC, double_sha256
 from tests.nodes.running_bitcoin import (
     BTC,
@@ -250,7 +251,7 @@ def test_a_quote_that_locks_nothing_leaves_no_trace(bitcoin: RunningBitcoin) -> 
     )
     assert locked(bitcoin) == set()
     assert inputs_of(bitcoin, first["hex"]) == inputs_of(bitcoin, second["hex"])
-    assert len(bitcoin.rpc("listunspent")) == 10
+    assert len(bitcoin.rpc("listunspent")) == TREASURY_COINS
 
 
 def test_of_two_withdrawals_that_share_an_input_only_one_is_relayed(
