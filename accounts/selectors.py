@@ -294,6 +294,7 @@ def _where(user: User, wanted: StatementFilter) -> tuple[str, list[Any]]:
 
 _A_DAY = timedelta(days=1)
 _ALMOST_A_DAY = _A_DAY - timedelta(microseconds=1)
+_OPEN_END = datetime(9999, 12, 30, tzinfo=UTC)  # no line is later, and a day can still be added
 
 
 def _whole_days(wanted: StatementFilter) -> tuple[date, date, list[tuple[datetime, datetime]]]:
@@ -303,10 +304,10 @@ def _whole_days(wanted: StatementFilter) -> tuple[date, date, list[tuple[datetim
     edges: list[tuple[datetime, datetime]] = []
     first_day, after_last_day = date.min, DailyTotal.ALL_DAYS
     if wanted.start:
-        start = wanted.start.astimezone(UTC)
+        start = min(wanted.start, _OPEN_END).astimezone(UTC)
         first_day = (start + _ALMOST_A_DAY).date()  # its own when it starts at midnight
     if wanted.end:
-        end = wanted.end.astimezone(UTC)
+        end = min(wanted.end, _OPEN_END).astimezone(UTC)
         after_last_day = (end + timedelta(microseconds=1)).date()
     if wanted.start and wanted.end and first_day > after_last_day:
         return date.max, date.min, [(wanted.start, wanted.end)]

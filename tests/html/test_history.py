@@ -21,6 +21,7 @@ from accounts.models import Activity
 from accounts.selectors import StatementFilter
 from payments.export import csv_lines
 from payments.services import send_to_user
+from tests.cast import api_of
 from tests.html.conftest import Browser, Person
 
 
@@ -414,3 +415,26 @@ def test_an_ordinary_note_stays_as_it_was_written(alice: Person, memo: str) -> N
 
 def test_an_export_is_for_its_owner_only(stranger: Browser) -> None:
     assert stranger.get("/payments.csv").status_code == 302
+
+
+# --- The edges of the calendar -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "9999-12-30", "0001-01-01", "0001-01-02"])
+@pytest.mark.parametrize("name", ["start", "end"])
+def test_every_day_that_can_be_typed_is_a_range(alice: Person, name: str, day: str) -> None:
+    """input-I14: and by the API in seconds and milliseconds."""
+    record(alice, 1)
+    shown = alice.get(f"/payments?{name}={day}")
+    assert shown.status_code == 200
+    has_all = (name, day[0]) in (("start", "0"), ("end", "9"))
+    assert len(listed(shown.page.html)) == has_all
+    assert alice.get(f"/payments.csv?{name}={day}").status_code == 200
+
+
+@pytest.mark.parametrize("text", ["0", "1", "253402300799", "253402300799999", "9" * 18])
+@pytest.mark.parametrize("name", ["start", "end"])
+def test_every_number_is_a_time_or_refused(alice: Person, name: str, text: str) -> None:
+    """input-I14"""
+    answer = api_of(alice.user).get(f"/payments?{name}={text}")
+    assert answer.status_code == (400 if text == "9" * 18 else 200), answer.body
