@@ -9,11 +9,15 @@ from django.utils.translation import gettext_lazy as _
 from coinos.money import sat_to_btc
 from invoices.models import Invoice
 
+QR_URI_MAX_CHARACTERS = 500
+"""Of an on-chain link in a code: the longest that a phone still reads from a screen with ease."""
+
 
 @dataclass(frozen=True)
 class Code:
-    """One way to pay an invoice. `qr` says the same as `text`, in capitals where the encoding
-    allows them: a QR code stores those in fewer modules."""
+    """One way to pay an invoice. `qr` says where to pay and how much, as `text` does, in capitals
+    where the encoding allows them: a QR code stores those in fewer modules. A note that would make
+    it hard to scan, or too long for any code, stands in `text` alone."""
 
     way: str
     label: str
@@ -55,8 +59,11 @@ def codes(invoice: Invoice) -> list[Code]:
 def _onchain(invoice: Invoice, address: str) -> Code:
     uri = invoice.uri_of(address, invoice.missing_sat)
     link = uri if uri.startswith("bitcoin:") else f"bitcoin:{uri}"
-    qr = uri.replace(f"bitcoin:{address}", f"BITCOIN:{_capitals(address)}", 1)
-    qr = _capitals(address) if uri == address else qr
+    scanned = uri
+    if len(uri) > QR_URI_MAX_CHARACTERS:
+        scanned = invoice.uri_of(address, invoice.missing_sat, memo="")
+    qr = scanned.replace(f"bitcoin:{address}", f"BITCOIN:{_capitals(address)}", 1)
+    qr = _capitals(address) if scanned == address else qr
     parts = [(str(_("Only the address")), address)] if uri != address else []
     if invoice.missing_sat:
         parts.append((str(_("Amount in bitcoin")), sat_to_btc(invoice.missing_sat)))

@@ -108,13 +108,15 @@ class Invoice(models.Model):
         """The bolt11 itself, or the address as a BIP 21 URI when there is more to say."""
         return hash if self.type == self.Type.LIGHTNING else self.uri_of(hash, self.total_sat)
 
-    def uri_of(self, address: str, amount_sat: int) -> str:
-        """The address, as a BIP 21 URI when there is more to say."""
+    def uri_of(self, address: str, amount_sat: int, *, memo: str | None = None) -> str:
+        """The address, as a BIP 21 URI when there is more to say: its amount, and its own memo
+        unless another is given."""
+        memo = self.memo if memo is None else memo
         parameters = []
         if amount_sat:
             parameters.append(f"amount={sat_to_btc(amount_sat)}")
-        if self.memo:
-            parameters.append(f"message={quote(self.memo, safe='')}")
+        if memo:
+            parameters.append(f"message={quote(memo, safe='')}")
         return f"bitcoin:{address}?{'&'.join(parameters)}" if parameters else address
 
     @property
