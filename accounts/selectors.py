@@ -27,8 +27,10 @@ class UserNotFound(NotFound):
 
 
 def user_by_name(username: str) -> User:
-    """The user of that name, in any case, with or without `@host`. Raises `UserNotFound`."""
-    rows = ask(Query(_ACTIVE_USER_BY_NAME, [names.normalise(username)]))
+    """The user of that name, in any case, with or without `@host`, and a tag before it as in
+    `bob+tip@host` (LUD-16). Raises `UserNotFound`."""
+    name, _, _ = names.normalise(username).partition("+")
+    rows = ask(Query(_ACTIVE_USER_BY_NAME, [name]))
     if not rows:
         raise UserNotFound()
     user: User = _USER.read(rows[0])[0]

@@ -15,6 +15,7 @@ MAX_SAT = 2_100_000_000_000_000
 
 _DIGITS = re.compile(r"[0-9]{1,16}", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,16}(\.[0-9]{1,18})?", re.ASCII)
+_BTC = re.compile(r"([0-9]{0,16})(?:\.([0-9]{0,8})0{0,8})?", re.ASCII)
 
 
 def parse_sat(value: object, *, minimum: int = 1) -> int:
@@ -72,10 +73,29 @@ def msat_to_sat_ceil(msat: int) -> int:
     return -(-msat // MSAT_PER_SAT)
 
 
+def parse_btc(text: str) -> int:
+    """Sats of a BTC amount as links write it (BIP 321): digits, with at most one point among them.
+
+    Raises `ValueError` for everything else (exponents, signs, commas, parts of a sat) and for more
+    than there is. The text is bounded before it becomes a number.
+    """
+    match = _BTC.fullmatch(text)
+    if not match or text in ("", "."):
+        raise ValueError("not an amount in BTC")
+    whole, fraction = match.groups()
+    sat = int(whole or 0) * SAT_PER_BTC + int((fraction or "").ljust(8, "0"))
+    if sat > MAX_SAT:
+        raise ValueError("more bitcoin than there is")
+    return sat
+
+
 def btc_to_sat(btc: Decimal) -> int:
-    """Exact sats of a BTC amount from Bitcoin Core; `ValueError` when it has sub-sat digits."""
+    """Exact sats of a BTC amount from Bitcoin Core; `ValueError` when it has sub-sat digits, or
+    is beyond all bitcoin, where the digits alone would keep a processor busy."""
+    if not btc.is_finite() or btc.adjusted() > 15:
+        raise ValueError("not an amount in BTC")
     sat = btc * SAT_PER_BTC
-    if not sat.is_finite() or sat != sat.to_integral_value():
+    if sat != sat.to_integral_value():
         raise ValueError(f"not a whole number of sats: {btc}")
     return int(sat)
 

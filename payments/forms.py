@@ -22,11 +22,9 @@ from coinos.money import MAX_SAT, fiat_to_sat
 from coinos.nodes.base import FeeRates
 from coinos.web import add_error
 from invoices.forms import AmountForm
-from payments.destinations import LightningAddress, Lnurl
+from payments.destinations import PASTED_MAX_CHARACTERS, LightningAddress, Lnurl
 from payments.fees import FEE_RATE_MAX_SAT_VB, USUAL_SIZE_VB
 from payments.services.pasted import Target
-
-PASTED_MAX_CHARACTERS = 8000
 
 
 class SendForm(forms.Form):

@@ -79,12 +79,12 @@ def send(request: HttpRequest) -> HttpResponse:
         try:
             target = look(user_of(request), text)
             if target.fixed_sat is None:
-                return _amount_page(request, target, text, chosen=chosen)
+                return _amount_page(request, target, chosen=chosen)
             bill = price(user_of(request), target, target.fixed_sat)
         except CoinosError as error:
             form.add_error("text", sentence(error))
         else:
-            confirm_form = _confirm_form(text, target, bill, memo=chosen["memo"])
+            confirm_form = _confirm_form(target, bill, memo=chosen["memo"])
             return _confirm_page(request, target, bill, confirm_form)
     return _send_page(request, form)
 
@@ -115,7 +115,6 @@ def confirm(request: HttpRequest) -> HttpResponse:
             )
             bill = price(user, target, amount_sat, fee_rate_sat_vb=rate, subtract=subtract)
             confirm_form = _confirm_form(
-                text,
                 target,
                 bill,
                 amount_sat=amount_sat,
@@ -126,7 +125,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
             return _confirm_page(request, target, bill, confirm_form)
     except CoinosError as error:
         add_error(form, error)
-    return _amount_page(request, target, text, form)
+    return _amount_page(request, target, form)
 
 
 @require_POST
@@ -190,7 +189,6 @@ def _refused(request: HttpRequest, form: ConfirmForm, error: CoinosError) -> Htt
 
 
 def _confirm_form(
-    text: str,
     target: Target,
     bill: Bill,
     *,
@@ -202,7 +200,7 @@ def _confirm_form(
     is_routed = not target.is_internal and not target.is_onchain
     return ConfirmForm(
         initial={
-            "text": text,
+            "text": target.text,
             "amount_sat": amount_sat or bill.amount_sat,
             "max_fee_sat": bill.fee_max_sat if is_routed else None,
             "fee_rate": fee_rate,
@@ -245,7 +243,6 @@ def pin(request: HttpRequest) -> HttpResponse:
 def _amount_page(
     request: HttpRequest,
     target: Target,
-    text: str,
     form: SendAmountForm | None = None,
     *,
     chosen: dict[str, Any] | None = None,
@@ -258,7 +255,7 @@ def _amount_page(
         target=target,
         size_vb=_size_vb(user, target, amount_sat),
         initial={
-            "text": text,
+            "text": target.text,
             "amount": amount_sat,
             "memo": chosen.get("memo", ""),
             "fee_rate": chosen.get("fee_rate"),

@@ -25,10 +25,11 @@ from payments.destinations import (
     Bolt11,
     Bolt12Offer,
     LightningAddress,
+    Lnurl,
     NostrKey,
     Onchain,
     Username,
-    recognise,
+    read,
 )
 from payments.models import AutoWithdraw, AutoWithdrawRun
 from payments.selectors import destination_of
@@ -118,7 +119,8 @@ def save_auto_withdraw(user: User, order: Order | None) -> None:
 
 def _look_up(user: User, text: str) -> tuple[str, User | None]:
     """The destination as it is stored, and the user here whom it means."""
-    found = recognise(text)
+    request = read(text)
+    found = request.best(Username, LightningAddress, Lnurl, Onchain) or request.ways[0]
     if isinstance(found, LightningAddress) and is_ours(found):
         found = Username(found.name)
     match found:
@@ -139,4 +141,4 @@ def _look_up(user: User, text: str) -> tuple[str, User | None]:
             )
     with http.asking_others(user.id) as until:
         look_up(found, until=until)
-    return (str(found) if isinstance(found, LightningAddress) else text.strip()), None
+    return str(found), None

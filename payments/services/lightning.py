@@ -43,7 +43,7 @@ from coinos.rates import rate_or_none
 from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired
 from invoices.selectors import find
 from payments import idempotency
-from payments.destinations import Bolt11, Onchain, recognise
+from payments.destinations import Bolt11, Bolt12Offer, read
 from payments.errors import (
     AmountDiffers,
     AmountMissing,
@@ -140,21 +140,23 @@ def pay_lightning(
 
 def bolt11_of(payreq: str) -> str:
     """The bolt11 in what the caller gave, in lower case. Raises `InvalidPaymentRequest`."""
-    try:
-        found = recognise(payreq)
-    except UnknownDestination as error:
-        raise InvalidPaymentRequest(field="/payreq") from error
-    if isinstance(found, Onchain) and found.bolt11:
-        return found.bolt11
-    if not isinstance(found, Bolt11):
-        raise InvalidPaymentRequest(field="/payreq")
-    return found.text
+    return _best(payreq, Bolt11)
 
 
 def payment_request_of(text: str) -> str:
     """A bolt11 or BOLT12 offer, in lower case. Raises `InvalidPaymentRequest`."""
     stripped = text.strip().lower().removeprefix("lightning:")
-    return stripped if stripped.startswith(("lno1", "lni1")) else bolt11_of(text)
+    return stripped if stripped.startswith("lni1") else _best(text, Bolt11, Bolt12Offer)
+
+
+def _best(text: str, *kinds: type[Bolt11 | Bolt12Offer]) -> str:
+    try:
+        found = read(text).best(*kinds)
+    except UnknownDestination as error:
+        raise InvalidPaymentRequest(field="/payreq") from error
+    if found is None:
+        raise InvalidPaymentRequest(field="/payreq")
+    return found.text
 
 
 def decode(payment_request: str) -> Decoded:

@@ -113,16 +113,17 @@ def look_up(destination: LightningAddress | Lnurl, *, until: float) -> PayServic
     if answer.get("tag") != "payRequest":
         raise RemoteRefused(_("This LNURL is not for paying"))
     callback = answer.get("callback")
+    host = _host_of(callback)
     low, high = answer.get("minSendable"), answer.get("maxSendable")
     comment = answer.get("commentAllowed", 0)
-    if not isinstance(callback, str) or not _is_whole(low) or not _is_whole(high):
+    if not isinstance(callback, str) or not host or not _is_whole(low) or not _is_whole(high):
         raise RemoteRefused()
     return PayService(
         callback=callback,
         min_msat=low,
         max_msat=high,
         comment_max=comment if _is_whole(comment) else 0,
-        host=urlsplit(callback).hostname or "",
+        host=host,
     )
 
 
@@ -173,6 +174,14 @@ def _get(url: str, until: float) -> dict[str, Any]:
     if response.status != 200:
         raise RemoteRefused()
     return answer
+
+
+def _host_of(url: object) -> str:
+    """Empty when it is no URL with a host."""
+    try:
+        return urlsplit(url).hostname or "" if isinstance(url, str) else ""
+    except ValueError:
+        return ""
 
 
 def _is_whole(value: object) -> TypeGuard[int]:

@@ -22,7 +22,7 @@ from coinos.rates import rate_or_none
 from invoices.models import Invoice
 from invoices.selectors import find
 from payments import idempotency
-from payments.destinations import Onchain, recognise
+from payments.destinations import Onchain, read
 from payments.errors import FeeRateTooLow, InvalidAddress, UnknownDestination
 from payments.fees import (
     DUST_SAT,
@@ -145,10 +145,10 @@ def withdrawal_address(user: User, text: str) -> str:
 def _address_of(text: str) -> str:
     """A valid address of our network, in canonical case. Raises `InvalidAddress`."""
     try:
-        found = recognise(text)
+        found = read(text).best(Onchain)
     except UnknownDestination as error:
         raise InvalidAddress(field="/address") from error
-    if not isinstance(found, Onchain) or not nodes.bitcoin().address_is_valid(found.address):
+    if found is None or not nodes.bitcoin().address_is_valid(found.address):
         raise InvalidAddress(field="/address")
     return found.address
 

@@ -5,7 +5,7 @@ Looking and pricing leave no trace. Each kind of destination is paid by its own 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.utils.translation import gettext
@@ -18,7 +18,7 @@ from accounts.models import User
 from accounts.selectors import UserNotFound, user_by_key, user_by_name
 from accounts.services import require_may_spend
 from coinos import http, nodes
-from coinos.errors import InvalidAmount
+from coinos.errors import CoinosError, InvalidAmount
 from coinos.money import msat_to_sat_ceil, msat_to_sat_floor
 from coinos.nodes.base import FeeRates
 from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired
@@ -27,11 +27,13 @@ from invoices.selectors import find_invoice
 from payments.destinations import (
     Bolt11,
     Bolt12Offer,
+    Destination,
     LightningAddress,
     Lnurl,
     NostrKey,
     Onchain,
     Username,
+    read,
     recognise,
 )
 from payments.errors import InvalidAddress, InvalidPaymentRequest
@@ -45,16 +47,26 @@ from payments.gate import require_sends_allowed
 from payments.idempotency import Named, Spent
 from payments.services.internal import send_to_user
 from payments.services.lightning import decode, pay_lightning, require_payable
-from payments.services.lnurl import is_ours, look_up, pay_address, require_within_balance
+from payments.services.lnurl import (
+    RemoteRefused,
+    is_ours,
+    look_up,
+    pay_address,
+    require_within_balance,
+)
 from payments.services.onchain import quote_onchain, send_onchain
+
+Payable = Bolt11 | Onchain | Username | LightningAddress | Lnurl
 
 
 @dataclass(frozen=True)
 class Target:
     """What the user pasted, looked up. `fixed_sat` is the amount it insists on, if it does."""
 
-    destination: Bolt11 | Onchain | Username | LightningAddress | Lnurl
+    destination: Payable
     recipient: str
+    text: str = ""
+    """Names this one way to pay, where what was pasted offers several."""
     fixed_sat: int | None = None
     suggested_sat: int | None = None
     minimum_sat: int = 1
@@ -99,14 +111,37 @@ class Bill:
 
 
 def look(user: User, text: str) -> Target:
-    """Find out what was pasted. Asks the node where that is needed, or another server; that only
-    for users who may spend and have something to spend.
+    """Find out what was pasted, and of several ways to pay choose the best that can be paid. Asks
+    the node where that is needed, or another server; that only for users who may spend and have
+    something to spend.
 
     Raises `UnknownDestination`, `UserNotFound`, `SelfPayment`, `InvoiceAlreadyPaid`,
     `InvoiceExpired`, `RemoteRefused`, `NodeUnavailable`; for another server also `AccountFrozen`,
     `WithdrawalsPaused`, `InsufficientFunds`, `Busy` and `RateLimited`.
     """
-    found = _payable(text)
+    request = read(text)
+    refusal: CoinosError | None = None
+    for way in request.ways:
+        try:
+            target = _look_at(user, _payable(way))
+        except _NEXT_WAY as error:
+            refusal = refusal or error
+            continue
+        return replace(
+            target,
+            text=text if len(request.ways) == 1 else str(target.destination),
+            suggested_sat=None if target.fixed_sat else request.amount_sat,
+            memo=target.memo or request.memo,
+        )
+    assert refusal, "a request has a way to pay"
+    raise refusal
+
+
+# With one of these the next way of a link is tried. Not when it was paid before, or by oneself.
+_NEXT_WAY = (InvoiceExpired, InvalidPaymentRequest, InvalidAddress, RemoteRefused)
+
+
+def _look_at(user: User, found: Payable) -> Target:
     if isinstance(found, Username):
         try:
             recipient = user_by_name(found.name)
@@ -135,11 +170,9 @@ def look(user: User, text: str) -> Target:
     )
 
 
-def _payable(text: str) -> Bolt11 | Onchain | Username | LightningAddress | Lnurl:
-    """What the text names, as the kind that is paid."""
-    match recognise(text):
-        case Onchain(bolt11=str(bolt11)):
-            return Bolt11(bolt11)  # a link that offers both: Lightning is quicker and cheaper
+def _payable(way: Destination) -> Payable:
+    """What is named, as the kind that is paid."""
+    match way:
         case LightningAddress() as address if is_ours(address):
             return Username(address.name)
         case NostrKey(key):
@@ -181,14 +214,12 @@ def _look_at_bolt11(user: User, found: Bolt11) -> Target:
 def _look_at_address(user: User, found: Onchain) -> Target:
     ours = find_invoice(found.address)
     if ours:
-        return _ours(user, found, ours, suggested_sat=found.amount_sat)
+        return _ours(user, found, ours)
     if not nodes.bitcoin().address_is_valid(found.address):
         raise InvalidAddress()
     return Target(
         found,
         found.address,
-        suggested_sat=found.amount_sat,
-        memo=found.memo,
         fees=nodes.bitcoin().fee_rates(),
     )
 
@@ -199,7 +230,6 @@ def _ours(
     invoice: Invoice,
     *,
     fixed_sat: int | None = None,
-    suggested_sat: int | None = None,
 ) -> Target:
     if invoice.user_id == user.id:
         raise SelfPayment()
@@ -212,7 +242,6 @@ def _ours(
         found,
         invoice.user.username,
         fixed_sat=fixed_sat,
-        suggested_sat=suggested_sat,
         memo=invoice.memo,
         invoice=invoice,
     )
@@ -293,8 +322,9 @@ def pay(
     pin: object = None,
     named: Named | None = None,
 ) -> Spent:
-    """Pay what was pasted, by the service for its kind. Raises what that service raises."""
-    found = _payable(text)
+    """Pay what was pasted, by the service for its kind: `Target.text` names one way to pay. Raises
+    what that service raises."""
+    found = _payable(recognise(text))
     if isinstance(found, Username):
         return send_to_user(
             credential=credential,

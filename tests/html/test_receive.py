@@ -11,7 +11,7 @@ from coinos.simnet.control import Control
 from invoices import services
 from invoices.codes import codes
 from invoices.models import Invoice
-from payments.destinations import Lnurl, recognise
+from payments.destinations import LightningAddress, recognise
 from tests.html.conftest import Browser, Person
 
 
@@ -275,13 +275,13 @@ def test_the_amount_can_be_swapped_and_typed_without_a_script_too(alice: Person)
     assert (box["data-rate"], box["data-currency"]) == ("100000", "USD")
 
 
-def test_a_wallet_can_scan_the_lightning_address(bob: Person, stranger: Browser) -> None:
+def test_a_wallet_can_scan_the_lightning_address(
+    bob: Person, stranger: Browser, settings: Any
+) -> None:
     page = stranger.get("/bob").page
     link = next(
         found["href"] for found in page.all("a") if found["href"].startswith("lightning:lnurl1")
     )
-    found = recognise(link)
-    assert isinstance(found, Lnurl)
-    assert found.url.endswith("/.well-known/lnurlp/bob")
+    assert recognise(link) == LightningAddress("bob", settings.DOMAIN)
     assert stranger.get("/.well-known/lnurlp/bob").json()["tag"] == "payRequest"
     assert link in bob.get("/receive").page.html
