@@ -30,7 +30,9 @@ def own_stop_file(settings: Any, tmp_path: Path, redis: Any) -> Path:
 
 
 def next_round() -> None:
-    Payment.objects.update(created=timezone.now() - timedelta(minutes=1), attempted_at=None)
+    Payment.objects.update(
+        created=timezone.now() - timedelta(minutes=1), attempted_at=None, next_look_at=None
+    )
     advance_withdrawals()
 
 

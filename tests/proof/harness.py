@@ -401,6 +401,7 @@ def let_leases_run_out() -> None:
     Payment.objects.filter(
         type=Payment.Type.BITCOIN, state=Payment.State.CREATED, attempted_at__lt=now
     ).update(attempted_at=now - timedelta(seconds=61))
+    Payment.objects.filter(type=Payment.Type.BITCOIN, next_look_at__gt=now).update(next_look_at=now)
 
 
 def still_moving(control: Any) -> list[str]:
