@@ -157,3 +157,10 @@ class IdempotencyInProgress(CoinosError):
 
     def __init__(self) -> None:
         super().__init__(retry_after_s=2)
+
+
+class MayStillConfirm(CoinosError):
+    status = 409
+    code = "may_still_confirm"
+    title = _("May still confirm")
+    message = "This withdrawal may still confirm, so its sats stay where they are"

@@ -183,6 +183,9 @@ class WithdrawalInput(models.Model):
     txid = models.CharField(max_length=64)
     vout = models.PositiveIntegerField()
     live = models.BooleanField(default=True)
+    missing_since = models.CharField(
+        max_length=64, blank=True, help_text="The first tip whose chain had it spent otherwise"
+    )
 
     class Meta:
         constraints = [

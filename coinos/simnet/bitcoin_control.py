@@ -53,6 +53,7 @@ class BitcoinControl:
         verbs: list[ControlMethod] = [
             self.deposit,
             self.mine,
+            self.mine_replaced,
             self.address,
             self.reorg,
             self.replace,
@@ -74,6 +75,10 @@ class BitcoinControl:
     def mine(self, params: Params) -> list[str]:
         """`n` blocks (1); the first confirms the mempool. Returns their hashes."""
         return self._node.mine(int(params.get("n", 1)))
+
+    def mine_replaced(self, params: Params) -> list[str]:
+        """A miner who never saw what replaced `txid` mines it. Returns the block's hash."""
+        return self._node.mine_replaced(params["txid"])
 
     def address(self, params: Params) -> str:
         """A new address of the outside wallet; `type` as in getnewaddress (bech32)."""

@@ -320,6 +320,11 @@ class BitcoinNode:
         txids = [] if self.is_stuck else list(self.chain.mempool)
         return self._extend(count, script or self._reward_script(), txids)
 
+    def mine_replaced(self, txid: str) -> list[str]:
+        """A block with this one transaction, whatever the mempool has in its place."""
+        rivals = self.chain.rivals(self.chain.transactions[txid])
+        return self._extend(1, self._reward_script(), [txid], forget=list(rivals))
+
     def reorg(
         self,
         depth: int,

@@ -203,6 +203,10 @@ class Control:
         """Replace an unconfirmed transaction from outside; returns the txid of the rival."""
         return str(self.call("replace", txid=txid, **options))
 
+    def mine_replaced(self, txid: str) -> None:
+        """Mine a transaction that another has replaced in the mempool."""
+        self.call("mine_replaced", txid=txid)
+
     def conflict(self, txid: str) -> str:
         """Mine a rival of this transaction; returns the txid of the rival."""
         return str(self.call("conflict", txid=txid))

@@ -17,23 +17,17 @@ from accounts.services import evict, freeze, unfreeze
 from coinos.simnet.control import Control
 from payments.gate import require_still_open
 from payments.models import Payment
-from payments.services import advance_withdrawals, lightning
+from payments.services import lightning
 from payments.services.lightning import send
 from tests.payments.conftest import Person
 from tests.payments.test_lightning import pay
+from tests.payments.withdrawing import next_round
 
 
 @pytest.fixture(autouse=True)
 def own_stop_file(settings: Any, tmp_path: Path, redis: Any) -> Path:
     settings.STOP_FILE = tmp_path / "stop-sends"
     return tmp_path / "stop-sends"
-
-
-def next_round() -> None:
-    Payment.objects.update(
-        created=timezone.now() - timedelta(minutes=1), attempted_at=None, next_look_at=None
-    )
-    advance_withdrawals()
 
 
 def withdraw_while(network: Control, alice: Person, *, lost: str, nth: int = 1) -> None:

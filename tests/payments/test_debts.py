@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from typing import Any
 
 import pytest
 from bitcoinrpc.authproxy import AuthServiceProxy
 from django.conf import settings as django_settings
-from django.utils import timezone
 
 from accounts import ledger
 from accounts.books import check_books
 from coinos.simnet.control import Control
 from invoices import services
 from invoices.models import Deposit
-from payments.models import Payment
-from payments.services import advance_withdrawals
 from tests.payments.conftest import Person
 from tests.payments.test_lightning import until_resolved
+from tests.payments.withdrawing import next_round
 from tests.simnet_fixtures import SimnetProcess
 
 
@@ -62,9 +59,8 @@ def test_k6_a_deposit_and_the_withdrawal_that_spent_it_vanish_together(
     def trusted() -> Any:
         return wallet.getbalances()["mine"]["trusted"]
 
-    def next_round() -> None:
-        Payment.objects.update(created=timezone.now() - timedelta(minutes=1), attempted_at=None)
-        advance_withdrawals()
+    def look() -> None:
+        next_round()
         services.scan_bitcoin()
 
     before = trusted()
@@ -79,12 +75,12 @@ def test_k6_a_deposit_and_the_withdrawal_that_spent_it_vanish_together(
         wallet.lockunspent(True, others)
 
     network.conflict(txid)
-    next_round()
+    look()
     assert Deposit.objects.get().state != "credited"
     assert ledger.owed_by_msat(bob.user.id) > 40_000_000
     for _ in range(8):
         network.mine(1)
-        next_round()
+        look()
     assert bob.payment().state == "failed"
     assert trusted() == before
     nothing_was_made(bob)

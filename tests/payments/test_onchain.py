@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
 from typing import Any
 
 import pytest
-from bitcoinrpc.authproxy import AuthServiceProxy
 from django.db import IntegrityError, connection, transaction
-from django.utils import timezone
 
 from accounts import ledger
 from accounts.models import Transfer
-from coinos import killswitch
 from coinos.simnet.control import Control
 from payments.models import Payment, WithdrawalInput
-from payments.services import advance_withdrawals
 from tests.payments.conftest import Person
+from tests.payments.withdrawing import next_round
 
 
 def send(person: Person, address: str, amount: int, **body: Any) -> Any:
@@ -30,12 +26,6 @@ def send(person: Person, address: str, amount: int, **body: Any) -> Any:
 def confirmed_coins(network: Control) -> None:
     """What earlier tests spent has confirmed: withdrawals use confirmed coins only."""
     network.mine(1)
-
-
-def next_round() -> None:
-    """The periodic task, a minute later."""
-    Payment.objects.update(created=timezone.now() - timedelta(minutes=1), attempted_at=None)
-    advance_withdrawals()
 
 
 def test_a_withdrawal_is_broadcast_at_the_quoted_fee_and_settles_when_mined(
@@ -235,23 +225,6 @@ def test_a_withdrawal_that_cannot_be_prepared_does_not_hold_up_the_others(
     next_round()
     assert alice.payment().state == "created"
     assert charlie.line().status == "settled"
-
-
-def test_a_withdrawal_that_our_own_wallet_replaced_is_not_refunded(
-    alice: Person, network: Control, settings: Any, tmp_path: Any
-) -> None:
-    """M24: the operator bumped the fee by hand, so the recipient has the coins."""
-    settings.STOP_FILE = tmp_path / "stop"
-    sent = send(alice, network.address(), 5000).body
-    before = alice.available_sat
-    AuthServiceProxy(f"{network.bitcoin_rpc_url}/wallet/{settings.BITCOIN_WALLET}").bumpfee(
-        sent["hash"], {"fee_rate": 50}
-    )
-    network.mine(6)
-    next_round()
-    assert alice.available_sat == before
-    assert alice.payment().state == "broadcast"
-    assert killswitch.is_stopped()
 
 
 def test_a_withdrawal_that_certainly_failed_is_answered_as_a_failure_each_time(

@@ -78,7 +78,9 @@ class World:
     def look(self) -> None:
         """The periodic tasks, a minute later."""
         services.scan_bitcoin()
-        Payment.objects.update(created=timezone.now() - timedelta(minutes=1), attempted_at=None)
+        Payment.objects.update(
+            created=timezone.now() - timedelta(minutes=1), attempted_at=None, next_look_at=None
+        )
         advance_withdrawals()
 
     def reorg(self, depth: int, **options: Any) -> None:
@@ -351,21 +353,23 @@ def test_the_ledger_follows_the_chain_through_all_of_it(world: World) -> None:
     assert broken == []
 
 
-def test_a_withdrawal_whose_rival_is_mined_waits_for_an_operator(world: World) -> None:
-    """M24: who spent its coins may have paid the recipient, too: nobody is refunded by a machine,
-    nothing more leaves, and users go on paying each other."""
+def test_a_withdrawal_whose_coins_went_elsewhere_comes_back_when_that_is_deep(
+    world: World,
+) -> None:
+    """M24, money-M1: not before, and not when its recipient may have been paid. Users can pay each
+    other all the while, and others can withdraw: what happened is known."""
     had = balance(world)
     withdrawal = world.withdraw()
     world.control.conflict(withdrawal.txid)
-    world.mine(7)
+    world.mine(4)
     withdrawal.refresh_from_db()
     assert withdrawal.state == Payment.State.BROADCAST
     assert balance(world) == had - total_debit(withdrawal)
-    assert stop_file().exists()
-    refused = world.api.post("/bitcoin/send", {"address": world.control.address(), "amount": 600})
-    assert (refused.status_code, refused.body["code"]) == (403, "withdrawals_paused")
-    make_user("bob")
-    assert world.api.post("/send", {"amount": 1, "username": "bob"}).status_code == 200
+    world.mine(1)
+    withdrawal.refresh_from_db()
+    assert (withdrawal.state, balance(world)) == (Payment.State.FAILED, had)
+    assert not stop_file().exists()
+    world.withdraw()
 
 
 # --- Could it fail? ------------------------------------------------------------------------------

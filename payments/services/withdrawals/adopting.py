@@ -10,6 +10,7 @@ import logging
 import uuid
 
 from django.db import IntegrityError
+from django.utils import timezone
 
 from accounts import ledger, statement
 from accounts.models import Activity
@@ -59,6 +60,8 @@ def _adopt(payment_id: uuid.UUID, sent: SentTransaction) -> None:
         correct_fee(payment, signed.fee_sat)
     else:
         take_fee(payment, signed.fee_sat)
+        payment.broadcast_attempted_at = payment.broadcast_attempted_at or timezone.now()
+        payment.save(update_fields=["broadcast_attempted_at"])
         book(payment)
 
 

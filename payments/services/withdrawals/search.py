@@ -8,12 +8,15 @@ withdrawal is known by its address, its amount and its time.
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 from coinos import nodes
 from coinos.nodes.base import SentTransaction
 from payments.models import Payment, WithdrawalTransaction
 from payments.services.withdrawals.versions import DEEP
+
+logger = logging.getLogger(__name__)
 
 CLOCKS_APART = timedelta(hours=2)
 """As far as our clock, the node's and those of miners may be apart."""
@@ -52,3 +55,9 @@ def _newest_versions(found: list[SentTransaction]) -> list[SentTransaction]:
         if not any(set(sent.signed.inputs) & set(other.signed.inputs) for other in kept):
             kept.append(sent)
     return kept
+
+
+def report_doubt(payment: Payment, found: list[SentTransaction]) -> None:
+    """Page an operator: it stays held until one of them is said to be it, or another's."""
+    txids = ", ".join(sent.signed.txid for sent in found)
+    logger.critical("withdrawal %s: which of these is it? %s", payment.id, txids)

@@ -13,6 +13,7 @@ from coinos.failpoints import failpoint
 from payments.gate import PAYER_MAY_SPEND
 from payments.models import Payment
 from payments.services.withdrawals.adopting import book
+from payments.services.withdrawals.ending import end_if_dead
 from payments.services.withdrawals.versions import live_version
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ def send(payment: Payment) -> None:
         _book(payment.id)
     else:
         logger.error("withdrawal %s: broadcast %s: %s", payment.id, answer.state, answer.reason)
+        if answer.state == "ambiguous":
+            end_if_dead(payment)
 
 
 def _begin_broadcast(payment: Payment) -> bool:

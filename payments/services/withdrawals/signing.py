@@ -21,7 +21,7 @@ from payments.gate import PAYER_MAY_SPEND
 from payments.models import Payment
 from payments.services.release import release
 from payments.services.withdrawals.adopting import adopt, take_fee
-from payments.services.withdrawals.search import find_sent
+from payments.services.withdrawals.search import find_sent, report_doubt
 from payments.services.withdrawals.versions import add_version
 
 logger = logging.getLogger(__name__)
@@ -74,8 +74,7 @@ def sign(payment: Payment) -> None:
         if len(found) == 1:
             adopt(payment.id, found[0])
         else:
-            txids = ", ".join(sent.signed.txid for sent in found)
-            logger.critical("withdrawal %s: which of these is it? %s", payment.id, txids)
+            report_doubt(payment, found)
         return
     if killswitch.is_stopped():
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.db.models import QuerySet
+
 from coinos.nodes.base import SignedTransaction
 from payments.models import Payment, WithdrawalInput, WithdrawalTransaction
 
@@ -59,3 +61,8 @@ def _step_back(payment: Payment) -> None:
 def live_version(payment: Payment) -> WithdrawalTransaction:
     """The version that counts now. Every withdrawal has one from `signed` on."""
     return payment.versions.get(state=State.LIVE)
+
+
+def end_versions(versions: QuerySet[WithdrawalTransaction]) -> None:
+    """None of these can ever confirm."""
+    versions.update(state=State.DEAD)
