@@ -10,6 +10,7 @@ OWNER_COMMANDS = {"migrate", "makemigrations", "showmigrations", "flush"}
 # These use no database, so the embedded one need not run for them.
 WITHOUT_DATABASE = {"up", "doctor", "simnet", "help", "--help", "version", "--version", "check"} | {
     "bench",
+    "restore",
     "collectstatic",
     "compilemessages",
     "diffsettings",

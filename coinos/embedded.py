@@ -163,7 +163,7 @@ def postgres_is_ready(data_dir: Path) -> bool:
 def postgres_is_running(data_dir: Path) -> bool:
     """Whether a server has this data dir's database open, ready or not."""
     try:
-        _run_postgres_tool("pg_ctl", "status", "-D", str(data_dir / "postgres"))
+        run_postgres_tool("pg_ctl", "status", "-D", str(data_dir / "postgres"))
     except CannotStart:
         return False
     return True
@@ -171,7 +171,7 @@ def postgres_is_running(data_dir: Path) -> bool:
 
 def stop_postgres(data_dir: Path) -> None:
     """Stop the server of this data dir, whoever started it; return when it has gone."""
-    _run_postgres_tool("pg_ctl", "stop", "-m", "fast", "-D", str(data_dir / "postgres"))
+    run_postgres_tool("pg_ctl", "stop", "-m", "fast", "-D", str(data_dir / "postgres"))
 
 
 def start_redis(data_dir: Path, *, log: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -230,14 +230,28 @@ def prepare_postgres(data_dir: Path) -> None:
     if (folder / "PG_VERSION").exists():
         return
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(mode=0o700)
-    if user:
-        os.chown(draft, user["user"], user["group"])
-    _run_postgres_tool(
+    make_folder_of_postgres(draft)
+    run_postgres_tool(
         *("initdb", "--pgdata", str(draft), "--username", SUPERUSER_ROLE, "--auth", "trust"),
         *("--encoding", "UTF8", "--locale", "C.UTF-8" if sys.platform == "linux" else "C"),
     )
     draft.rename(folder)
+
+
+def make_folder_of_postgres(folder: Path) -> None:
+    """Make a folder that PostgreSQL can write, and nobody else can read."""
+    folder.mkdir(mode=0o700)
+    if _postgres_user():
+        _let_others_pass_through(folder.parent)
+    give_to_postgres(folder)
+
+
+def give_to_postgres(folder: Path) -> None:
+    """Make the folder and all in it belong to whom PostgreSQL runs as."""
+    user = _postgres_user()
+    if user:
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, user["user"], user["group"], follow_symlinks=False)
 
 
 def prepare_roles(data_dir: Path) -> None:
@@ -369,7 +383,7 @@ def _let_others_pass_through(path: Path) -> None:
             folder.chmod(mode | 0o001)
 
 
-def _run_postgres_tool(name: str, *arguments: str) -> None:
+def run_postgres_tool(name: str, *arguments: str) -> None:
     """Run one of PostgreSQL's programs; raises CannotStart with its words when it fails."""
     done = subprocess.run(
         [str(_postgres_bin() / name), *arguments],

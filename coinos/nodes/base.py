@@ -394,6 +394,15 @@ class SentTransaction:
 
 
 @dataclass(frozen=True)
+class SentOutput:
+    """An output that our wallet has paid to somebody, as it lists them; no change."""
+
+    txid: str
+    address: str
+    amount_sat: int
+
+
+@dataclass(frozen=True)
 class Broadcast:
     """What became of a broadcast: `accepted` (in mempool or chain), `refused` for policy
     (the same hex may be accepted later), or ambiguous: ask `transaction` for every txid."""
@@ -468,6 +477,9 @@ class BitcoinNode(Protocol):
         """The txids with which our wallet has paid an address, as far as it has known them since
         `since_s`; the newest first, with what was replaced, refused or abandoned, since that may
         confirm. A wallet keeps no note of ours, so address, amount and time name a withdrawal."""
+
+    def sends_since(self, since_s: int) -> tuple[SentOutput, ...]:
+        """All that our wallet has paid to anybody, as `sent_to`."""
 
     def coin_is_there(self, txid: str, vout: int) -> bool:
         """Whether the chain has this output unspent, whatever the mempool wants to do with it."""

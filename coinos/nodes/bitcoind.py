@@ -31,6 +31,7 @@ from coinos.nodes.base import (
     NodeRefused,
     Output,
     Receipts,
+    SentOutput,
     SentTransaction,
     SignedTransaction,
     WalletTransaction,
@@ -411,20 +412,28 @@ class BitcoinCore:
         )
 
     def sent_to(self, address: str, *, since_s: int) -> tuple[str, ...]:
+        sends = self._sends(since_s)
+        return tuple(dict.fromkeys(one.txid for one in sends if one.address == address))
+
+    def sends_since(self, since_s: int) -> tuple[SentOutput, ...]:
+        return tuple(dict.fromkeys(self._sends(since_s)))
+
+    def _sends(self, since_s: int) -> Iterator[SentOutput]:
         # By page, the newest first: a wallet of years has more than one answer can hold. Who looks
         # through them while others are added sees some twice.
-        found: dict[str, None] = {}
         for skip in itertools.count(0, SENT_A_PAGE):
             answer = self._own_wallet("listtransactions", "*", SENT_A_PAGE, skip)
             page = list(Reply({"entries": answer}, "listtransactions").nested_list("entries"))
             for entry in reversed(page):
                 is_sent = entry.one_of("category", *CATEGORIES) == "send"
-                is_to_it = is_sent and entry.raw.get("address") == address
-                if is_to_it and _known_s(entry) >= since_s:
-                    found[entry.hash32("txid")] = None
+                if is_sent and _known_s(entry) >= since_s:
+                    yield SentOutput(
+                        entry.hash32("txid"),
+                        entry.optional(entry.text, "address") or "",
+                        entry.btc_out("amount"),
+                    )
             if len(page) < SENT_A_PAGE or all(_known_s(entry) < since_s for entry in page):
-                return tuple(found)
-        raise AssertionError("unreachable")
+                return
 
     def coin_is_there(self, txid: str, vout: int) -> bool:
         include_mempool = False

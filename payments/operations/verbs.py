@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from payments.operations import alarms, books, holds, nodes
+from payments.operations import alarms, books, holds, nodes, unknown
 from payments.operations.verb import Verb
 
 VERBS: dict[str, Verb] = {
@@ -15,6 +15,7 @@ VERBS: dict[str, Verb] = {
         books.WRITE_OFF,
         books.FORGIVE,
         books.PAY_OUT,
+        unknown.CHARGE,
         alarms.ACKNOWLEDGE,
         nodes.ADOPT,
     )

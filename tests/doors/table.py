@@ -884,6 +884,8 @@ COMMANDS = [
     Command("up"),
     Command("doctor"),
     Command("check_ledger"),
+    Command("backup"),
+    Command("restore", "everything: the database becomes what it was"),
     Command("refresh_rates"),
     Command("simnet"),
     Command(

@@ -262,7 +262,7 @@ def test_an_operator_sees_what_books_and_node_disagree_about_and_adopts_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """money-K5, money-H6: one line for each thing that does not agree."""
-    assert run("compare") == "The books and the Lightning node agree.\n"
+    assert run("compare") == "The books and the nodes agree.\n"
     given_back = own.invoice(2_000, node="fail")
     assert pay(charlie, given_back).body["code"] == "payment_failed"
     backup = books(own_process).read_bytes()

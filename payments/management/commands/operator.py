@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import getpass
 import sys
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from accounts import names, services
 from accounts.errors import OtpRequired
@@ -21,7 +23,7 @@ from accounts.operators import has_what_operators_need
 from coinos import alarms
 from coinos.errors import CoinosError
 from payments.models import OperatorAct
-from payments.operations import VERBS, By, acts, books
+from payments.operations import VERBS, By, acts, books, unknown
 from payments.services.comparison import compare
 
 
@@ -36,9 +38,10 @@ class Command(BaseCommand):
         asked.add_parser("list", help="What waits for an approval, or to be carried out.")
         asked.add_parser("suspense", help="What arrived for nobody and was not credited since.")
         asked.add_parser("alarms", help="What stands, and whether somebody has looked into it.")
-        asked.add_parser(
-            "compare", help="What the books and the Lightning node disagree about. Takes a while."
+        compare = asked.add_parser(
+            "compare", help="What the books and the nodes disagree about. Takes a while."
         )
+        compare.add_argument("--days", type=int, default=30, help="How far back in the wallet")
         approve = asked.add_parser("approve", help="Approve an act of another operator; do it.")
         carry_out = asked.add_parser("carry-out", help="Do what was approved before.")
         drop = asked.add_parser("drop", help="End an act that nobody wants any more.")
@@ -60,6 +63,8 @@ class Command(BaseCommand):
         verb = options["verb"]
         if verb in LISTS:
             return LISTS[verb](self)
+        if verb == "compare":
+            return self._compare(options["days"])
         try:
             by = _by(options["operator"])
             self._do(verb, by, options)
@@ -128,9 +133,11 @@ class Command(BaseCommand):
         if not found:
             self.stdout.write("No alarm stands.")
 
-    def _compare(self) -> None:
+    def _compare(self, days: int) -> None:
+        """Each line is something to do; without one, books and nodes agree."""
         try:
             found = compare()
+            paid = unknown.unknown_payments(since=timezone.now() - timedelta(days=days))
         except CoinosError as error:
             raise CommandError(error.message) from error
         lines = [
@@ -154,19 +161,20 @@ class Command(BaseCommand):
                 f" {one.invoice.user.username}"
                 for one in found.not_payable
             ),
+            *(f"paid, and no payment here: {one}\n      → operator charge" for one in paid),
+            *(
+                f"received, and nobody's: item {one.transfer.id}, {one.open_sat:,} sats"
+                f" ({one.transfer.external_id})\n      → operator credit"
+                for one in books.suspense_items()
+            ),
         ]
         for line in lines:
             self.stdout.write(line)
         if not lines:
-            self.stdout.write("The books and the Lightning node agree.")
+            self.stdout.write("The books and the nodes agree.")
 
 
-LISTS = {
-    "list": Command._list,
-    "suspense": Command._suspense,
-    "alarms": Command._alarms,
-    "compare": Command._compare,
-}
+LISTS = {"list": Command._list, "suspense": Command._suspense, "alarms": Command._alarms}
 
 
 def _add_who(parser: Any, *, reason: bool, operator: bool = False) -> None:
