@@ -110,6 +110,7 @@ def database() -> Iterator[Finding]:
     else:
         yield Finding("database", f"PostgreSQL {version // 10000}, {where}")
     yield from roles()
+    yield from durability()
     yield from migrations()
 
 
@@ -141,6 +142,42 @@ def roles() -> Iterator[Finding]:
         )
     else:
         yield Finding("roles", f"{app} serves, {owner} owns")
+
+
+def durability() -> Iterator[Finding]:
+    """What was answered to a user must not be forgotten, whichever server goes on."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT current_setting('fsync') = 'on', current_setting('synchronous_commit'),"
+            " current_setting('synchronous_standby_names'),"
+            " (SELECT count(*) FROM pg_stat_replication)"
+        )
+        yield of_commits(*cursor.fetchone())
+
+
+def of_commits(fsync: bool, commit: str, names: str, standbys: int) -> Finding:
+    """`names` are the standbys that commits wait for, `standbys` how many there are."""
+    if not fsync or commit == "off":
+        return Finding(
+            "commits",
+            "the database says that it has committed before that is on disk",
+            "set fsync = on and synchronous_commit = on: a crash forgets payments that were made",
+        )
+    if names and commit == "local":
+        return Finding(
+            "commits",
+            f"none waits for {names}, since synchronous_commit is local",
+            "set synchronous_commit = on",
+        )
+    if standbys and not names:
+        return warning(
+            "commits",
+            f"{standbys} standbys or copies follow, and no commit waits for them",
+            "set synchronous_standby_names, or never promote one: the last payments would be"
+            " forgotten (docs/operating.md, after a failover)",
+        )
+    where = f"by {names}, too" if names else "and no standby follows"
+    return Finding("commits", f"on disk before they are answered, {where}")
 
 
 def migrations() -> Iterator[Finding]:
