@@ -113,7 +113,9 @@ def pay_own_invoice(
     or found already.
 
     `amount_sat` is for invoices without an amount; if given for another it must be all that is
-    debited, tip included: whoever names a sum pays no other (M17).
+    debited, tip included: whoever names a sum pays no other (M17). It has to be given where the
+    invoice has a tip and `ref` is not a bolt11, which says its sum itself: anybody may have added
+    the tip since the payer looked.
     "Already paid" is checked under the lock that credits it (M35). Raises `InvoiceNotFound`,
     `InvoiceAlreadyPaid`, `InvoiceExpired`, `SelfPayment`, `AmountMissing`, `AmountDiffers`.
     """
@@ -131,7 +133,8 @@ def pay_own_invoice(
             raise InvoiceNotFound()
         payable = lock_for_internal_payment(found, reuse_address=reuse_address)
         fixed = bool(payable.amount_sat) and not reuse_address
-        if fixed and amount_sat not in (None, payable.total_sat):
+        may_have_risen = bool(payable.tip_sat) and found.request is None
+        if fixed and amount_sat != payable.total_sat and (amount_sat is not None or may_have_risen):
             raise AmountDiffers(payable.total_sat)
         chosen_sat = payable.amount_sat if fixed else amount_sat
         if not chosen_sat:

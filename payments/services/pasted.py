@@ -23,7 +23,7 @@ from coinos.money import msat_to_sat_ceil, msat_to_sat_floor
 from coinos.nodes.base import FeeRates
 from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired
 from invoices.models import Invoice
-from invoices.selectors import find_invoice
+from invoices.selectors import find, find_invoice
 from payments.destinations import (
     Bolt11,
     Bolt12Offer,
@@ -194,9 +194,11 @@ def _payable(way: Destination) -> Payable:
 
 
 def _look_at_bolt11(user: User, found: Bolt11) -> Target:
-    ours = find_invoice(found.text)
-    if ours:
-        return _ours(user, found, ours, fixed_sat=ours.total_sat or None)
+    ours = find(found.text)
+    if ours and ours.request:
+        # An earlier bolt11 of an invoice whose tip was changed is paid with its own total.
+        fixed_sat = msat_to_sat_ceil(ours.request.amount_msat or 0) or None
+        return _ours(user, found, ours.invoice, fixed_sat=fixed_sat)
     decoded = decode(found.text)
     require_payable(decoded, nodes.lightning().info())
     amount_msat = decoded.amount_msat

@@ -10,8 +10,10 @@ import pytest
 from django.db import connection
 
 from accounts import ledger
+from accounts.credentials import Credential
 from accounts.models import Activity, Transfer
 from coinos.simnet.control import Control
+from payments.services.pasted import look, pay, price
 from tests.cast import Api, available_sat, give_pin
 from tests.payments.conftest import Person
 
@@ -188,6 +190,46 @@ def test_no_more_is_paid_than_the_payer_named_whatever_tip_a_stranger_sets(
     assert alice.available_sat == 100_000
     assert alice.api.post("/payments", {named_by: ref, "amount": 1900}).status_code == 200
     assert (alice.available_sat, bob.available_sat) == (98_100, 1900)
+
+
+def test_a_tip_that_was_added_since_the_payer_looked_is_asked_for_again(
+    alice: Person, bob: Person, network: Control
+) -> None:
+    """money-M3: an id does not say what it costs; a bolt11 does."""
+    invoice = bob.api.post("/invoice", {"invoice": {"amount": 1000}}).body
+    assert alice.api.get(f"/invoice/{invoice['id']}").body["amount"] == 1000
+    changed = bob.api.post(f"/invoice/{invoice['id']}", {"invoice": {"tip": 90_000}}).body
+    refused = alice.api.post("/payments", {"hash": invoice["id"]})
+    assert (refused.status_code, refused.body["code"]) == (400, "invalid_amount")
+    assert refused.body["message"] == "The invoice is for 91000 sats"
+    assert alice.available_sat == 100_000
+    with_the_sum = {"hash": invoice["id"], "amount": 91_000}
+    assert alice.api.post("/payments", with_the_sum).status_code == 200
+    assert changed["tip"] == 90_000
+
+
+@pytest.mark.parametrize("named_by", ["hash", "paymentHash"])
+def test_what_names_its_sum_is_paid_without_saying_it_again(
+    alice: Person, bob: Person, network: Control, named_by: str
+) -> None:
+    """money-M3: also an earlier bolt11, at the sum of its day."""
+    invoice = bob.api.post("/invoice", {"invoice": {"amount": 1000, "tip": 50}}).body
+    assert bob.api.post(f"/invoice/{invoice['id']}", {"invoice": {"tip": 100}}).status_code == 200
+    assert alice.api.post("/payments", {"hash": invoice[named_by]}).status_code == 200
+    assert (alice.available_sat, bob.available_sat) == (98_950, 1050)
+
+
+def test_an_earlier_bolt11_is_shown_with_the_sum_that_it_is_paid_with(
+    alice: Person, bob: Person, network: Control
+) -> None:
+    """money-L4: the page showed the new sum, and was then refused."""
+    invoice = bob.api.post("/invoice", {"invoice": {"amount": 1000}}).body
+    assert bob.api.post(f"/invoice/{invoice['id']}", {"invoice": {"tip": 200}}).status_code == 200
+    target = look(alice.user, invoice["hash"])
+    assert target.fixed_sat == 1000
+    bill = price(alice.user, target, target.fixed_sat)
+    pay(credential=Credential(alice.user), text=invoice["hash"], amount_sat=bill.amount_sat)
+    assert (alice.available_sat, bob.available_sat) == (99_000, 1000)
 
 
 def test_the_largest_payment_is_the_same_at_every_door(
