@@ -51,7 +51,7 @@ def read(path: Path) -> list[Row]:
 def render(rows: list[Row]) -> str:
     """The table as text, in the order of the tests."""
     lines = [f"{'test':5} {'found':>5}  what was tried, and the counters", "-" * WIDTH]
-    for row in sorted(rows, key=lambda row: row.test):
+    for row in sorted(rows, key=lambda row: int(row.test[1:])):
         counts = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in row.counts.items())
         text = f"{row.tried}: {counts}" if counts else row.tried
         head, *rest = textwrap.wrap(text, WIDTH - 13) or [""]

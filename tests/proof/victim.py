@@ -94,6 +94,11 @@ def _prepare(request: dict[str, Any]) -> None:
         database = connections.settings["default"]
         database["NAME"] = request["database"]
         database["OPTIONS"].pop("pool", None)
+    if "pooler" in request:
+        database = connections.settings["default"]
+        database |= {"HOST": "127.0.0.1", "PORT": request["pooler"]}
+        database["OPTIONS"].pop("pool", None)
+        database["OPTIONS"]["prepare_threshold"] = None  # Debian's PgBouncer knows no plans
     settings.LIGHTNING_RPC = request.get("lightning_rpc", settings.LIGHTNING_RPC)
     settings.BITCOIN_RPC_URL = request.get("bitcoin_rpc_url", settings.BITCOIN_RPC_URL)
     for guard in request.get("without", ()):
