@@ -10,11 +10,11 @@ from __future__ import annotations
 from tests.proof import oracle, table
 from tests.proof.harness import Stage, require_unbroken
 from tests.proof.scale import SEED
-from tests.proof.t10 import full_mempool, lost_commits, patient_stranger, pooler
+from tests.proof.t10 import full_mempool, lost_commits, patient_stranger, pooler, restored_node
 
 
 def run(stage: Stage) -> None:
-    for trouble in (pooler, patient_stranger, full_mempool, lost_commits):
+    for trouble in (pooler, patient_stranger, full_mempool, lost_commits, restored_node):
         found = trouble.run(stage)
         broken = found.broken + oracle.check(stage.control)
         table.record(
