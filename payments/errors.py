@@ -164,3 +164,13 @@ class MayStillConfirm(CoinosError):
     code = "may_still_confirm"
     title = _("May still confirm")
     message = "This withdrawal may still confirm, so its sats stay where they are"
+
+
+class NotThisWithdrawal(CoinosError):
+    status = 409
+    code = "not_this_withdrawal"
+    title = _("Not this withdrawal")
+    message = (
+        "The wallet has no transaction of this id that may be this withdrawal: its address, its"
+        " amount, not older, no other's, and the withdrawal waiting still"
+    )

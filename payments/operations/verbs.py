@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from payments.operations import alarms, books, holds, nodes, unknown
+from payments.operations import alarms, books, holds, nodes, unknown, withdrawals
 from payments.operations.verb import Verb
 
 VERBS: dict[str, Verb] = {
@@ -10,6 +10,8 @@ VERBS: dict[str, Verb] = {
     for verb in (
         holds.RELEASE,
         holds.CANCEL,
+        withdrawals.ABANDON,
+        withdrawals.MATCH,
         books.CREDIT,
         books.CORRECT,
         books.WRITE_OFF,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.core.management import CommandError
 
 from accounts import ledger
 from coinos import killswitch
@@ -18,6 +19,7 @@ from payments.errors import MayStillConfirm
 from payments.models import Payment, WithdrawalInput, WithdrawalTransaction
 from payments.services.withdrawals import abandon
 from tests.payments.conftest import Person
+from tests.payments.operators import run
 from tests.payments.withdrawing import (
     next_round,
     paid_to,
@@ -161,10 +163,11 @@ def test_an_operator_abandons_what_never_can(alice: Person, network: Control) ->
     sweep(network)
     network.mine(1)
     next_round()
-    with pytest.raises(MayStillConfirm):
-        abandon(payment.id)
+    said = ["abandon", str(payment.id), "--reason", "the coins are in the cold wallet"]
+    with pytest.raises(CommandError, match="may still confirm"):
+        run(*said)
     network.mine(5)
-    abandon(payment.id)
+    assert run(*said) == "Done: it can never confirm, and its sats are back.\n"
     assert_ended(alice, payment)
     abandon(payment.id)
 

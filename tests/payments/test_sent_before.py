@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from bitcoinrpc.authproxy import AuthServiceProxy
+from django.core.management import CommandError
 from django.utils import timezone
 
 from accounts import ledger
@@ -19,6 +20,7 @@ from coinos.simnet.control import Control
 from payments.models import Payment, WithdrawalInput, WithdrawalTransaction
 from payments.services import advance_withdrawals
 from tests.payments.conftest import Person
+from tests.payments.operators import run
 
 
 @pytest.fixture(autouse=True)
@@ -148,13 +150,19 @@ def test_k3_two_that_it_may_be_keep_it_held_until_an_operator_says(
     network.clear_faults()
     assert alice.payment().state == "created"
     for _ in range(2):
-        wallet(network, settings).sendtoaddress(address, "0.00005000")
+        txid = wallet(network, settings).sendtoaddress(address, "0.00005000")
     Payment.objects.update(created=timezone.now() - timedelta(minutes=5), attempted_at=None)
     advance_withdrawals()
     assert alice.payment().state == "created"
     assert ledger.balance_of(alice.user.id).held_sat == alice.payment().held_sat
     assert f"withdrawal {payment.id}: which of these is it?" in caplog.text
     assert paid_to(network, address) == [5000, 5000]
+    said = ["match", str(payment.id), txid, "--reason", "the receipt names it, ticket 7"]
+    assert run(*said) == "Done: it is booked as sent, with the fee that it took.\n"
+    assert (alice.payment().state, alice.payment().txid) == ("broadcast", txid)
+    assert paid_to(network, address) == [5000, 5000]
+    with pytest.raises(CommandError, match="not in doubt"):
+        run(*said)
 
 
 def test_k3_an_equal_withdrawal_to_the_same_address_is_not_it(
@@ -171,6 +179,19 @@ def test_k3_an_equal_withdrawal_to_the_same_address_is_not_it(
     assert (alice.payment().state, charlie.payment().state) == ("broadcast", "broadcast")
     assert paid_to(network, address) == [5000, 5000]
     assert WithdrawalInput.objects.values("txid", "vout").distinct().count() == 2
+
+
+def test_an_operator_matches_only_what_may_be_it(
+    alice: Person, charlie: Person, network: Control
+) -> None:
+    network.set_faults([{"kind": "drop_before", "method": "send", "nth": 2}])
+    payment = withdraw(alice, network.address())
+    network.clear_faults()
+    other = withdraw(charlie, network.address())
+    for txid in (other.txid or "", "ab" * 32):
+        with pytest.raises(CommandError, match="may be this withdrawal"):
+            run("match", str(payment.id), txid, "--reason", "x")
+    assert alice.payment().state == "created"
 
 
 @pytest.mark.parametrize("sat", [4999, 5001])

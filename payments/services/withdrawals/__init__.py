@@ -15,9 +15,10 @@ of the node does not forget with it, so it is searched before anything is prepar
 the first moments (`search`), and what it has sent is adopted (`adopting`).
 """
 
+from payments.services.withdrawals.adopting import match
 from payments.services.withdrawals.ending import abandon
 from payments.services.withdrawals.rounds import advance, advance_withdrawals
 from payments.services.withdrawals.signing import prepare
 from payments.services.withdrawals.versions import add_version
 
-__all__ = ["abandon", "add_version", "advance", "advance_withdrawals", "prepare"]
+__all__ = ["abandon", "add_version", "advance", "advance_withdrawals", "match", "prepare"]

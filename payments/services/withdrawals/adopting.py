@@ -17,7 +17,9 @@ from accounts.models import Activity
 from coinos.constraints import violated_constraint
 from coinos.money import MSAT_PER_SAT
 from coinos.nodes.base import SentTransaction
+from payments.errors import NotThisWithdrawal
 from payments.models import Payment
+from payments.services.withdrawals.search import find_sent
 from payments.services.withdrawals.versions import add_version, count_version
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,18 @@ def adopt(payment_id: uuid.UUID, sent: SentTransaction) -> bool:
         )
         return False
     return True
+
+
+def match(payment_id: uuid.UUID, txid: str) -> None:
+    """An operator says which transaction of the wallet a withdrawal is, when more than one may be.
+
+    Raises `NotThisWithdrawal` unless it is one of those."""
+    payment = Payment.objects.get(id=payment_id)
+    if payment.txid == txid:
+        return
+    found = [sent for sent in find_sent(payment) if sent.signed.txid == txid]
+    if payment.state != State.CREATED or not found or not adopt(payment_id, found[0]):
+        raise NotThisWithdrawal()
 
 
 @ledger.atomic
