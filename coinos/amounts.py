@@ -1,4 +1,5 @@
-"""Numbers and money as a language writes them, exactly as babel does, at a fiftieth of its time.
+"""Numbers and money as a language writes them, exactly as babel does, at a fiftieth of its time,
+and read again when somebody types or pastes them.
 
 A page of thirty payments writes some ninety of them. Babel is asked once for each language and
 currency how it writes a sample; what is around the digits, and between them, is always the same.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -28,6 +30,19 @@ class _Form:
     decimals: int
     groups_four_digits: bool  # not 1234 but 1.234
 
+    def readings(self) -> tuple[str, str]:
+        """The patterns of a number: as the language writes it, and plainly."""
+        whole, fraction = "(?P<whole>[0-9]{0,16})", ""
+        groups = re.escape("".join({" ", self.group.strip()}))
+        grouped = f"[0-9]{{1,3}}(?P<group>[{groups}])[0-9]{{3}}(?:(?P=group)[0-9]{{3}}){{0,4}}"
+        if self.decimals:
+            fraction = f"(?P<fraction>[0-9]{{1,{self.decimals}}})"
+        point = re.escape(self.point)
+        return (
+            f"(?P<whole>{grouped}|[0-9]{{0,16}})" + (f"(?:{point}{fraction})?" if fraction else ""),
+            whole + (f"(?:[.,]{fraction})?" if fraction else ""),
+        )
+
     def write(self, value: Decimal | int) -> str:
         whole, _, decimals = f"{value:,.{self.decimals}f}".partition(".")
         group = self.group if self.groups_four_digits or len(whole) > len("1,234") else ""
@@ -43,6 +58,36 @@ def number(value: int, locale: Locale) -> str:
 def money(value: Decimal, currency: str, locale: Locale) -> str:
     """An amount of a currency that is not negative, rounded to its smallest coin: `$10.50`."""
     return _form(currency, locale).write(value)
+
+
+def read(text: str, currency: str, locale: Locale) -> Decimal:
+    """What somebody typed or pasted: an amount of a currency, or with "" a whole number. Reads back
+    all that `money` and `number` write in that language.
+
+    A number is read as the language writes it, and plainly: digits with a point or a comma before
+    no more decimals than the currency has. Raises `ValueError` when it cannot be read, or when the
+    two disagree: what is meant is never guessed.
+    """
+    form = _form(currency, locale)
+    rest = _plain(text)
+    for around in map(_plain, (form.before, form.after, currency)):
+        rest = rest.removeprefix(around).removesuffix(around).strip()
+    found: set[Decimal] = set()
+    for reading in form.readings():
+        match = re.fullmatch(reading, rest, re.ASCII)
+        if match and any(character.isdigit() for character in rest):
+            whole = re.sub("[^0-9]", "", match["whole"]) or "0"
+            found.add(Decimal(f"{whole}.{match.groupdict().get('fraction') or 0}"))
+    if len(found) != 1:
+        raise ValueError("not an amount that can be read in one way")
+    return found.pop()
+
+
+def _plain(text: str) -> str:
+    """Without what nobody sees, every space an ordinary one, digits and points of one width."""
+    normal = unicodedata.normalize("NFKC", text).lower().replace("\N{HIGH VOLTAGE SIGN}", "")
+    shown = "".join(c for c in normal if unicodedata.category(c) not in ("Cf", "Mn"))
+    return " ".join(shown.split())
 
 
 @functools.cache

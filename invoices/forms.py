@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from accounts.statement import MEMO_MAX_CHARACTERS
-from coinos import rates
+from coinos import amounts, languages, rates
 from coinos.money import parse_decimal, parse_sat
 from invoices.models import Invoice
 from invoices.services import InvoiceDraft
@@ -52,22 +52,24 @@ class AmountForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         """Leaves `amount_sat` or `fiat`, whichever was meant."""
         cleaned = super().clean() or {}
-        text = cleaned.get("amount", "").replace(" ", "").replace("\N{NO-BREAK SPACE}", "")
+        text = cleaned.get("amount", "")
         cleaned["amount_sat"], cleaned["fiat"] = 0, None
         if not text or self.errors:
             return cleaned
+        locale, unit = languages.locale(), cleaned.get("unit")
         try:
-            if cleaned.get("unit") in ("", SATS):
-                cleaned["amount_sat"] = parse_sat(text)
+            if unit in ("", SATS):
+                cleaned["amount_sat"] = read_sats(text)
             else:
-                cleaned["fiat"] = parse_decimal(text.replace(",", "."))
+                fiat = amounts.read(text, self.owner.currency, locale)
+                cleaned["fiat"] = parse_decimal(f"{fiat:f}")
         except ValueError:
-            whole = cleaned.get("unit") in ("", SATS)
+            example = amounts.money(Decimal("1234.5"), self.owner.currency, locale)
             self.add_error(
                 "amount",
                 _("Enter a whole number of sats, in digits only")
-                if whole
-                else _("Enter an amount such as 12.50"),
+                if unit in ("", SATS)
+                else _("Enter an amount such as %(example)s") % {"example": example},
             )
         return cleaned
 
@@ -134,7 +136,7 @@ class TipForm(forms.Form):
             cleaned["tip_sat"] = tip_of(self.invoice.amount_sat, cleaned["percent"])
             return cleaned
         try:
-            cleaned["tip_sat"] = parse_sat(cleaned.get("tip", "").replace(" ", ""), minimum=0)
+            cleaned["tip_sat"] = read_sats(cleaned.get("tip", ""), minimum=0)
         except ValueError:
             self.add_error("tip", _("Enter a whole number of sats, in digits only"))
         return cleaned
@@ -146,6 +148,12 @@ class TipForm(forms.Form):
             (percent, tip_of(self.invoice.amount_sat, percent))
             for percent in sorted({*USUAL_TIPS, *own})
         ]
+
+
+def read_sats(text: str, *, minimum: int = 1) -> int:
+    """Whole sats as they are typed, or as the language of the page writes them. `ValueError`."""
+    typed = text.lower().removesuffix("sats").strip()
+    return parse_sat(int(amounts.read(typed, "", languages.locale())), minimum=minimum)
 
 
 def tip_of(amount_sat: int, percent: int) -> int:

@@ -30,3 +30,86 @@ def test_money_of_every_currency(locale: Locale) -> None:
         for value in map(Decimal, VALUES.split()):
             expected = format_currency(value, currency, locale=locale)
             assert amounts.money(value, currency, locale) == expected, (currency, value)
+
+
+# --- Read again ----------------------------------------------------------------------------------
+
+
+def test_what_is_written_can_be_typed_back(locale: Locale) -> None:
+    """input-I02: in every language and currency, to the last digit."""
+    for value in WHOLE:
+        assert amounts.read(amounts.number(value, locale), "", locale) == value
+    for currency in list_currencies(locale):
+        for text in ("0.5", "1", "999.99", "1000", "1234.5", "12505", "98765432.1"):
+            written = amounts.money(Decimal(text), currency, locale)
+            decimals = amounts._form(currency, locale).decimals
+            expected = Decimal(f"{Decimal(text):.{decimals}f}")
+            assert amounts.read(written, currency, locale) == expected, (currency, written)
+
+
+TYPED = [
+    ("en", "EUR", "1,000", 1000),
+    ("en", "EUR", "1,000.5", "1000.5"),
+    ("en", "EUR", "1.000", None),
+    ("en", "EUR", "1000", 1000),
+    ("en", "EUR", "12,50", "12.5"),
+    ("en", "EUR", "12.50", "12.5"),
+    ("en", "EUR", "12,505", 12505),
+    ("en", "EUR", "12.505", None),
+    ("en", "EUR", "€12.50", "12.5"),
+    ("en", "EUR", "12.50 EUR", "12.5"),
+    ("en", "EUR", "$12.50", None),
+    ("en", "EUR", ".5", "0.5"),
+    ("de", "EUR", "1.000", 1000),
+    ("de", "EUR", "1.000,50 €", "1000.5"),
+    ("de", "EUR", "1,000", None),
+    ("de", "EUR", "1,000.50", None),
+    ("de", "EUR", "12.50", "12.5"),
+    ("de", "EUR", "1 000,50", "1000.5"),
+    ("es", "EUR", "1.045,03", "1045.03"),
+    ("es", "EUR", "1045,03 €", "1045.03"),
+    ("fr", "EUR", "1\N{NARROW NO-BREAK SPACE}000,50\N{NO-BREAK SPACE}€", "1000.5"),
+    ("fr", "EUR", "1.000", None),
+    ("fr", "EUR", "1,000", None),
+    ("pt", "BRL", "R$\N{NO-BREAK SPACE}1.000,00", 1000),
+    ("ja", "JPY", "￥1,000", 1000),
+    ("ja", "JPY", "１，０００", 1000),
+    ("ja", "JPY", "1.5", None),
+    ("en", "JPY", "1.000", None),
+    ("en", "KWD", "1,000", None),  # a thousand, or one with three decimals
+    ("en", "KWD", "1.000", 1),
+    ("de", "KWD", "1.000", None),
+    ("de", "KWD", "1,000", 1),
+    ("en", "", "1,000", 1000),
+    ("en", "", "⚡️1,000", 1000),
+    ("en", "", "1.000", None),
+    ("de", "", "1.000", 1000),
+    ("de", "", "1,000", None),
+    ("en", "", "12.5", None),
+    ("en", "", "1 000 000", 1_000_000),
+    ("en", "", "12 50", None),
+    ("en", "", "10,00", None),
+    ("en", "", "1,000 000", None),
+    ("en", "", "-1", None),
+    ("en", "", "+1", None),
+    ("en", "", "1e3", None),
+    ("en", "", "1_000", None),
+    ("en", "", "", None),
+    ("en", "EUR", ".", None),
+    ("en", "EUR", "1.", None),
+    ("en", "EUR", "9" * 17, None),
+    ("en", "EUR", "NaN", None),
+]
+
+
+@pytest.mark.parametrize(("language", "currency", "text", "expected"), TYPED)
+def test_an_amount_is_read_in_one_way_or_refused(
+    language: str, currency: str, text: str, expected: str | int | None
+) -> None:
+    """input-I02: never guessed."""
+    locale = Locale.parse(language)
+    if expected is None:
+        with pytest.raises(ValueError):
+            amounts.read(text, currency, locale)
+    else:
+        assert amounts.read(text, currency, locale) == Decimal(expected)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from babel import Locale
 from django.utils import timezone
 
+from coinos import amounts
 from coinos.simnet.control import Control
 from invoices import services
 from invoices.codes import codes
 from invoices.models import Invoice
 from payments.destinations import LightningAddress, recognise
+from tests.cast import fund, make_user
 from tests.html.conftest import Browser, Person
 
 
@@ -46,6 +49,59 @@ def test_an_amount_may_be_in_the_owners_currency(alice: Person, network: Control
     assert invoice.currency == "USD"
 
 
+@pytest.mark.parametrize(
+    ("language", "typed", "sat"),
+    [
+        ("en", "1,000", 1_086_957),
+        ("en", "1,000.00", 1_086_957),
+        ("en", "1.000", None),
+        ("en", "12.505", None),
+        ("de", "1.000", 1_086_957),
+        ("de", "1.000,00 €", 1_086_957),
+        ("de", "1,000", None),
+        ("fr", "1\u202f000,00", 1_086_957),
+        ("fr", "1.000", None),
+        ("fr", "1,000", None),
+    ],
+)
+def test_thousands_are_thousands_or_refused_with_an_example(
+    alice: Person, network: Control, language: str, typed: str, sat: int | None
+) -> None:
+    """input-I02: receiving and sending."""
+    alice.user.currency = "EUR"
+    alice.user.language = language
+    alice.user.save()
+    alice.client.cookies["django_language"] = language
+    made = ask(alice, amount=typed, unit="EUR")
+    assert made.status_code == (302 if sat else 422)
+    if sat:
+        assert Invoice.objects.get().amount_sat == sat
+    else:
+        example = {"en": "€1,234.50", "de": "1.234,50\N{NO-BREAK SPACE}€", "fr": "1\u202f234,50"}
+        assert example[language].replace("\N{NO-BREAK SPACE}", " ").replace("\u202f", " ") in (
+            made.page.text
+        )
+    make_user("dave")
+    fund(alice.user, 2_000_000)
+    shown = alice.post("/send/confirm", text="dave", unit="EUR", amount=typed, memo="")
+    assert shown.status_code == (200 if sat else 422)
+    if sat:
+        assert shown.page.value("amount_sat") == str(sat)
+
+
+@pytest.mark.parametrize("language", ["en", "de", "es", "fr", "pt", "ja"])
+def test_sats_may_be_typed_as_the_page_writes_them(
+    alice: Person, network: Control, language: str
+) -> None:
+    """input-I02"""
+    alice.user.language = language
+    alice.user.save()
+    alice.client.cookies["django_language"] = language
+    written = amounts.number(1_234_567, Locale.parse(language))
+    assert ask(alice, amount=f"⚡️{written}").status_code == 302
+    assert Invoice.objects.get().amount_sat == 1_234_567
+
+
 def test_without_an_amount_the_payer_chooses(alice: Person, network: Control) -> None:
     invoice, page = invoice_page(alice, amount="")
     assert invoice.amount_sat == 0
@@ -58,7 +114,7 @@ def test_an_onchain_invoice_shows_a_bitcoin_link(alice: Person, network: Control
     assert shown["value"] == f"bitcoin:{invoice.hash}?amount=0.00003141"
 
 
-@pytest.mark.parametrize("amount", ["-1", "1.5", "1e3", "0x10", "١٢٣", "1,000", "nan", "9" * 20])
+@pytest.mark.parametrize("amount", ["-1", "1.5", "1e3", "0x10", "١٢٣", "1.000", "nan", "9" * 20])
 def test_a_strange_amount_is_refused_beside_its_field(
     alice: Person, network: Control, amount: str
 ) -> None:
