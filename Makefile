@@ -4,6 +4,8 @@
 #             QUICK=1 two minutes, SEED=… T=T4,T5 to replay)
 # make attack attacks a server as strangers would while others use it (3 minutes; A=streams,logins
 #             for some)
+# make mutate breaks one guard of the money at a time and sees that a test notices (an hour; M=4,5
+#             for some)
 # make lint   formatter, linter, types, imports, Django's own checks
 # make bench  how fast it is beside this machine's limits; QUICK=1, ARGS="--stages api,send"
 # make audit  known vulnerabilities of what is locked (asks the Internet)
@@ -15,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: up test proof attack lint bench audit sbom lock install install-dev
+.PHONY: up test proof attack mutate lint bench audit sbom lock install install-dev
 .DEFAULT_GOAL := up
 
 # exec: SIGTERM to make reaches manage.py itself, which stops everything.
@@ -32,6 +34,10 @@ proof: install-dev
 # Starts a server of its own, and removes it again. A reaches it through the environment.
 attack: install-dev
 	@exec $(BIN)/python -m tests.attack
+
+# M reaches it through the environment.
+mutate: install-dev
+	@exec $(BIN)/python -m tests.mutation
 
 # A production-like environment, so that `check --deploy` judges what a real server would get.
 lint: export PUBLIC_URL := https://wallet.example.com

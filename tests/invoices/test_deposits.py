@@ -205,6 +205,31 @@ def test_a_reorg_that_mines_the_deposit_again_changes_only_its_block(
     assert not Transfer.objects.filter(kind__startswith="reverse").exists()
 
 
+def test_a_block_that_has_left_the_active_chain_meanwhile_credits_nothing(
+    chain: Control, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block must be in the active chain when the deposit is credited: the chain turns right
+    after the node has said that the deposit is deep enough."""
+    txid = chain.deposit(address_of(alice)["hash"], 9_000)
+    chain.mine()
+    asked = BitcoinCore.transaction
+
+    def and_then_the_chain_turns(node: BitcoinCore, of: str) -> Any:
+        answer = asked(node, of)
+        if of == txid and answer and answer.confirmations > 0:
+            chain.call("reorg", depth=answer.confirmations, remine=False)
+        return answer
+
+    with monkeypatch.context() as once:
+        once.setattr(BitcoinCore, "transaction", and_then_the_chain_turns)
+        services.scan_bitcoin()
+    assert available_sat(alice) == 0
+    assert not credits_of(alice)
+    chain.mine()
+    services.scan_bitcoin()
+    assert available_sat(alice) == 9_000
+
+
 def test_a_deposit_that_two_reorgs_take_back_is_credited_a_third_time(
     chain: Control, alice: User
 ) -> None:
