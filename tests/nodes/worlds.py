@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from bitcoinrpc.authproxy import AuthServiceProxy
+
 from coinos.nodes.bitcoind import BitcoinCore
 from coinos.nodes.cln import CoreLightning
 from coinos.simnet.control import Control, ControlError
@@ -43,6 +45,9 @@ class World(Protocol):
 
     def address(self) -> str:
         """A new address of the outside wallet."""
+
+    def bump(self, txid: str) -> str:
+        """An operator bumps the fee of our wallet's transaction by hand; returns the new txid."""
 
     def unload_wallet(self) -> None:
         """Our wallet is not loaded any more, as after an unlucky restart of bitcoind."""
@@ -82,6 +87,10 @@ class Simnet:
 
     def address(self) -> str:
         return self.control.address()
+
+    def bump(self, txid: str) -> str:
+        wallet = AuthServiceProxy(f"{self.control.bitcoin_rpc_url}/wallet/{WALLET}")
+        return str(wallet.bumpfee(txid)["txid"])
 
     def unload_wallet(self) -> None:
         self.control.unload_wallet()

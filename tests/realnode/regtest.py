@@ -15,6 +15,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Regtest:
 
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="regtest-", dir="/tmp"))
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._rpc_port = free_port()
         self.bitcoin_rpc_url = f"http://coinos:regtest@127.0.0.1:{self._rpc_port}"
         self.lightning_rpc = str(self.directory / "alice" / "regtest" / "lightning-rpc")
@@ -74,9 +75,9 @@ class Regtest:
         until(lambda: self._route_exists(), "alice finds a route to carol")
 
     def stop(self) -> None:
-        for process in reversed(self._processes):
+        for process in reversed(self._processes.values()):
             process.terminate()
-        for process in self._processes:
+        for process in self._processes.values():
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
@@ -88,6 +89,7 @@ class Regtest:
         directory = self.directory / "bitcoind"
         directory.mkdir()
         self._run(
+            "bitcoind",
             BITCOIND,
             "-regtest",
             f"-datadir={directory}",
@@ -105,8 +107,9 @@ class Regtest:
 
     def _start_lightningd(self, name: str) -> None:
         directory = self.directory / name
-        directory.mkdir()
+        directory.mkdir(exist_ok=True)
         self._run(
+            name,
             LIGHTNINGD,
             f"--lightning-dir={directory}",
             "--network=regtest",
@@ -133,7 +136,7 @@ class Regtest:
         self.deposit(dict.fromkeys(addresses, 5 * CHANNEL_SAT))
         self.mine()
         for name in ("alice", "bob"):
-            self._until_synced(name)
+            self.until_synced(name)
             until(
                 lambda name=name: self.node(name).listfunds()["outputs"],
                 f"{name} has coins",
@@ -159,16 +162,16 @@ class Regtest:
         known = self.node("alice").call("listchannels", {"destination": carol})["channels"]
         return len(known) > 0
 
-    def _until_synced(self, name: str) -> None:
+    def until_synced(self, name: str) -> None:
         height = self._bitcoin("getblockcount")
         until(
             lambda: self.node(name).getinfo()["blockheight"] == height,
             f"{name} is synced",
         )
 
-    def _run(self, *command: str) -> None:
-        log = (self.directory / f"{len(self._processes)}.log").open("wb")
-        self._processes.append(subprocess.Popen(command, stdout=log, stderr=log))
+    def _run(self, name: str, *command: str) -> None:
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(command, stdout=log, stderr=log)
 
     # --- the outside world ---------------------------------------------------------------------
 
@@ -217,11 +220,18 @@ class Regtest:
 
     def deposit(self, outputs: dict[str, int]) -> str:
         amounts = {address: sat_to_btc(sat) for address, sat in outputs.items()}
-        return str(self._bitcoin("sendmany", "", amounts, wallet="miner"))
+        txid = str(self._bitcoin("sendmany", "", amounts, wallet="miner"))
+        self._let_wallets_notice()
+        return txid
 
     def mine(self, blocks: int = 1) -> None:
         address = self._bitcoin("getnewaddress", wallet="miner")
         self._bitcoin("generatetoaddress", blocks, address)
+        self._let_wallets_notice()
+
+    def _let_wallets_notice(self) -> None:
+        """Wallets hear of transactions and blocks a moment after bitcoind has answered."""
+        self._bitcoin("syncwithvalidationinterfacequeue")
 
     def reorganise(self, depth: int) -> None:
         height = self._bitcoin("getblockcount")
@@ -229,9 +239,51 @@ class Regtest:
         address = self._bitcoin("getnewaddress", wallet="miner")
         for _ in range(depth + 1):
             self._bitcoin("generateblock", address, [])
+        self._let_wallets_notice()
 
     def address(self) -> str:
         return str(self._bitcoin("getnewaddress", wallet="miner"))
+
+    def bump(self, txid: str) -> str:
+        bumped = str(self._bitcoin("bumpfee", txid, wallet=WALLET)["txid"])
+        self._let_wallets_notice()
+        return bumped
+
+    def open_second_channel(self) -> str:
+        """Beside the one to Bob that other tests need; its short channel id."""
+        bob = self.node("bob").getinfo()["id"]
+        before = self._short_channel_ids(bob)
+        self._open_channel("alice", "bob")
+        until(lambda: len(self._short_channel_ids(bob)) > len(before), "the second channel")
+        return (self._short_channel_ids(bob) - before).pop()
+
+    def _short_channel_ids(self, peer_id: str) -> set[str]:
+        """Of the channels that are open."""
+        channels = self.node("alice").call("listpeerchannels", {"id": peer_id})["channels"]
+        return {c["short_channel_id"] for c in channels if c["state"] == "CHANNELD_NORMAL"}
+
+    def close(self, short_channel_id: str) -> None:
+        """In agreement; the transaction waits for a block."""
+        self.node("alice").call("close", {"id": short_channel_id})
+
+    @contextmanager
+    def forgetting(self) -> Iterator[None]:
+        """What our lightningd learns meanwhile is lost: its database becomes what it was. No
+        channel may change: an old copy of those is worth nothing, and dangerous elsewhere."""
+        database = self.directory / "alice" / "regtest" / "lightningd.sqlite3"
+        copy = database.with_suffix(".copy")
+        self._stop_lightningd("alice")
+        shutil.copyfile(database, copy)
+        self._start_lightningd("alice")
+        yield
+        self._stop_lightningd("alice")
+        copy.replace(database)
+        self._start_lightningd("alice")
+        until(self._route_exists, "alice finds a route to carol again")
+
+    def _stop_lightningd(self, name: str) -> None:
+        self.node(name).stop()
+        self._processes[name].wait(60)
 
     def unload_wallet(self) -> None:
         self._bitcoin("unloadwallet", WALLET)
