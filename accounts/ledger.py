@@ -285,6 +285,13 @@ def correct_payment(*, hold_id: int, spent_msat: int) -> int:
     return int(_call("ledger_correct_payment", hold_id, spent_msat))
 
 
+def raise_fee(*, hold_id: int, spent_msat: int) -> int:
+    """Let the user pay for a version of a settled payment with a higher fee: `spent_msat` is its
+    amount plus exact fee. Returns what it costs the user more, in msat. Raises `InsufficientFunds`,
+    and `HoldExceeded` unless the payment is settled."""
+    return int(_call("ledger_raise_fee", hold_id, spent_msat))
+
+
 def return_withdrawal(
     *, user_id: UUID, spent_msat: int, platform_fee_msat: int, payment_id: UUID
 ) -> bool:

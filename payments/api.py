@@ -26,6 +26,7 @@ from payments.idempotency import Named, Spent
 from payments.selectors import line_by_key, own_payment_by_key
 from payments.serializers import (
     AddressPayment,
+    Bump,
     InternalPayment,
     LightningPayment,
     OnchainPayment,
@@ -154,6 +155,23 @@ class CancelView(ApiView):
         """Take back a payment that has not been sent yet; its sats are there again."""
         payment = own_payment_by_key(key, request.user)
         return ok(payment_json(services.cancel(payment.id)))
+
+
+class BumpView(ApiView):
+    required_scope = "spend"
+    counted = {"GET": limits.READ, "POST": limits.SPEND}
+
+    @extend_schema(request=Bump, responses=answers.Payment)
+    def post(self, request: ApiRequest, key: str) -> Response:
+        """Give a bitcoin payment that waits for a block a higher fee."""
+        fields = read(Bump, request.data)
+        line = services.bump_own(
+            credential=request.auth,
+            payment=own_payment_by_key(key, request.user),
+            fee_rate_sat_vb=fields["feeRate"],
+            pin=request.data.get("pin"),
+        )
+        return ok(payment_json(line))
 
 
 class SendView(SpendView):

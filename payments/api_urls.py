@@ -9,6 +9,7 @@ urlpatterns = [
     path("payments", api.PaymentsView.as_view()),
     path("payments/<str:key>", api.PaymentView.as_view()),
     path("payments/<str:key>/cancel", api.CancelView.as_view()),
+    path("payments/<str:key>/bump", api.BumpView.as_view()),
     path("send", api.SendView.as_view()),
     path("send/<str:lnaddress>/<str:amount>", api.SendToAddressView.as_view()),
     path("bitcoin/send", api.OnchainSendView.as_view()),

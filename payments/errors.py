@@ -83,6 +83,15 @@ class TooLateToCancel(CoinosError):
     message = _("This payment cannot be cancelled any more: it is on its way, or over")
 
 
+class CannotBump(CoinosError):
+    """Raised when a payment is no withdrawal that waits for a block, or cannot be replaced."""
+
+    status = 409
+    code = "cannot_bump"
+    title = _("Cannot speed it up")
+    message = _("Only an on-chain payment that waits for a block can be sped up")
+
+
 class WithdrawalsPaused(Forbidden):
     code = "withdrawals_paused"
     title = _("Withdrawals paused")

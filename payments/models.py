@@ -140,6 +140,11 @@ class Payment(models.Model):
         return self.state == self.State.CREATED
 
     @property
+    def can_be_bumped(self) -> bool:
+        """Whether the network has it, and no block yet."""
+        return self.state == self.State.BROADCAST and self.confirmations == 0
+
+    @property
     def was_cancelled(self) -> bool:
         return self.state == self.State.FAILED and self.failure == CANCELLED
 

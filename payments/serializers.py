@@ -44,6 +44,10 @@ class OnchainPayment(serializers.Serializer[Any]):
     memo = TextField(required=False, max_length=5000)
 
 
+class Bump(serializers.Serializer[Any]):
+    feeRate = WholeField(minimum=1, maximum=100_000)
+
+
 class PaymentRequestToParse(serializers.Serializer[Any]):
     payreq = TextField(max_length=8192)
 

@@ -23,7 +23,8 @@ class NodeRefused(CoinosError):
     """Raised when the node understood and refused: the reason is in the message, nothing was done.
 
     `code` tells apart what callers act on: `insufficient_funds`, `amount_too_small`,
-    `invalid_address`, `not_relayed`, `block_unknown`; `node_refused` is everything else.
+    `invalid_address`, `not_relayed`, `block_unknown`, `fee_rate_too_low`; `node_refused` is
+    everything else.
     """
 
     code = "node_refused"
@@ -461,6 +462,14 @@ class BitcoinNode(Protocol):
         are any, else with own change that waits for a block. With `lock_inputs` false it is a
         quote and leaves no trace. `NodeRefused` (code `insufficient_funds`) when the wallet
         cannot cover it."""
+
+    def bump(
+        self, txid: str, *, address: str, amount_sat: int, fee_rate_sat_vb: int
+    ) -> SignedTransaction:
+        """Sign a replacement of a payment that waits in the mempool, without broadcasting it: it
+        spends the same coins and perhaps more, and pays the same. `NodeRefused` when it cannot be
+        replaced: it is in a block, something is built upon it, or (`fee_rate_too_low`) the rate is
+        not high enough above its own."""
 
     def coins(self) -> tuple[Coin, ...]:
         """The coins that `prepare` can choose from: neither locked nor unconfirmed of others."""

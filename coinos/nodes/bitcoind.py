@@ -68,6 +68,8 @@ WalletMethod = Literal[
     "listtransactions",
     "listunspent",
     "getrawchangeaddress",
+    "psbtbumpfee",
+    "walletprocesspsbt",
     "send",
     "lockunspent",
 ]
@@ -327,6 +329,33 @@ class BitcoinCore:
         if not reply.boolean("allowed"):
             raise NodeRefused("The network would not relay this transaction", code="not_relayed")
         return reply.nested("fees").btc("base")
+
+    # --- replacing -----------------------------------------------------------------------------
+
+    def bump(
+        self, txid: str, *, address: str, amount_sat: int, fee_rate_sat_vb: int
+    ) -> SignedTransaction:
+        if not 1 <= fee_rate_sat_vb <= FEE_RATE_MAX_SAT_VB:
+            raise ValueError(f"fee_rate_sat_vb out of range: {fee_rate_sat_vb}")
+        # Not `bumpfee`: that one broadcasts before we could store anything.
+        options = {"fee_rate": fee_rate_sat_vb}
+        try:
+            unsigned = Reply(self._call_wallet("psbtbumpfee", txid, options), "psbtbumpfee")
+            answer = self._call_wallet("walletprocesspsbt", unsigned.text("psbt"))
+        except RpcError as error:
+            raise _cannot_bump(error) from None
+        reply = Reply(answer, "walletprocesspsbt")
+        if not reply.boolean("complete"):
+            raise unreadable("walletprocesspsbt: not completely signed")
+        signed = reply.hex_text("hex")
+        transaction = Reply(self._node("decoderawtransaction", signed), "decoderawtransaction")
+        inputs = _inputs(transaction)
+        if not inputs or (address, amount_sat) not in _paid(transaction):
+            raise unreadable("psbtbumpfee: the replacement pays something else")
+        new_txid = transaction.hash32("txid")
+        fee_sat = self._fee_sat(signed, new_txid)
+        vsize = transaction.integer("vsize", minimum=1)
+        return SignedTransaction(new_txid, signed, inputs, fee_sat, vsize)
 
     # --- keeping the coins split ---------------------------------------------------------------
 
@@ -636,3 +665,17 @@ def _cannot_prepare(error: RpcError) -> NodeRefused | NodeUnavailable:
     if error.code in (WALLET_ERROR, INSUFFICIENT_FUNDS, TYPE_ERROR, INVALID_PARAMETER):
         return NodeRefused(f"The Bitcoin node refused: {error.message}")
     return NodeUnavailable()
+
+
+def _cannot_bump(error: RpcError) -> NodeRefused | NodeUnavailable:
+    """Why there is no replacement. bitcoind uses -4 and -8 for several reasons."""
+    text = error.message.lower()
+    if "insufficient total fee" in text or "lower than the minimum" in text:
+        return NodeRefused(
+            "The fee rate must be higher, by 1 sat/vB at least", code="fee_rate_too_low"
+        )
+    if "descendants" in text:
+        return NodeRefused("Another payment of this server is built upon it")
+    if "mined" in text or "already bumped" in text or error.code == NOT_FOUND:
+        return NodeRefused("It is in a block already, or has been replaced")
+    return _cannot_prepare(error)

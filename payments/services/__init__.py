@@ -1,6 +1,7 @@
 """Services of money going out: accept it, send it, find out what became of it."""
 
 from payments.services.autowithdraw import check_auto_withdraw, save_auto_withdraw
+from payments.services.bump import bump, bump_own
 from payments.services.cancel import cancel
 from payments.services.funds import (
     make_gift_of_fund,
@@ -18,6 +19,8 @@ from payments.services.withdrawals import advance_withdrawals
 
 __all__ = [
     "advance_withdrawals",
+    "bump",
+    "bump_own",
     "cancel",
     "check_auto_withdraw",
     "decode",

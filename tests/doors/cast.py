@@ -37,6 +37,7 @@ from payments.models import BookAccount, Gift, OperatorAct, Payment, SuspenseIte
 from payments.services import make_gift
 from tests.accounts.pictures import PNG
 from tests.cast import PASSWORD, Api, fund, make_user, token_of
+from tests.doors.door import NOBODY
 
 PIN = "123456"
 NEW_PASSWORD = "a new and longer phrase"
@@ -137,6 +138,15 @@ class World:
     def code(self) -> str:
         """What Tara's app shows in half a minute: the sign-in may have used the one of now."""
         return self.totp.at(int(time.time()) + 30)
+
+    def withdraws(self) -> None:
+        """Alice has sent bitcoin that no block has yet."""
+        self.network.mine()
+        wish = {"address": self.network.address(), "amount": 5000, "pin": PIN}
+        with override_settings(RATE_LIMITS=False):
+            sent = Api(token_of(self.alice)).post("/bitcoin/send", wish)
+        assert sent.body["confirmed"] is True, sent.body
+        self.values["sent"] = sent.body["id"]
 
     def makes_an_operator(self) -> None:
         call_command("createsuperuser", username="oscar", interactive=False, verbosity=0)
@@ -276,6 +286,7 @@ def make_world(network: Control) -> World:
         "payment": payment["id"],
         "payment_id": payment["id"],
         "waiting": waiting["id"],
+        "sent": NOBODY,
         "gift_id": str(made[0].id),
         "fund_gift_id": str(of_pot[0].id),
         "role_id": str(FundManager.objects.get().id),

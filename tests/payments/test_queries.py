@@ -6,6 +6,7 @@ What is sent on another thread, to the node of a payment out, is in `test_round_
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,6 +50,7 @@ MOST = {
     "POST /payments": 9,
     "GET /payments/<id>": 2,
     "POST /payments/<id>/cancel": 14,
+    "POST /payments/<id>/bump": 26,
     "POST /send": 7,
     "POST /send/bob/1": 7,
     "POST /bitcoin/send": 33,
@@ -75,6 +77,8 @@ def ways(alice: Person, network: Control) -> dict[str, Any]:
     waiting = api.post("/payments", {"payreq": network.invoice(1_000)}).body
     network.clear_faults()
     Payment.objects.filter(id=waiting["id"]).update(state=Payment.State.CREATED)
+    to_outside = {"address": network.address(), "amount": 5000, "feeRate": 2}
+    sent, rates_sat_vb = api.post("/bitcoin/send", to_outside).body, itertools.count(10, 10)
     for name in ("one", "two", "three"):
         api.post("/app", {"name": name})
     apps = [app["pubkey"] for app in api.get("/apps").body]
@@ -98,6 +102,9 @@ def ways(alice: Person, network: Control) -> dict[str, Any]:
         "GET /lnurl/verify/<id>": lambda: root.get(verify.path),
         "POST /payments": lambda: api.post("/payments", {"payreq": network.invoice(1_000)}),
         "GET /payments/<id>": lambda: api.get(f"/payments/{paid['id']}"),
+        "POST /payments/<id>/bump": lambda: api.post(
+            f"/payments/{sent['id']}/bump", {"feeRate": next(rates_sat_vb)}
+        ),
         "POST /payments/<id>/cancel": lambda: api.post(f"/payments/{waiting['id']}/cancel"),
         "POST /bitcoin/send": lambda: api.post(
             "/bitcoin/send", {"address": network.address(), "amount": 5000, "feeRate": 2}
