@@ -236,6 +236,70 @@ def test_our_own_bump_is_among_the_conflicts(bitcoin, bitcoind):
     assert (transaction.confirmations, transaction.outputs) == (-1, ())
 
 
+# --- what was sent ---------------------------------------------------------------------------
+
+SENT_TO = "bcrt1qf4rzmzwygv6pjaxjec4cz5g95g5ueyzps9nxm3"
+FIRST = "89aef6da9b57d3bc47bb9ae2366c978163a42615ca24772692277ce3857a02a8"
+BUMPED = "eaefdce892c2fe4943a5e8a300adb5bd54a4939aa3055766d556998fbd27004a"
+
+
+def outgoing(**changes: Any) -> Result:
+    """A transaction of ours with what `verbose` adds."""
+    reply = trace("gettransaction: outgoing, unconfirmed")["result"]
+    return Result(reply | {"decoded": trace("decoderawtransaction")["result"]} | changes)
+
+
+def test_what_was_sent_is_read_with_its_coins_its_fee_and_whom_it_pays(bitcoin, bitcoind):
+    bitcoind.will(gettransaction=outgoing(), getmempoolentry=Result({"vsize": 208}))
+
+    sent = bitcoin.sent(FIRST)
+
+    assert bitcoind.calls[0] == ("gettransaction", [FIRST, False, True])
+    assert (sent.signed.txid, sent.signed.fee_sat, sent.signed.vsize) == (FIRST, 416, 208)
+    assert sent.signed.inputs == (
+        (TXID, 0),
+        ("d65f820fb6d08fe420712296a64a5a59abff3260099aa76fda0c8a39fa7dca18", 0),
+    )
+    assert (SENT_TO, 500_000) in sent.paid
+    assert (sent.confirmations, sent.in_mempool) == (0, True)
+
+
+def test_what_only_pays_us_was_not_sent(bitcoin, bitcoind):
+    bitcoind.will(gettransaction=answer_of(trace("gettransaction: unconfirmed")))
+
+    assert bitcoin.sent(TXID) is None
+
+
+def test_what_was_sent_to_an_address_is_found_with_all_its_versions(bitcoin, bitcoind):
+    """money-K3: by address and time, the newest first."""
+    entry = trace("listtransactions")
+    bitcoind.will(listtransactions=answer_of(entry))
+    times = [line["time"] for line in entry["result"] if line["category"] == "send"]
+
+    assert bitcoin.sent_to(SENT_TO, since_s=min(times)) == (BUMPED, FIRST)
+    assert bitcoin.sent_to(SENT_TO, since_s=max(times) + 1) == ()
+    assert bitcoin.sent_to(ADDRESS, since_s=0) == ()
+
+
+def test_a_wallet_of_years_is_looked_through_by_page_as_far_as_asked(bitcoin, bitcoind):
+    lines = trace("listtransactions")["result"]
+    newest = [line | {"time": 2000, "timereceived": 2000} for line in lines[:1]] * 500
+    older = [line | {"time": 1000, "timereceived": 1000} for line in lines[1:2]] * 500
+    bitcoind.will(listtransactions=[Result(newest), Result(older)])
+
+    assert bitcoin.sent_to(SENT_TO, since_s=1001) == ()
+    assert [params for _, params in bitcoind.calls] == [["*", 500, 0], ["*", 500, 500]]
+
+
+@pytest.mark.parametrize("answer", [None, {"confirmations": 3}])
+def test_a_coin_is_there_unless_the_chain_has_it_spent(bitcoin, bitcoind, answer):
+    """money-K4: what the mempool wants to do with it does not count."""
+    bitcoind.will(gettxout=Result(answer))
+
+    assert bitcoin.coin_is_there(TXID, 1) == (answer is not None)
+    assert bitcoind.params("gettxout") == [TXID, 1, False]
+
+
 def test_an_unknown_transaction_is_none(bitcoin, bitcoind):
     bitcoind.will(gettransaction=answer_of(trace("gettransaction: unknown")))
 

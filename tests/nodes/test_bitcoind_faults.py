@@ -214,6 +214,19 @@ READINGS = {
         "details.vout details.amount",
         sound="negative:confirmations string:details.address",
     ),
+    "sent": Reading(
+        lambda node: node.sent("11" * 32),
+        {
+            "gettransaction": trace("gettransaction: outgoing, unconfirmed")["result"]
+            | {"decoded": trace("decoderawtransaction")["result"]},
+            "getmempoolentry": {},
+        },
+        "gettransaction",
+        needed="txid confirmations hex decoded decoded.vin decoded.vin.txid decoded.vin.vout"
+        " decoded.vsize decoded.vout decoded.vout.value decoded.vout.scriptPubKey",
+        sound="negative:confirmations negative:fee missing:fee"
+        " missing:decoded.vout.scriptPubKey.address string:decoded.vout.scriptPubKey.address",
+    ),
     "balance": Reading(
         lambda node: node.balance(),
         {"getbalances": trace("getbalances")["result"]},

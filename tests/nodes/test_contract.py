@@ -431,6 +431,39 @@ def test_a_withdrawal_is_broadcast_again_and_again_and_paid_once(world):
     assert before.trusted_sat - world.bitcoin.balance().trusted_sat == 50_000 + signed.fee_sat
 
 
+def test_what_was_sent_is_found_by_its_address(world):
+    """money-K3: the wallet remembers, whatever our database has forgotten."""
+    began_s, address = int(time.time()) - 7200, world.address()
+    signed = prepare(world, address=address)
+    assert world.bitcoin.sent_to(address, since_s=began_s) == ()
+    assert world.bitcoin.sent(signed.txid) is None
+
+    world.bitcoin.broadcast(signed.hex)
+
+    wait_until(lambda: world.bitcoin.sent_to(address, since_s=began_s) == (signed.txid,))
+    found = world.bitcoin.sent(signed.txid)
+    assert (found.signed, found.confirmations, found.in_mempool) == (signed, 0, True)
+    assert (address, 50_000) in found.paid
+    assert world.bitcoin.inputs_of(signed.hex) == signed.inputs
+    world.mine()
+    assert world.bitcoin.sent(signed.txid).confirmations == 1
+    assert world.bitcoin.sent_to(address, since_s=began_s) == (signed.txid,)
+    assert world.bitcoin.sent_to(world.address(), since_s=began_s) == ()
+
+
+def test_a_coin_is_there_until_the_chain_has_spent_it(world):
+    """money-K4: not the mempool."""
+    signed = prepare(world)
+    world.bitcoin.broadcast(signed.hex)
+    assert all(world.bitcoin.coin_is_there(*coin) for coin in signed.inputs)
+    assert not world.bitcoin.coin_is_there(signed.txid, 0)
+
+    world.mine()
+
+    assert not any(world.bitcoin.coin_is_there(*coin) for coin in signed.inputs)
+    assert world.bitcoin.coin_is_there(signed.txid, 0)
+
+
 def test_two_withdrawals_never_share_an_input(world):
     """A06"""
     first, second = prepare(world), prepare(world)

@@ -246,18 +246,32 @@ def _deposits_are_credited_once(chain: dict[str, Any]) -> Iterator[str]:
 
 
 def _withdrawals_are_what_was_sent(chain: dict[str, Any]) -> Iterator[str]:
-    """I6, I7, I8 on-chain: one transaction a withdrawal, booked with its exact fee."""
+    """I6, I7, I8 on-chain: one transaction a withdrawal, booked with its exact fee. What an
+    operator's bump cost above the fee that was charged is the house's."""
+    house = int(ledger.House.ONCHAIN)
     sent = {entry["txid"]: entry for entry in chain["sent"] if entry["confirmations"] >= 0}
     resolutions = _resolutions()
+    corrected = dict(
+        _rows(
+            f"""
+            SELECT cause_id, sum(CASE WHEN credit_id = {house:d} THEN amount_msat
+                                      ELSE -amount_msat END)
+            FROM ledger_transfer
+            WHERE kind IN ('fee.overrun', 'fee.overrun.return', 'send.fee.return')
+            GROUP BY cause_id
+            """
+        )
+    )
     for payment in Payment.objects.filter(type=Payment.Type.BITCOIN):
         name = f"withdrawal {payment.id}"
         phase, posted_msat, debit_msat, hold_msat = resolutions[payment.hold_id]
+        booked_msat = posted_msat + int(corrected.get(str(payment.id), 0))
         entry = sent.get(str(payment.txid))
         if payment.state in (State.BROADCAST, State.CONFIRMED):
             if entry is None:
                 yield f"I6: {name} is {payment.state}, but its transaction is not on the network"
-            elif posted_msat != (entry["amount_sat"] + entry["fee_sat"]) * MSAT_PER_SAT:
-                yield f"I8: {name} posted {posted_msat} msat, the network took {entry}"
+            elif booked_msat != (entry["amount_sat"] + entry["fee_sat"]) * MSAT_PER_SAT:
+                yield f"I8: {name} booked {booked_msat} msat, the network took {entry}"
             elif not posted_msat <= debit_msat <= hold_msat:
                 yield f"I8: {name} cost {debit_msat} msat of a hold of {hold_msat}"
         elif payment.state == State.FAILED:

@@ -1,6 +1,6 @@
 """T8: the chain does its worst, and the ledger follows it to the satoshi (M24-M26, A06).
 
-Ten kinds of trouble, in an order drawn from the seed, against one simulated bitcoin node; after
+Twelve kinds of trouble, in an order drawn from the seed, against one simulated bitcoin node; after
 each one everything comes to rest and the oracle compares the chain with the ledger. The same list
 runs against a real bitcoind in tests/nodes and tests/realnode.
 """
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bitcoinrpc.authproxy import AuthServiceProxy
+from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
@@ -38,7 +40,7 @@ from tests.simnet_fixtures import SimnetProcess
 
 CONFIRMATIONS = 3
 ROUNDS = size(1, 3)
-SCENARIOS_A_ROUND = size(5, 11)
+SCENARIOS_A_ROUND = size(5, 12)
 
 
 class World:
@@ -245,6 +247,19 @@ def a_lost_reply_to_the_broadcast(world: World) -> None:
     assert held.filter(kind="send.post").count() == 1
 
 
+def a_fee_that_an_operator_bumps_by_hand(world: World) -> None:
+    """money-M1: another transaction of the same withdrawal, whose real fee the books have."""
+    withdrawal = world.withdraw()
+    had = balance(world)
+    bumped = wallet().bumpfee(withdrawal.txid, {"fee_rate": world.rng.randint(60, 300)})["txid"]
+    if world.rng.random() < 0.5:
+        world.look()
+    world.mine()
+    world.look()
+    withdrawal.refresh_from_db()
+    assert (withdrawal.txid, balance(world)) == (bumped, had)
+
+
 def withdrawals_at_once(world: World) -> None:
     """A06: no two share an input."""
     world.deposit(6)
@@ -273,6 +288,11 @@ def total_debit(payment: Payment) -> int:
     return payment.amount_sat + payment.fee_sat + payment.platform_fee_sat
 
 
+def wallet() -> Any:
+    """The node's wallet, as an operator uses it by hand."""
+    return AuthServiceProxy(f"{settings.BITCOIN_RPC_URL}/wallet/{settings.BITCOIN_WALLET}")
+
+
 def disjoint(payments: list[Payment]) -> bool:
     rows = WithdrawalInput.objects.filter(payment__in=payments).values_list("txid", "vout")
     return len(rows) == len(set(rows)) >= len(payments)
@@ -289,6 +309,7 @@ SCENARIOS: list[Callable[[World], None]] = [
     a_wallet_that_is_unloaded,
     a_fee_floor_above_what_was_signed,
     a_lost_reply_to_the_broadcast,
+    a_fee_that_an_operator_bumps_by_hand,
     withdrawals_at_once,
 ]
 
@@ -297,8 +318,6 @@ SCENARIOS: list[Callable[[World], None]] = [
 
 
 def stop_file() -> Path:
-    from django.conf import settings
-
     return Path(settings.STOP_FILE)
 
 
