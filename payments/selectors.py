@@ -10,7 +10,7 @@ from accounts.models import Activity, User
 from coinos.errors import NotFound
 from payments.destinations import Bolt11, Onchain, recognise
 from payments.errors import UnknownDestination
-from payments.models import AutoWithdraw, AutoWithdrawRun, Gift, Payment
+from payments.models import AutoWithdraw, AutoWithdrawRun, Gift, Payment, WithdrawalTransaction
 
 PAYMENTS_READ = 200
 """For whom was paid lately."""
@@ -21,7 +21,8 @@ class PaymentNotFound(NotFound):
 
 
 def line_by_key(key: str, *, reader: User | None) -> Activity:
-    """The line of a statement named by id, txid, `txid:vout`, bolt11, address or payment hash.
+    """The line of a statement named by id, txid, `txid:vout`, bolt11, address or payment hash. A
+    withdrawal answers to the txids of all its versions.
 
     A payment between users has two lines: a reader who is a party sees the own one. Raises
     `PaymentNotFound`."""
@@ -32,8 +33,17 @@ def line_by_key(key: str, *, reader: User | None) -> Activity:
             return own
     line = lines.order_by("-created").first()
     if line is None:
-        raise PaymentNotFound()
+        return _line_by_earlier_txid(key.strip().lower())
     return line
+
+
+def _line_by_earlier_txid(txid: str) -> Activity:
+    """Of a withdrawal that has another txid now: its fee was bumped."""
+    is_txid = len(txid) == 64 and txid.isalnum()
+    version = WithdrawalTransaction.objects.filter(txid=txid).first() if is_txid else None
+    if version is None:
+        raise PaymentNotFound()
+    return Activity.objects.select_related("counterparty").get(id=version.payment_id)
 
 
 def own_payment_by_key(key: str, user: User) -> Payment:
