@@ -583,6 +583,7 @@ class DailyTotal(models.Model):
     fees_sat = models.BigIntegerField(default=0)
     fiat = models.DecimalField(max_digits=24, decimal_places=2, default=0)
     fiat_tips = models.DecimalField(max_digits=24, decimal_places=2, default=0)
+    fiat_fees = models.DecimalField(max_digits=24, decimal_places=2, default=0, db_default=0)
 
     class Meta:
         constraints = [

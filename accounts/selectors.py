@@ -93,6 +93,7 @@ class Totals:
     fees_sat: int = 0
     fiat: Decimal = Decimal("0.00")
     fiat_tips: Decimal = Decimal("0.00")
+    fiat_fees: Decimal = Decimal("0.00")
 
     def add(self, other: Totals, *, sign: int = 1) -> None:
         """Count these lines too; with the sign -1, no longer."""
@@ -102,6 +103,16 @@ class Totals:
         self.fees_sat += sign * other.fees_sat
         self.fiat += sign * other.fiat
         self.fiat_tips += sign * other.fiat_tips
+        self.fiat_fees += sign * other.fiat_fees
+
+    def change_sat(self, *, incoming: bool) -> int:
+        """What these lines, all in or all out, did to the balance: a tip goes the way of its
+        amount, a fee always out. The one sum that API and pages show."""
+        return self.sats + (self.tips_sat if incoming else -self.tips_sat) - self.fees_sat
+
+    def change_fiat(self, *, incoming: bool) -> Decimal:
+        """The same at the rate of each line."""
+        return self.fiat + (self.fiat_tips if incoming else -self.fiat_tips) - self.fiat_fees
 
 
 TotalsByCurrency = dict[tuple[bool, str], Totals]
@@ -328,7 +339,8 @@ def _sum_days(user: User, first_day: date, last_day: date, incoming: bool | None
     query = Query(
         """
         SELECT incoming, currency, sum(count)::bigint, sum(sats)::bigint,
-            sum(tips_sat)::bigint, sum(fees_sat)::bigint, sum(fiat), sum(fiat_tips)
+            sum(tips_sat)::bigint, sum(fees_sat)::bigint, sum(fiat), sum(fiat_tips),
+            sum(fiat_fees)
         FROM accounts_dailytotal
         WHERE user_id = %s AND day BETWEEN %s AND %s AND incoming = coalesce(%s, incoming)
         GROUP BY incoming, currency HAVING sum(count) > 0
@@ -367,6 +379,7 @@ def _read_lines(rows: list[tuple[Any, ...]]) -> TotalsByCurrency:
                 fees_sat,
                 sat_to_fiat(amount_sat, rate) if rate else Decimal(0),
                 sat_to_fiat(tip_sat, rate) if rate else Decimal(0),
+                sat_to_fiat(fees_sat, rate) if rate else Decimal(0),
             )
         )
     return found

@@ -143,12 +143,16 @@ def _counted(activity: Activity, sign: int) -> tuple[tuple[Any, ...], list[Any]]
         return None
     tip_sat = activity.tip_sat or 0
     fees_sat = (activity.fee_sat or 0) + (activity.platform_fee_sat or 0)
-    fiat = fiat_tips = Decimal(0)
+    fiat = fiat_tips = fiat_fees = Decimal(0)
     if activity.rate:
         fiat = sat_to_fiat(activity.amount_sat, activity.rate)
         fiat_tips = sat_to_fiat(tip_sat, activity.rate)
+        fiat_fees = sat_to_fiat(fees_sat, activity.rate)
     day = activity.created.astimezone(UTC).date()
-    sums: tuple[Any, ...] = (1, activity.amount_sat, tip_sat, fees_sat, fiat, fiat_tips)
+    sums: tuple[Any, ...] = (
+        *(1, activity.amount_sat, tip_sat, fees_sat),
+        *(fiat, fiat_tips, fiat_fees),
+    )
     key = (activity.user_id, day, activity.is_incoming, activity.currency)
     return key, [sign * one for one in sums]
 
@@ -173,7 +177,7 @@ def _insert_events(lines: Iterable[Activity]) -> Query:
 
 _DAY_COLUMNS = (
     *("user_id", "day", "incoming", "currency"),
-    *("count", "sats", "tips_sat", "fees_sat", "fiat", "fiat_tips"),
+    *("count", "sats", "tips_sat", "fees_sat", "fiat", "fiat_tips", "fiat_fees"),
 )
 
 _ADD_TO_DAYS = f"""
@@ -186,7 +190,8 @@ _ADD_TO_DAYS = f"""
         tips_sat = total.tips_sat + excluded.tips_sat,
         fees_sat = total.fees_sat + excluded.fees_sat,
         fiat = total.fiat + excluded.fiat,
-        fiat_tips = total.fiat_tips + excluded.fiat_tips
+        fiat_tips = total.fiat_tips + excluded.fiat_tips,
+        fiat_fees = total.fiat_fees + excluded.fiat_fees
 """  # noqa: S608 – our own names
 
 _CONTACT_COLUMNS = ("user_id", "contact_id", "last_paid")

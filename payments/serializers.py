@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from operator import add
 from typing import Any
 
 from rest_framework import serializers
 
-from accounts.selectors import StatementFilter, Totals, TotalsByCurrency
+from accounts.selectors import StatementFilter, TotalsByCurrency
 from coinos.api import FlagField, SatField, TextField, WholeField
 from coinos.errors import InvalidRequest
 
 MILLISECONDS_FROM = 100_000_000_000
 LIMIT_MAX = 1000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class LightningPayment(serializers.Serializer[Any]):
@@ -59,7 +63,8 @@ def statement_filter(query: Any) -> tuple[StatementFilter, int, int]:
     if status not in (None, "all", "pending", "settled", "failed"):
         raise InvalidRequest("status must be all, pending, settled or failed", field="/status")
     incoming = True if query.get("received") in ("true", "1") else None
-    wanted = StatementFilter(_time(query, "start"), _time(query, "end"), incoming, status)
+    start, end = _time(query, "start"), _time(query, "end", to_the_end_of_its_unit=True)
+    wanted = StatementFilter(start, end, incoming, status)
     return wanted, min(limit, LIMIT_MAX), _whole(query, "offset") or 0
 
 
@@ -72,37 +77,47 @@ def _whole(query: Any, name: str) -> int | None:
     return int(text)
 
 
-def _time(query: Any, name: str) -> datetime | None:
-    """Seconds below 1e11, else milliseconds."""
+def _time(query: Any, name: str, *, to_the_end_of_its_unit: bool = False) -> datetime | None:
+    """Seconds below 1e11, else milliseconds; the first microsecond of it, or the last: a payment
+    whose time is shown in milliseconds is within the range that names it."""
     value = _whole(query, name)
     if value is None:
         return None
-    seconds = value / 1000 if value >= MILLISECONDS_FROM else value
+    unit = timedelta(milliseconds=1) if value >= MILLISECONDS_FROM else timedelta(seconds=1)
     try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError) as error:
+        time = EPOCH + value * unit
+    except OverflowError as error:
         raise InvalidRequest(f"{name} is not a time", field=f"/{name}") from error
+    return time + unit - MICROSECOND if to_the_end_of_its_unit else time
 
 
 def totals_json(found: TotalsByCurrency) -> dict[str, Any]:
-    """`count`, and sums per currency: incoming, outgoing (negative) and both together."""
-    sums: dict[str, dict[str, Totals]] = {"incoming": {}, "outgoing": {}, "totals": {}}
+    """`count`, and sums per currency: incoming, outgoing (negative) and both together. `sats` and
+    `fiat` are what the payments did to the balance, with tips and fees."""
+    sums: dict[str, dict[str, list[Any]]] = {"incoming": {}, "outgoing": {}, "totals": {}}
     for (incoming, currency), totals in found.items():
+        numbers = [
+            totals.tips_sat,
+            totals.fiat_tips,
+            totals.change_sat(incoming=incoming),
+            totals.change_fiat(incoming=incoming),
+        ]
         for direction in ("incoming" if incoming else "outgoing", "totals"):
-            sums[direction].setdefault(currency, Totals()).add(totals)
+            before = sums[direction].get(currency, [0, 0, 0, 0])
+            sums[direction][currency] = list(map(add, before, numbers))
     return {
         "count": sum(totals.count for totals in found.values()),
         **{
-            direction: {currency: _sum_json(totals) for currency, totals in by_currency.items()}
+            direction: {currency: _sum_json(*numbers) for currency, numbers in by_currency.items()}
             for direction, by_currency in sums.items()
         },
     }
 
 
-def _sum_json(totals: Totals) -> dict[str, Any]:
+def _sum_json(tips_sat: int, fiat_tips: Decimal, sats: int, fiat: Decimal) -> dict[str, Any]:
     return {
-        "tips": totals.tips_sat,
-        "fiatTips": f"{totals.fiat_tips:.2f}",
-        "sats": totals.sats,
-        "fiat": f"{totals.fiat:.2f}",
+        "tips": tips_sat,
+        "fiatTips": f"{fiat_tips:.2f}",
+        "sats": sats,
+        "fiat": f"{fiat:.2f}",
     }

@@ -379,10 +379,8 @@ def _totals(user: User, found: TotalsByCurrency) -> list[dict[str, Any]]:
         {
             "incoming": incoming,
             "count": sums.count,
-            "sats": sums.sats + (sums.tips_sat if incoming else -sums.tips_sat) - sums.fees_sat,
-            "fiat": units.money(
-                abs(sums.fiat + (sums.fiat_tips if incoming else -sums.fiat_tips)), currency
-            )
+            "sats": sums.change_sat(incoming=incoming),
+            "fiat": units.money(abs(sums.change_fiat(incoming=incoming)), currency)
             if sums.fiat
             else "",
         }
