@@ -1,6 +1,6 @@
 """The guards, and what breaks each: one text of one file, replaced by another.
 
-`kills` are the tests that must fail then; the first one names the rule. A guard that stands beside
+`kills` are the tests that must fail then, of which one is enough. A guard that stands beside
 another one for the same thing may survive: then `survives` says which, and why that is well. A
 text occurs once in its file, so that what is broken is what was meant (`test_table.py`).
 """
@@ -26,10 +26,10 @@ ADAPTER = "tests/nodes/test_cln_payments.py"
 NO_RECORDS = "tests/payments/test_node_without_records.py"
 LIGHTNING = "tests/payments/test_lightning.py"
 CLAIMS = "tests/payments/test_claims.py"
-ONCHAIN = "tests/payments/test_onchain.py"
-AUTHORITY = "tests/payments/test_authority.py"
+GATE = "tests/payments/test_gate.py"
+ROUNDS = "tests/payments/test_withdrawal_rounds.py"
+NODE = "tests/invoices/test_node_changes.py"
 LEDGER = "tests/accounts/test_ledger.py"
-MODEL = "tests/proof/test_t1_ledger_model.py"
 RECEIPTS = "tests/invoices/test_lightning_receipts.py"
 DEPOSITS = "tests/invoices/test_deposits.py"
 ALARMS = "tests/payments/test_alarms.py"
@@ -46,7 +46,7 @@ MUTATIONS = (
         "coinos/nodes/release.py",
         "    if record.in_progress:\n",
         "    if False:\n",
-        (RELEASE,),
+        (f"{RELEASE}::test_without_parts_alive_the_hold_goes_only_when_no_more_can_follow",),
     ),
     Mutation(
         2,
@@ -57,7 +57,7 @@ MUTATIONS = (
 """,
         """        pays = _rows(self._read("listpays", params), "listpays", "pays", payment_hash)
 """,
-        (ADAPTER,),
+        (f"{ADAPTER}::test_a_failed_payment_is_in_progress_while_the_summary_says_pending",),
     ),
     Mutation(
         3,
@@ -65,7 +65,7 @@ MUTATIONS = (
         "coinos/nodes/cln.py",
         "in_progress=is_pending or bool(pays) != bool(parts))",
         "in_progress=is_pending)",
-        (ADAPTER,),
+        (f"{ADAPTER}::test_parts_that_came_after_the_summary_count_as_in_progress",),
     ),
     Mutation(
         4,
@@ -73,7 +73,7 @@ MUTATIONS = (
         "payments/services/resolution.py",
         "    if payment.parts_before is None or info.id != payment.node_id or not info.synced:\n",
         "    if payment.parts_before is None:\n",
-        (NO_RECORDS,),
+        (f"{NO_RECORDS}::test_no_record_is_believed_only_of_a_node_that_is_synced",),
     ),
     Mutation(
         5,
@@ -84,7 +84,7 @@ MUTATIONS = (
 """,
         """        is_whole = _has_kept_all(node, payment)
 """,
-        (NO_RECORDS, LIGHTNING),
+        (f"{NO_RECORDS}::test_the_record_that_counts_is_read_after_the_node_said_who_it_is",),
     ),
     Mutation(
         6,
@@ -92,7 +92,7 @@ MUTATIONS = (
         "payments/services/resolution.py",
         "    if payment.state == Payment.State.SENDING:\n        release(",
         "    if True:\n        release(",
-        (CLAIMS, LIGHTNING),
+        (f"{CLAIMS}::test_what_others_have_settled_meanwhile_does_not_fail_any_more",),
     ),
     Mutation(
         28,
@@ -100,7 +100,7 @@ MUTATIONS = (
         "payments/services/resolution.py",
         "    if created < payment.parts_before:\n",
         "    if False:\n",
-        (NO_RECORDS,),
+        (f"{NO_RECORDS}::test_a_node_that_counts_less_than_when_it_was_asked_gives_nothing_back",),
     ),
     # --- Receipts --------------------------------------------------------------------------------
     Mutation(
@@ -109,7 +109,7 @@ MUTATIONS = (
         "invoices/services/lightning.py",
         "        name=RECEIPTS, position__lt=last.pay_index\n",
         "        name=RECEIPTS\n",
-        (RECEIPTS,),
+        (f"{RECEIPTS}::test_the_cursor_never_moves_back",),
     ),
     Mutation(
         8,
@@ -117,7 +117,7 @@ MUTATIONS = (
         "invoices/services/node.py",
         "        if counted < before:\n",
         "        if False:\n",
-        ("tests/invoices/test_node_changes.py",),
+        (f"{NODE}::test_a_node_restored_from_an_old_copy_stops_receiving_and_sending",),
     ),
     # --- Once ------------------------------------------------------------------------------------
     Mutation(
@@ -126,7 +126,7 @@ MUTATIONS = (
         "payments/migrations/0001_initial.py",
         "('state__in', ['created', 'sending', 'settled'])",
         "('state__in', ['created', 'sending'])",
-        (LIGHTNING,),
+        (f"{LIGHTNING}::test_an_invoice_is_paid_once_on_the_whole_site",),
     ),
     Mutation(
         10,
@@ -134,7 +134,7 @@ MUTATIONS = (
         "payments/idempotency.py",
         "    if row.fingerprint != named.fingerprint:\n",
         "    if False:\n",
-        (INTERNAL,),
+        (f"{INTERNAL}::test_the_same_key_pays_once_and_answers_the_same",),
     ),
     Mutation(
         11,
@@ -142,7 +142,7 @@ MUTATIONS = (
         "payments/idempotency.py",
         "    if row.answered_at is None and timezone.now() - row.created < ANSWER_LATEST:\n",
         "    if False:\n",
-        (INTERNAL, LIGHTNING),
+        (f"{LIGHTNING}::test_while_the_first_request_is_being_answered_the_same_key_is_told_so",),
     ),
     # --- The ledger's SQL ------------------------------------------------------------------------
     Mutation(
@@ -151,7 +151,7 @@ MUTATIONS = (
         "accounts/sql/0001_ledger.sql",
         "    CONSTRAINT hold_resolved_once UNIQUE (pending_id),\n",
         "    CONSTRAINT hold_resolved_once UNIQUE (pending_id, id),\n",
-        (LEDGER,),
+        (f"{LEDGER}::test_the_second_resolution_of_a_hold_is_refused_by_its_own_index",),
     ),
     Mutation(
         13,
@@ -159,7 +159,7 @@ MUTATIONS = (
         "accounts/sql/0001_ledger.sql",
         "        WHERE kind IN (p_kind, 'rounding.' || p_kind) AND external_id = p_external_id;\n",
         "        WHERE kind = p_kind AND external_id = p_external_id;\n",
-        (LEDGER, MODEL),
+        (f"{LEDGER}::test_a_receipt_is_found_by_either_of_its_rows",),
     ),
     Mutation(
         22,
@@ -171,7 +171,7 @@ MUTATIONS = (
         """    IF FALSE THEN
         RAISE EXCEPTION 'there is no credit % of % msat', p_external_id, p_amount_msat
 """,
-        (LEDGER, MODEL),
+        (f"{LEDGER}::test_only_what_was_credited_can_be_taken_back",),
     ),
     # --- Withdrawals -----------------------------------------------------------------------------
     Mutation(
@@ -180,7 +180,7 @@ MUTATIONS = (
         "payments/services/withdrawals/sending.py",
         "    if killswitch.is_stopped():\n",
         "    if False:\n",
-        (AUTHORITY, ONCHAIN),
+        (f"{ROUNDS}::test_what_is_signed_does_not_leave_while_sends_are_stopped",),
     ),
     Mutation(
         15,
@@ -188,7 +188,7 @@ MUTATIONS = (
         "payments/services/withdrawals/signing.py",
         "    if killswitch.is_stopped():\n",
         "    if False:\n",
-        (AUTHORITY, ONCHAIN),
+        (f"{ROUNDS}::test_what_waits_is_not_even_signed_while_sends_are_stopped",),
     ),
     Mutation(
         16,
@@ -196,7 +196,7 @@ MUTATIONS = (
         "payments/services/withdrawals/rounds.py",
         "            if payment.state == Payment.State.SIGNED:\n                nodes",
         "            if False:\n                nodes",
-        (ONCHAIN,),
+        (f"{ROUNDS}::test_coins_of_a_signed_withdrawal_are_locked_again_each_round",),
     ),
     Mutation(
         20,
@@ -204,7 +204,7 @@ MUTATIONS = (
         "payments/services/withdrawals/signing.py",
         "    if signed.fee_sat > most_sat:\n",
         "    if False:\n",
-        (ONCHAIN,),
+        (f"{ROUNDS}::test_a_fee_above_what_was_agreed_is_not_signed",),
     ),
     Mutation(
         29,
@@ -212,7 +212,9 @@ MUTATIONS = (
         "payments/services/withdrawals/signing.py",
         "    if _may_have_been_sent(payment) and (found := find_sent(payment)):\n",
         "    if False and (found := find_sent(payment)):\n",
-        (SENT_BEFORE,),
+        (
+            f"{SENT_BEFORE}::test_k3_what_a_failover_forgot_is_paid_once_and_booked_with_its_real_fee",
+        ),
     ),
     # --- The gate --------------------------------------------------------------------------------
     Mutation(
@@ -221,7 +223,7 @@ MUTATIONS = (
         "payments/gate.py",
         "        window_start__lte=payment.created,\n",
         "",
-        (CLAIMS,),
+        (f"{GATE}::test_a_payment_that_failed_gives_back_to_its_own_window_only",),
     ),
     Mutation(
         19,
@@ -229,7 +231,7 @@ MUTATIONS = (
         "payments/services/lightning.py",
         "    if decoded.payee == info.id:\n",
         "    if False:\n",
-        (LIGHTNING,),
+        (f"{LIGHTNING}::test_an_invoice_of_our_own_node_that_no_user_owns_is_refused",),
     ),
     Mutation(
         21,
@@ -237,7 +239,7 @@ MUTATIONS = (
         "payments/services/lightning.py",
         "    if killswitch.is_stopped():\n        return  # still `created`",
         "    if False:\n        return  # still `created`",
-        (AUTHORITY, LIGHTNING),
+        (f"{GATE}::test_a_lightning_payment_that_waits_is_not_sent_while_sends_are_stopped",),
     ),
     Mutation(
         25,
@@ -246,7 +248,7 @@ MUTATIONS = (
         """        _spend_limit("site", debit_sat, settings.SEND_LIMIT_SITE_SAT, SITE_WINDOW)
 """,
         "",
-        (CLAIMS,),
+        (f"{GATE}::test_two_hundred_at_once_do_not_get_past_the_sites_limit",),
     ),
     Mutation(
         26,
@@ -257,7 +259,7 @@ MUTATIONS = (
 """,
         """                window_start = budget.window_start
 """,
-        (CLAIMS,),
+        (f"{GATE}::test_when_its_window_is_over_a_limit_begins_anew",),
     ),
     Mutation(
         27,
@@ -265,7 +267,7 @@ MUTATIONS = (
         "payments/services/release.py",
         "    give_back(payment, debit_sat=payment.held_sat)\n",
         "",
-        (CLAIMS, "tests/accounts/test_tokens.py"),
+        (f"{GATE}::test_a_payment_that_failed_counts_no_more_against_limits_and_budget",),
     ),
     # --- Deposits --------------------------------------------------------------------------------
     Mutation(
@@ -274,10 +276,7 @@ MUTATIONS = (
         "invoices/services/deposits.py",
         "        and chain.block_is_active(transaction.block_hash)\n",
         "",
-        (
-            f"{DEPOSITS}::test_a_block_that_has_left_the_active_chain_meanwhile_credits_nothing",
-            DEPOSITS,
-        ),
+        (f"{DEPOSITS}::test_a_block_that_has_left_the_active_chain_meanwhile_credits_nothing",),
     ),
     Mutation(
         24,
@@ -285,7 +284,7 @@ MUTATIONS = (
         "invoices/services/deposits.py",
         "REORG_BLOCKS = 100",
         "REORG_BLOCKS = 3",
-        (DEPOSITS,),
+        (f"{DEPOSITS}::test_m26_a_reorg_takes_the_credit_back_and_a_new_block_gives_a_new_one",),
     ),
     # --- Reconciliation and its alarms -----------------------------------------------------------
     Mutation(
@@ -294,7 +293,7 @@ MUTATIONS = (
         "payments/models.py",
         "self.arriving_msat - self.leaving_msat + onchain_msat",
         "self.arriving_msat + onchain_msat",
-        (RECONCILIATION,),
+        (f"{RECONCILIATION}::test_a_payment_just_made_is_not_counted_as_ours_any_more",),
     ),
     Mutation(
         30,
@@ -302,7 +301,9 @@ MUTATIONS = (
         "payments/reconciliation.py",
         "    if reading.began_at - alarm.first_seen >= APART:\n",
         "    if alarm.last_seen > alarm.first_seen:\n",
-        (RECONCILIATION,),
+        (
+            f"{RECONCILIATION}::test_owing_more_than_the_nodes_hold_stops_sends_at_the_second_reading",
+        ),
     ),
     Mutation(
         31,
@@ -310,7 +311,7 @@ MUTATIONS = (
         "coinos/killswitch.py",
         "    if alarms.is_seen_to(alarm):\n        return\n",
         "",
-        (ALARMS,),
+        (f"{ALARMS}::test_an_acknowledged_alarm_does_not_come_back",),
     ),
     Mutation(
         32,
@@ -320,7 +321,7 @@ MUTATIONS = (
         killswitch.stop_for(alarm)
 """,
         "",
-        (ALARMS,),
+        (f"{ALARMS}::test_removing_the_file_alone_ends_nothing",),
     ),
     Mutation(
         33,
@@ -328,7 +329,7 @@ MUTATIONS = (
         "coinos/alarms.py",
         "    return grown_msat <= GROWTH_MSAT\n",
         "    return True\n",
-        (ALARMS,),
+        (f"{ALARMS}::test_an_acknowledged_shortfall_stops_again_only_when_it_grows",),
     ),
     Mutation(
         34,
@@ -336,7 +337,7 @@ MUTATIONS = (
         "coinos/killswitch.py",
         "    except OSError:\n        return True\n",
         "    except OSError:\n        return False\n",
-        (ALARMS,),
+        (f"{ALARMS}::test_a_place_that_cannot_be_looked_at_stops_sends",),
     ),
     Mutation(
         35,
@@ -344,7 +345,7 @@ MUTATIONS = (
         "coinos/killswitch.py",
         "    return _has_file() or heartbeat.sends_are_held()\n",
         "    return _has_file()\n",
-        (ALARMS,),
+        (f"{ALARMS}::test_a_file_that_cannot_be_written_has_the_alarm_in_its_place",),
     ),
     Mutation(
         36,
@@ -354,7 +355,7 @@ MUTATIONS = (
 """,
         """                left_msat -= 0
 """,
-        (ADAPTER,),
+        (f"{ADAPTER}::test_what_of_a_close_has_reached_the_wallet_is_not_counted_twice",),
     ),
     Mutation(
         37,
@@ -362,7 +363,7 @@ MUTATIONS = (
         "payments/reconciliation.py",
         "sum(min(incoming_msat[hash], booked_msat[hash]) for hash in booked_msat)",
         "sum(incoming_msat.values())",
-        (SOLVENCY,),
+        (f"{SOLVENCY}::test_what_a_peer_withholds_counts_for_no_more_than_was_booked",),
     ),
     Mutation(
         38,
@@ -370,6 +371,6 @@ MUTATIONS = (
         "payments/gate.py",
         "    if killswitch.is_stopped() or is_silent(AUDITOR):\n",
         "    if killswitch.is_stopped():\n",
-        (RECONCILIATION,),
+        (f"{RECONCILIATION}::test_sends_stop_when_nobody_has_compared_books_and_nodes_for_long",),
     ),
 )

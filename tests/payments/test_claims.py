@@ -12,7 +12,7 @@ from django.db import connection
 from accounts import ledger
 from accounts.ledger import House
 from accounts.models import Transfer
-from coinos.nodes.base import Settled
+from coinos.nodes.base import Failed, Settled
 from coinos.simnet.control import Control
 from payments.models import Payment
 from payments.services import resolution
@@ -112,3 +112,19 @@ def test_a_node_that_took_more_than_it_was_allowed_costs_the_house_and_stops_sen
     assert settings.STOP_FILE.exists()
     refused = alice.api.post("/payments", {"payreq": network.invoice(1_000)})
     assert (refused.status_code, refused.body["code"]) == (403, "withdrawals_paused")
+
+
+def test_what_others_have_settled_meanwhile_does_not_fail_any_more(
+    alice: Person, network: Control
+) -> None:
+    """Two look at once: one finds nothing and is slow, the other finds the payment complete."""
+    paid = alice.api.post("/payments", {"payreq": network.invoice(1_000_000)}).body
+    assert paid["status"] == "settled"
+    payment = alice.payment()
+    left_sat = alice.available_sat
+    for fee_final in (True, False):
+        Payment.objects.filter(id=payment.id).update(fee_final=fee_final)
+        resolution._apply(payment, Failed("nothing was paid"))
+        assert alice.payment().state == "settled"
+        assert alice.available_sat == left_sat
+        assert alice.line().status == "settled"
