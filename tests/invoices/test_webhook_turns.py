@@ -127,6 +127,7 @@ def test_an_endpoint_is_told_in_order_and_first_tries_first(alice: User) -> None
 def test_calls_that_mallory_has_sent_to_the_shop_do_not_hold_up_its_owners(
     alice: User, mallory: User
 ) -> None:
+    """money-M9: turns are of one user at one endpoint, not of an endpoint that many share."""
     url = endpoints(1)[0]
     lease(waiting(mallory, url))
     hers = waiting(alice, url)
