@@ -106,6 +106,34 @@ CHECKS = {
                 AS msat FROM ledger_transfer WHERE 6 IN (debit_id, credit_id)) borne
         WHERE owed.msat <> borne.msat
     """,
+    "every payment between users has its payer's line": """
+        SELECT format('transfer %s: %s msat', moved.id, moved.amount_msat)
+        FROM ledger_transfer moved JOIN ledger_account payer ON payer.id = moved.debit_id
+            JOIN ledger_account payee ON payee.id = moved.credit_id
+            LEFT JOIN accounts_activity line ON line.id::text = moved.cause_id
+                AND line.user_id = payer.user_id AND line.counterparty_id = payee.user_id
+                AND (coalesce(tip_sat, 0) - amount_sat) * 1000 = moved.amount_msat
+        WHERE moved.kind = 'internal' AND line.id IS NULL
+    """,
+    "every receipt went to the owner of its invoice": """
+        SELECT format('transfer %s (%s): %s msat', moved.id, external_id, amount_msat)
+        FROM ledger_transfer moved JOIN ledger_account account ON account.id = moved.credit_id
+        WHERE kind IN ('receive.lightning', 'receive.onchain') AND NOT EXISTS (
+            SELECT FROM invoices_invoice invoice WHERE invoice.user_id = account.user_id
+                AND invoice.id = CASE kind
+                    WHEN 'receive.lightning' THEN (SELECT invoice_id FROM invoices_lightningrequest
+                        WHERE payment_hash = substr(external_id, length('lightning:') + 1))
+                    ELSE (SELECT invoice_id FROM invoices_address
+                        JOIN invoices_deposit deposit ON deposit.address_id = address
+                        WHERE deposit.id = cause_id::uuid) END)
+    """,
+    "every movement by an operator has the act that it was carried out for": """
+        SELECT format('transfer %s (%s): %s msat, %s', moved.id, kind, amount_msat, cause_id)
+        FROM ledger_transfer moved
+        WHERE kind LIKE 'operator.%' AND cause_id NOT LIKE 'start balance of %' AND NOT EXISTS (
+            SELECT FROM payments_operatoract act WHERE 'act ' || act.id = cause_id
+                AND act.amount_sat * 1000 = amount_msat AND carried_out_at IS NOT NULL)
+    """,
     "nothing that arrived was booked under two names": """
         SELECT format('%s: %s', external_id, string_agg(kind, ', '))
         FROM ledger_transfer WHERE kind LIKE 'receive.%'

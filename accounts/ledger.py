@@ -67,13 +67,6 @@ def open_account(user: User) -> int:
     return int(_call("ledger_open", user.id))
 
 
-@dataclass(frozen=True)
-class AccountOf:
-    """The ledger account of a user, looked up by the statement that moves its money."""
-
-    user_id: UUID
-
-
 def account_of(user_id: UUID) -> int:
     """The id of the user's ledger account, which every user has since registration."""
     return LedgerAccount.objects.values_list("id", flat=True).get(user_id=user_id)
@@ -107,12 +100,12 @@ class Arrived:
 def receive_lightning(arrived: Sequence[Arrived]) -> list[int | None]:
     """Credit paid bolt11s: whole sats to the user, the rest to rounding. Returns for each the msat
     credited, None when this payment hash was credited before."""
-    return _receive(House.LIGHTNING, "receive.lightning", "lightning", arrived)
+    return _receive("ledger_receive_lightning", arrived)
 
 
 def receive_onchain(arrived: Sequence[Arrived]) -> list[bool]:
     """Credit confirmed deposits; False for each that was credited before."""
-    booked = _receive(House.ONCHAIN, "receive.onchain", "onchain", arrived)
+    booked = _receive("ledger_receive_onchain", arrived)
     return [credited_msat is not None for credited_msat in booked]
 
 
@@ -120,27 +113,19 @@ def reverse_onchain(*, user_id: UUID, outpoint: str, amount_msat: int, cause: Ca
     """Take back a deposit that a reorg undid. The user pays what is available, `bad_debt` the
     rest, which he owes then; returns that shortfall in msat, None when this credit was reversed
     before. Whatever of his is held, on its way or set aside repays it when it becomes his again."""
-    return _call(
-        "ledger_reverse",
-        AccountOf(user_id),
-        House.ONCHAIN,
-        amount_msat,
-        "reverse.onchain",
-        f"onchain:{outpoint}",
-        cause.kind,
-        cause.id,
-    )
+    return _call("ledger_reverse_onchain", user_id, amount_msat, outpoint, cause.id)
 
 
 def repay_shortfall(*, user_id: UUID, outpoint: str, cause: Cause) -> None:
     """Give back to `bad_debt` what it bore when this credit was reversed, as far as it is still
     owed. In the transaction that credits the same coins again: they came after all."""
-    _call("ledger_repay_shortfall", AccountOf(user_id), f"onchain:{outpoint}", cause.kind, cause.id)
+    _call("ledger_repay_shortfall", user_id, outpoint, cause.id)
 
 
 def receive_unmatched(*, source: House, external_id: str, amount_msat: int, cause: Cause) -> bool:
     """Book money that arrived and matches nobody to `suspense`, where an operator finds it."""
-    return _post(source, House.SUSPENSE, amount_msat, "receive.unmatched", external_id, cause)
+    row = _call("ledger_receive_unmatched", source, amount_msat, external_id, cause.kind, cause.id)
+    return row is not None
 
 
 # --- Money between users -------------------------------------------------------------------------
@@ -161,16 +146,17 @@ def move_internal(
     `then` goes with it in one round trip, since the accounts stay locked until the COMMIT, and with
     `commit` that too. It is done even when the id was booked before: on False the caller rolls
     back."""
-    return _post(
-        AccountOf(from_user_id),
-        AccountOf(to_user_id),
+    row = _call(
+        "ledger_move_internal",
+        from_user_id,
+        to_user_id,
         amount_msat,
-        "internal",
         external_id,
-        cause,
-        then,
-        commit,
+        cause.id,
+        then=then,
+        commit=commit,
     )
+    return row is not None
 
 
 # --- Gifts: set aside until somebody takes them --------------------------------------------------
@@ -178,38 +164,19 @@ def move_internal(
 
 def make_gift(*, user_id: UUID, amount_msat: int, gift_id: UUID) -> bool:
     """Set money of the user's aside for whoever takes the gift. It is owed to somebody still."""
-    return _gift("gift.make", AccountOf(user_id), House.GIFTS, amount_msat, gift_id)
+    return _call("ledger_make_gift", user_id, amount_msat, gift_id) is not None
 
 
 def take_gift(*, user_id: UUID, amount_msat: int, gift_id: UUID) -> bool:
     """Give the taker what was set aside. The database raises `IntegrityError` when the gift has
     gone back, was never made, or had another amount."""
-    return _gift("gift.take", House.GIFTS, AccountOf(user_id), amount_msat, gift_id)
+    return _call("ledger_take_gift", user_id, amount_msat, gift_id) is not None
 
 
 def return_gift(*, user_id: UUID, amount_msat: int, gift_id: UUID) -> bool:
     """Give the giver his gift back, and `bad_debt` what he owes of it. The database raises
     `IntegrityError` when it has been taken."""
-    return bool(
-        _call(
-            "ledger_return_gift",
-            AccountOf(user_id),
-            amount_msat,
-            f"gift:{gift_id}",
-            "gift",
-            str(gift_id),
-        )
-    )
-
-
-def _gift(
-    kind: str,
-    debit: House | AccountOf,
-    credit: House | AccountOf,
-    amount_msat: int,
-    gift_id: UUID,
-) -> bool:
-    return _post(debit, credit, amount_msat, kind, f"gift:{gift_id}", Cause("gift", str(gift_id)))
+    return bool(_call("ledger_return_gift", user_id, amount_msat, gift_id))
 
 
 def set_aside_msat(user_id: UUID) -> int:
@@ -233,18 +200,7 @@ def set_aside_msat(user_id: UUID) -> int:
 
 def hold_for_payment(*, user_id: UUID, through: House, amount_msat: int, payment_id: UUID) -> int:
     """Hold amount + maximum fee + platform fee of an outgoing payment; returns the hold's id."""
-    return int(
-        _call(
-            "ledger_hold",
-            AccountOf(user_id),
-            through,
-            amount_msat,
-            "send.hold",
-            f"send:{payment_id}",
-            "payment",
-            str(payment_id),
-        )
-    )
+    return int(_call("ledger_hold_payment", user_id, through, amount_msat, payment_id))
 
 
 def settle_payment(
@@ -256,24 +212,13 @@ def settle_payment(
     fee above the hold: the house pays the excess as `fee.overrun`. Returns the user's total debit
     in msat, None when already resolved.
     """
-    return _call(
-        "ledger_settle",
-        hold_id,
-        spent_msat,
-        platform_fee_msat,
-        "send.post",
-        f"send:{payment_id}",
-        "payment",
-        str(payment_id),
-    )
+    return _call("ledger_settle_payment", hold_id, spent_msat, platform_fee_msat, payment_id)
 
 
 def release_payment(*, hold_id: int, payment_id: UUID) -> bool:
     """Give the whole hold back, and `bad_debt` what the user owes of it. Only for a payment that
     certainly failed."""
-    external_id = f"send:{payment_id}"
-    released = _call("ledger_void", hold_id, "send.void", external_id, "payment", str(payment_id))
-    return released is not None
+    return _call("ledger_release_payment", hold_id, payment_id) is not None
 
 
 def correct_payment(*, hold_id: int, spent_msat: int) -> int:
@@ -299,15 +244,7 @@ def return_withdrawal(
     and network fee from the wallet that still has them, the platform fee from the house. What the
     user owes of it goes to `bad_debt`."""
     return bool(
-        _call(
-            "ledger_return_withdrawal",
-            AccountOf(user_id),
-            spent_msat,
-            platform_fee_msat,
-            f"send:{payment_id}",
-            "payment",
-            str(payment_id),
-        )
+        _call("ledger_return_withdrawal", user_id, spent_msat, platform_fee_msat, payment_id)
     )
 
 
@@ -317,40 +254,23 @@ def return_withdrawal(
 
 def fund_from_equity(*, user_id: UUID, amount_msat: int, external_id: str, reason: str) -> bool:
     """Give a user money of the operator's: a correction, or a start balance on simnet."""
-    return _post(
-        House.EQUITY,
-        AccountOf(user_id),
-        amount_msat,
-        "operator.credit",
-        external_id,
-        Cause("operator", reason[:100]),
-    )
+    account = account_of(user_id)
+    return _by_operator(House.EQUITY, account, amount_msat, "operator.credit", external_id, reason)
 
 
 def credit_from_suspense(*, user_id: UUID, amount_msat: int, external_id: str, reason: str) -> bool:
-    """Give a user money that arrived for nobody and turned out to be his."""
-    return _post(
-        House.SUSPENSE,
-        AccountOf(user_id),
-        amount_msat,
-        "operator.match",
-        external_id,
-        Cause("operator", reason[:100]),
-    )
+    """Give a user money that arrived for nobody and turned out to be his. Never more than arrived:
+    the database raises `IntegrityError`."""
+    row = _call("ledger_credit_from_suspense", user_id, amount_msat, external_id, reason[:100])
+    return row is not None
 
 
 def write_off(*, source: House, amount_msat: int, external_id: str, reason: str) -> bool:
     """Let the operator's own money bear a loss of the house, such as what a node has lost. A
-    user's debt is forgiven instead (`forgive_debt`), so that he does not owe it for ever."""
-    if source is House.BAD_DEBT:
-        raise ValueError("forgive the debt of the user who owes it")
-    return _post(
-        House.EQUITY,
-        source,
-        amount_msat,
-        "operator.write_off",
-        external_id,
-        Cause("operator", reason[:100]),
+    user's debt is forgiven instead (`forgive_debt`), so that he does not owe it for ever: the
+    database raises `IntegrityError`."""
+    return _by_operator(
+        House.EQUITY, source, amount_msat, "operator.write_off", external_id, reason
     )
 
 
@@ -360,13 +280,30 @@ def forgive_debt(*, user_id: UUID, amount_msat: int, external_id: str, reason: s
     return bool(
         _call(
             "ledger_forgive",
-            AccountOf(user_id),
+            account_of(user_id),
             amount_msat,
             external_id,
             "operator",
             reason[:100],
         )
     )
+
+
+def pay_out(
+    *, from_user_id: UUID, to_user_id: UUID, amount_msat: int, external_id: str, reason: str
+) -> bool:
+    """Move a user's money to another on an operator's word: that of an account which is closed."""
+    payer, payee = account_of(from_user_id), account_of(to_user_id)
+    return _by_operator(payer, payee, amount_msat, "operator.pay_out", external_id, reason)
+
+
+def _by_operator(
+    debit: int, credit: int, amount_msat: int, kind: str, external_id: str, reason: str
+) -> bool:
+    row = _call(
+        "ledger_post", debit, credit, amount_msat, kind, external_id, "operator", reason[:100]
+    )
+    return row is not None
 
 
 def owed_by_msat(user_id: UUID) -> int:
@@ -499,42 +436,13 @@ def atomic(function: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
-def _post(
-    debit: House | AccountOf,
-    credit: House | AccountOf,
-    amount_msat: int,
-    kind: str,
-    external_id: str,
-    cause: Cause,
-    then: Sequence[Query] = (),
-    commit: bool = False,
-) -> bool:
-    row = _call(
-        "ledger_post",
-        debit,
-        credit,
-        amount_msat,
-        kind,
-        external_id,
-        cause.kind,
-        cause.id,
-        then=then,
-        commit=commit,
-    )
-    return row is not None
-
-
-def _receive(source: House, kind: str, prefix: str, arrived: Sequence[Arrived]) -> list[int | None]:
+def _receive(function: str, arrived: Sequence[Arrived]) -> list[int | None]:
     rows = _rows(
-        "SELECT ledger_receive_each("
-        "%s, %s::uuid[], %s::bigint[], %s, %s::text[], %s::text[], %s::text[])",
+        f"SELECT {function}(%s::uuid[], %s::bigint[], %s::text[], %s::text[])",
         [
-            int(source),
             [one.user_id for one in arrived],
             [one.amount_msat for one in arrived],
-            kind,
-            [f"{prefix}:{one.ref}" for one in arrived],
-            [one.cause.kind for one in arrived],
+            [one.ref for one in arrived],
             [one.cause.id for one in arrived],
         ],
     )
@@ -543,16 +451,8 @@ def _receive(source: House, kind: str, prefix: str, arrived: Sequence[Arrived]) 
 
 def _call(function: str, *args: Any, then: Sequence[Query] = (), commit: bool = False) -> Any:
     """Run one SQL function of the ledger inside the caller's transaction, and `then` with it."""
-    arguments: list[Any] = []
-    placeholders: list[str] = []
-    for argument in args:
-        if isinstance(argument, AccountOf):
-            arguments.append(argument.user_id)
-            placeholders.append("(SELECT id FROM ledger_account WHERE user_id = %s)")
-        else:
-            arguments.append(int(argument) if isinstance(argument, IntEnum) else argument)
-            placeholders.append("%s")
-    call = f"SELECT {function}({', '.join(placeholders)})"
+    arguments = [int(one) if isinstance(one, IntEnum) else one for one in args]
+    call = f"SELECT {function}({', '.join(['%s'] * len(arguments))})"
     [(result,)] = _rows(call, arguments, then, commit)
     return result
 

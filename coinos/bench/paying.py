@@ -10,8 +10,8 @@ from coinos.bench.measure import http, queries
 from coinos.bench.reading import open_invoices
 from coinos.bench.report import Row
 
-CEILING = "pgbench: ledger_post()"
-CEILING_HOT = "pgbench: ledger_post(), one payee"
+CEILING = "pgbench: ledger_move_internal()"
+CEILING_HOT = "pgbench: ledger_move_internal(), one payee"
 SEND = "POST /send"
 RAW_INVOICE = "node call at its pace: invoice"
 UNPACED_INVOICE = "simnet without a pace: the same"

@@ -214,12 +214,12 @@ def _pay_out(act: OperatorAct) -> str:
     if _all_of(closed) != act.amount_sat:
         raise ActRefused("The account holds another amount by now. Drop this and ask again")
     words = _("Paid out by the operator from an account that was closed")
-    ledger.move_internal(
+    ledger.pay_out(
         from_user_id=closed.id,
         to_user_id=other.id,
         amount_msat=act.amount_sat * MSAT_PER_SAT,
         external_id=f"operator:{act.id}",
-        cause=ledger.Cause("operator", f"act {act.id}"),
+        reason=f"act {act.id}",
     )
     _line(act, closed, -act.amount_sat, words, counterparty=other)
     _line(act, other, act.amount_sat, words, counterparty=closed)
@@ -326,4 +326,5 @@ PAY_OUT = Verb(
     ),
     look=_look_at_pay_out,
     begin=_begin_pay_out,
+    of_the_owner=True,
 )

@@ -12,6 +12,7 @@ from accounts import ledger
 from accounts.errors import HoldExceeded
 from accounts.ledger import House
 from accounts.models import User
+from tests import causes
 from tests.cast import available_sat, fund
 
 
@@ -45,6 +46,7 @@ def withdrawal(alice: User) -> Withdrawal:
         hold_id = ledger.hold_for_payment(
             user_id=alice.id, through=House.ONCHAIN, amount_msat=5_250_000, payment_id=payment_id
         )
+        causes.payment(alice, payment_id, hold_id, 5250, House.ONCHAIN)
         ledger.settle_payment(
             hold_id=hold_id,
             spent_msat=5_100_000,
@@ -105,12 +107,14 @@ def test_what_is_not_settled_or_was_returned_is_not_corrected(
         )
     with pytest.raises(HoldExceeded):
         withdrawal.correct(fee_sat=700)
+    payment_id = uuid.uuid4()
     with transaction.atomic():
         open_hold = ledger.hold_for_payment(
             user_id=alice.id,
             through=House.ONCHAIN,
             amount_msat=1_000_000,
-            payment_id=uuid.uuid4(),
+            payment_id=payment_id,
         )
+        causes.payment(alice, payment_id, open_hold, 1000, House.ONCHAIN)
     with pytest.raises(HoldExceeded), transaction.atomic():
         ledger.correct_payment(hold_id=open_hold, spent_msat=1_000_000)

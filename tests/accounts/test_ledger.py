@@ -13,12 +13,11 @@ from django.db.utils import ProgrammingError
 
 from accounts import ledger
 from accounts.errors import HoldExceeded, InsufficientFunds
-from accounts.ledger import Arrived, Cause, House
+from accounts.ledger import House
 from accounts.models import LedgerAccount, Transfer, User
 from coinos import embedded
+from tests import causes
 from tests.cast import available_sat, fund
-
-TEST = Cause("operator", "test")
 
 
 def held_sat(user: User) -> int:
@@ -34,6 +33,7 @@ def hold(user: User, sats: int, through: House = House.LIGHTNING) -> tuple[uuid.
             amount_msat=sats * 1000,
             payment_id=payment_id,
         )
+        causes.payment(user, payment_id, hold_id, sats, through)
     return payment_id, hold_id
 
 
@@ -48,7 +48,7 @@ def test_a_receipt_credits_whole_sats_and_books_the_rest_to_rounding(
     alice: User,
 ) -> None:
     with transaction.atomic():
-        [credited] = ledger.receive_lightning([Arrived(alice.id, "aa", 1_234_567, TEST)])
+        [credited] = ledger.receive_lightning([causes.receipt(alice, "aa", 1_234_567)])
     assert credited == 1_234_000
     assert available_sat(alice) == 1234
     assert rows("rounding.receive.lightning") == [567]
@@ -60,7 +60,7 @@ def test_a_receipt_below_one_sat_credits_nothing_and_is_booked_once(
     """F06"""
     for expected in (0, None):
         with transaction.atomic():
-            [credited] = ledger.receive_lightning([Arrived(alice.id, "aa", 999, TEST)])
+            [credited] = ledger.receive_lightning([causes.receipt(alice, "aa", 999)])
         assert credited == expected
     assert available_sat(alice) == 0
     assert rows("rounding.receive.lightning") == [999]
@@ -70,7 +70,7 @@ def test_the_same_payment_hash_is_credited_once(alice: User) -> None:
     """M04, M06"""
     for expected in (5000, None):
         with transaction.atomic():
-            [credited] = ledger.receive_lightning([Arrived(alice.id, "aa", 5000, TEST)])
+            [credited] = ledger.receive_lightning([causes.receipt(alice, "aa", 5000)])
         assert credited == expected
     assert available_sat(alice) == 5
 
@@ -83,7 +83,7 @@ def test_what_one_pays_is_what_the_other_gets(alice: User, bob: User) -> None:
             to_user_id=bob.id,
             amount_msat=30_000,
             external_id="x",
-            cause=TEST,
+            cause=causes.line(alice, bob, 30),
         )
     assert moved
     assert (available_sat(alice), available_sat(bob)) == (70, 30)
@@ -99,7 +99,7 @@ def test_a_commit_that_goes_with_a_payment_does_not_end_a_larger_transaction(
             to_user_id=bob.id,
             amount_msat=30_000,
             external_id="x",
-            cause=TEST,
+            cause=causes.line(alice, bob, 30),
             commit=True,
         )
         transaction.set_rollback(True)
@@ -160,12 +160,15 @@ def test_a_reversal_takes_what_is_there_and_bad_debt_covers_the_rest(
 ) -> None:
     """M26"""
     with transaction.atomic():
-        ledger.receive_onchain([Arrived(alice.id, "t:0", 900_000, TEST)])
+        ledger.receive_onchain([causes.deposit(alice, "t:0", 900)])
     hold(alice, 600)
     for expected in (600_000, None):
         with transaction.atomic():
             shortfall = ledger.reverse_onchain(
-                user_id=alice.id, outpoint="t:0", amount_msat=900_000, cause=TEST
+                user_id=alice.id,
+                outpoint="t:0",
+                amount_msat=900_000,
+                cause=causes.reversed_deposit("t:0"),
             )
         assert shortfall == expected
     assert available_sat(alice) == 0
@@ -177,13 +180,16 @@ def undo_deposit(user: User, sats: int, name: str) -> None:
     """A reorganisation takes back a deposit of all that the user has."""
     with transaction.atomic():
         ledger.reverse_onchain(
-            user_id=user.id, outpoint=f"{name}:0", amount_msat=sats * 1000, cause=TEST
+            user_id=user.id,
+            outpoint=f"{name}:0",
+            amount_msat=sats * 1000,
+            cause=causes.reversed_deposit(f"{name}:0"),
         )
 
 
 def deposit(user: User, sats: int, name: str = "t") -> None:
     with transaction.atomic():
-        ledger.receive_onchain([Arrived(user.id, f"{name}:0", sats * 1000, TEST)])
+        ledger.receive_onchain([causes.deposit(user, f"{name}:0", sats)])
 
 
 def owed_sat(user: User) -> int:
@@ -222,11 +228,12 @@ def test_k6_a_payment_that_cost_less_than_was_held_repays_with_the_rest(alice: U
 def test_k6_a_gift_that_nobody_took_repays(alice: User) -> None:
     """money-K6"""
     deposit(alice, 900)
-    gift_id = uuid.uuid4()
+    gift_id = causes.gift(alice, 400)
     with transaction.atomic():
         ledger.make_gift(user_id=alice.id, amount_msat=400_000, gift_id=gift_id)
     undo_deposit(alice, 900, "t")
     assert owed_sat(alice) == 400
+    causes.gift_ends(gift_id, None)
     with transaction.atomic():
         ledger.return_gift(user_id=alice.id, amount_msat=400_000, gift_id=gift_id)
     assert (available_sat(alice), owed_sat(alice)) == (0, 0)
@@ -259,8 +266,9 @@ def test_k6_coins_that_come_after_all_repay_what_is_still_owed_and_once(alice: U
     assert (available_sat(alice), owed_sat(alice)) == (0, 200)
     for _ in range(2):
         with transaction.atomic():
-            ledger.receive_onchain([Arrived(alice.id, "t:0:1", 900_000, TEST)])
-            ledger.repay_shortfall(user_id=alice.id, outpoint="t:0", cause=TEST)
+            again = causes.deposit(alice, "t:0", 900, credits=2)
+            ledger.receive_onchain([again])
+            ledger.repay_shortfall(user_id=alice.id, outpoint="t:0", cause=again.cause)
         assert (available_sat(alice), owed_sat(alice)) == (700, 0)
     assert ledger.house_balance_msat(House.BAD_DEBT) == 0
     assert ledger.differences() == []
@@ -341,7 +349,7 @@ def test_the_second_resolution_of_a_hold_is_refused_by_its_own_index(
 ) -> None:
     """Rule: a hold is resolved once. Without the unique index each of these would book again."""
     fund(alice, 1000)
-    _, hold_id = hold(alice, 500)
+    payment_id, hold_id = hold(alice, 500)
     account = ledger.account_of(alice.id)
     second = {
         "debit": account,
@@ -352,10 +360,10 @@ def test_the_second_resolution_of_a_hold_is_refused_by_its_own_index(
         "held": 500_000,
     }
     with connection.cursor() as cursor:
-        cursor.execute(BY_HAND, second | {"kind": "send.void", "external": "first"})
-        for kind in ("send.void", "send.post"):
+        cursor.execute(BY_HAND, second | VOID | {"external": str(payment_id)})
+        for kind in (VOID, POST):
             with pytest.raises(IntegrityError, match="hold_resolved_once"), transaction.atomic():
-                cursor.execute(BY_HAND, second | {"kind": kind, "external": "second"})
+                cursor.execute(BY_HAND, second | kind | {"external": "second"})
 
 
 def test_a_receipt_is_found_by_either_of_its_rows(alice: User) -> None:
@@ -365,8 +373,8 @@ def test_a_receipt_is_found_by_either_of_its_rows(alice: User) -> None:
         ("below", 500, 1000), ("whole", 1000, 500), ("both", 1500, 2000), ("whole", 1000, 1500),
     ]:  # fmt: skip
         with transaction.atomic():
-            ledger.receive_lightning([Arrived(alice.id, ref, first_msat, TEST)])
-            [again] = ledger.receive_lightning([Arrived(alice.id, ref, second_msat, TEST)])
+            ledger.receive_lightning([causes.receipt(alice, ref, first_msat)])
+            [again] = ledger.receive_lightning([causes.receipt(alice, ref, second_msat)])
         assert again is None, ref
     assert available_sat(alice) == 2
     assert rows("receive.lightning") == [1000, 1000]
@@ -383,7 +391,7 @@ def test_only_what_was_credited_can_be_taken_back(alice: User, bob: User, wrong:
             user_id=bob.id if wrong == "user" else alice.id,
             outpoint="other:0" if wrong == "outpoint" else "t:0",
             amount_msat=899_000 if wrong == "amount" else 900_000,
-            cause=TEST,
+            cause=causes.reversed_deposit("t:0"),
         )
     assert (available_sat(alice), available_sat(bob)) == (900, 900)
     assert rows("reverse.onchain") == []
@@ -400,7 +408,7 @@ def test_nobody_spends_more_than_he_has(alice: User, bob: User) -> None:
             to_user_id=bob.id,
             amount_msat=101_000,
             external_id="x",
-            cause=TEST,
+            cause=causes.line(alice, bob, 101),
         )
     assert (refused.value.available_sat, refused.value.needed_sat) == (100, 101)
     assert (available_sat(alice), available_sat(bob)) == (100, 0)
@@ -457,7 +465,7 @@ BY_HAND = """
     INSERT INTO ledger_transfer (debit_id, credit_id, amount_msat, kind, external_id, phase,
         pending_id, pending_amount_msat, cause_kind, cause_id)
     VALUES (%(debit)s, %(credit)s, %(amount)s, %(kind)s, %(external)s, %(phase)s,
-        %(pending)s, %(held)s, 'operator', 'by hand')
+        %(pending)s, %(held)s, 'payment', %(external)s)
 """
 
 
@@ -530,6 +538,10 @@ def test_not_even_the_owner_may(owner_role: None, alice: User, statement: str, w
         cursor.execute(f"SET CONSTRAINTS ALL IMMEDIATE; {statement}")
 
 
+POST = {"kind": "send.post", "phase": "post", "credit": int(House.LIGHTNING)}
+VOID = POST | {"kind": "send.void", "phase": "void"}
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -537,24 +549,27 @@ def test_not_even_the_owner_may(owner_role: None, alice: User, statement: str, w
         ({"amount": -1}, "amount_is_positive"),
         ({"credit": "debit"}, "debit_is_not_credit"),
         ({"phase": "maybe"}, "phase_is_known"),
+        ({"kind": "gift"}, "goes from account"),
+        ({"credit": int(House.ONCHAIN)}, "goes from account"),
+        ({"kind": "operator.credit", "external": "used"}, "goes from account"),
         ({"external": "used"}, "credited_once"),
-        ({"phase": "post"}, "only_resolutions_name_a_hold"),
+        (POST, "only_resolutions_name_a_hold"),
         ({"pending": "hold", "held": 50_000}, "only_resolutions_name_a_hold"),
         (
-            {"phase": "post", "pending": "hold", "held": 50_000, "amount": 50_001},
+            POST | {"pending": "hold", "held": 50_000, "amount": 50_001},
             "posts_no_more",
         ),
         (
-            {"phase": "post", "pending": "hold", "held": 60_000, "amount": 55_000},
+            POST | {"pending": "hold", "held": 60_000, "amount": 55_000},
             "matches_its_hold",
         ),
         (
-            {"phase": "void", "pending": "hold", "held": 50_000, "amount": 49_000},
+            VOID | {"pending": "hold", "held": 50_000, "amount": 49_000},
             "voids_all",
         ),
-        ({"phase": "post", "pending": "other", "held": 100_000}, "matches_its_hold"),
+        (POST | {"pending": "other", "held": 100_000}, "matches_its_hold"),
         (
-            {"phase": "post", "pending": "resolved", "held": 10_000},
+            POST | {"pending": "resolved", "held": 10_000},
             "hold_resolved_once",
         ),
     ],
@@ -568,13 +583,18 @@ def test_a_row_written_by_hand_is_refused(
     _, open_hold = hold(alice, 50)
     resolved_payment, resolved_hold = hold(alice, 10)
     with transaction.atomic():
-        ledger.release_payment(hold_id=resolved_hold, payment_id=resolved_payment)
-    posted = Transfer.objects.get(kind="operator.credit")
+        ledger.settle_payment(
+            hold_id=resolved_hold,
+            spent_msat=5000,
+            platform_fee_msat=1000,
+            payment_id=resolved_payment,
+        )
+    posted = Transfer.objects.get(kind="fee.platform")
     row: dict[str, object] = {
         "debit": account,
-        "credit": int(House.LIGHTNING),
+        "credit": int(House.FEES),
         "amount": 1000,
-        "kind": "operator.credit",
+        "kind": "fee.platform",
         "external": "by hand",
         "phase": "posted",
         "pending": None,
@@ -608,7 +628,7 @@ def test_every_balance_equals_the_sum_of_its_transfers(alice: User, bob: User) -
             to_user_id=bob.id,
             amount_msat=9000,
             external_id="x",
-            cause=TEST,
+            cause=causes.line(alice, bob, 9),
         )
     assert ledger.differences() == []
 

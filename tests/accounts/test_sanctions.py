@@ -11,6 +11,7 @@ from accounts import credentials, ledger, services
 from accounts.errors import InvalidCredentials
 from accounts.ledger import House
 from accounts.models import AuditEvent, User
+from tests import causes
 from tests.cast import PASSWORD, Api, api_of, available_sat, fund, give_password
 
 
@@ -62,9 +63,10 @@ def test_nor_is_one_whose_money_is_held(leaver: User) -> None:
     """A05: the money may still come back."""
     fund(leaver, 1)
     with transaction.atomic():
-        ledger.hold_for_payment(
+        hold_id = ledger.hold_for_payment(
             user_id=leaver.id, through=House.LIGHTNING, amount_msat=1000, payment_id=leaver.id
         )
+        causes.payment(leaver, leaver.id, hold_id, 1, ledger.House.LIGHTNING)
     with pytest.raises(services.BalanceLeft):
         services.close_account(leaver, password=PASSWORD)
 

@@ -15,6 +15,7 @@ from accounts.ledger import House
 from accounts.models import AuditEvent, User
 from coinos import rates
 from coinos.models import Rate
+from tests import causes
 from tests.cast import PASSWORD, Api, api_of, fund, give_password, give_pin, token_of
 
 
@@ -39,9 +40,10 @@ def assert_refused(answer: Any, status: int, code: str, pointer: str) -> None:
 def test_me_shows_what_can_be_spent(alice: User) -> None:
     fund(alice, 125_000)
     with transaction.atomic():
-        ledger.hold_for_payment(
+        hold_id = ledger.hold_for_payment(
             user_id=alice.id, through=House.LIGHTNING, amount_msat=25_000_000, payment_id=alice.id
         )
+        causes.payment(alice, alice.id, hold_id, 25_000, ledger.House.LIGHTNING)
     body = api_of(alice).get("/me").body
     assert (body["balance"], body["locked"]) == (100_000, 0)
     assert (body["id"], body["username"], body["pubkey"]) == (str(alice.id), "alice", alice.pubkey)

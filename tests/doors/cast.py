@@ -35,6 +35,7 @@ from invoices.models import Invoice, WebhookDelivery
 from payments import operations
 from payments.models import BookAccount, Gift, OperatorAct, Payment, SuspenseItem
 from payments.services import make_gift
+from tests import causes
 from tests.accounts.pictures import PNG
 from tests.cast import PASSWORD, Api, fund, make_user, token_of
 from tests.doors.door import NOBODY
@@ -361,11 +362,11 @@ def make_world(network: Control) -> World:
 def _owing(heir: User) -> User:
     """Somebody who spent a deposit that was undone then."""
     owing = _user("owen", 0)
-    cause = ledger.Cause("deposit", "1")
     with transaction.atomic():
-        ledger.receive_onchain([ledger.Arrived(owing.id, "ab:0", 9_000, cause)])
+        ledger.receive_onchain([causes.deposit(owing, "ab:0", 9)])
     Api(token_of(owing)).post("/send", {"username": heir.username, "amount": 7})
     with transaction.atomic():
+        cause = causes.reversed_deposit("ab:0")
         ledger.reverse_onchain(user_id=owing.id, outpoint="ab:0", amount_msat=9_000, cause=cause)
     return owing
 

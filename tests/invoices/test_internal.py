@@ -17,6 +17,7 @@ from invoices.errors import InvoiceAlreadyPaid, InvoiceExpired, InvoiceNotFound
 from invoices.models import Invoice, LightningRequest
 from invoices.selectors import find
 from invoices.services import Payable
+from tests import causes
 from tests.cast import Api, available_sat, fund, make_user
 from tests.invoices.helpers import new_invoice, receive, seen, statement_of
 from tests.invoices.test_lightning_receipts import in_threads
@@ -39,7 +40,7 @@ def pay(payer: User, ref: str, amount_sat: int | None = None, **options: Any) ->
         to_user_id=payable.user_id,
         amount_msat=(amount_sat + payable.tip_sat) * 1000,
         external_id=f"send:{payment_id}",
-        cause=ledger.Cause("payment", str(payment_id)),
+        cause=causes.line(payer, payable.user, amount_sat + payable.tip_sat),
         then=[*receipt.queries, statement.writing([receipt.line])],
     )
     receipt.tell()

@@ -18,6 +18,7 @@ from payments import operations
 from payments.models import Payment
 from payments.operations import By
 from payments.services import bump
+from tests import causes
 from tests.cast import give_pin
 from tests.payments.conftest import Person
 from tests.payments.withdrawing import next_round, paid_to, wallet, withdraw
@@ -288,5 +289,6 @@ def test_the_books_raise_the_fee_of_a_settled_payment_only(alice: Person, networ
             amount_msat=1000,
             payment_id=alice.user.id,
         )
+        causes.payment(alice.user, alice.user.id, held, 1, House.ONCHAIN)
     with pytest.raises(HoldExceeded), transaction.atomic():
         ledger.raise_fee(hold_id=held, spent_msat=2000)

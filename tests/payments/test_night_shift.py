@@ -23,14 +23,14 @@ from django.utils import timezone
 
 from accounts import ledger, services
 from accounts.books import check_books
-from accounts.ledger import Arrived, Cause
 from accounts.models import Transfer
 from coinos import alarms, nodes
 from coinos.simnet.control import Control
 from invoices.services.lightning import sweep_lightning
 from payments import operations
 from payments.models import Payment
-from tests.cast import PASSWORD, fund, make_user
+from tests import causes
+from tests.cast import PASSWORD, api_of, fund, make_user
 from tests.payments.conftest import Person, alice, bob, charlie, network
 from tests.payments.operators import by, make_operator
 from tests.payments.test_lightning import pay
@@ -142,19 +142,18 @@ class Night:
 
     def _debtor(self) -> str:
         """Spent a deposit that was undone then."""
-        debtor, cause = make_user("dan"), Cause("deposit", "1")
+        debtor = make_user("dan")
+        make_user("erin")
         with transaction.atomic():
-            ledger.receive_onchain([Arrived(debtor.id, "ab:0", 700_000, cause)])
-            to = make_user("erin").id
-            ledger.move_internal(
-                from_user_id=debtor.id,
-                to_user_id=to,
-                amount_msat=700_000,
-                external_id="test",
-                cause=Cause("invoice", "1"),
-            )
+            ledger.receive_onchain([causes.deposit(debtor, "ab:0", 700)])
+        sent = api_of(debtor).post("/send", {"username": "erin", "amount": 700})
+        assert sent.status_code == 200
+        with transaction.atomic():
             ledger.reverse_onchain(
-                user_id=debtor.id, outpoint="ab:0", amount_msat=700_000, cause=cause
+                user_id=debtor.id,
+                outpoint="ab:0",
+                amount_msat=700_000,
+                cause=causes.reversed_deposit("ab:0"),
             )
         return debtor.username
 

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from accounts import ledger, services
 from accounts.books import check_books
-from accounts.ledger import Arrived, Cause, House
+from accounts.ledger import House
 from accounts.models import Activity, AuditEvent, Transfer, User
 from coinos import embedded, nodes
 from coinos.errors import CoinosError
@@ -22,6 +22,7 @@ from coinos.simnet.control import Control
 from invoices.services.lightning import sweep_lightning
 from payments import operations
 from payments.models import OperatorAct
+from tests import causes
 from tests.cast import PASSWORD, office_of
 from tests.payments.conftest import Person
 from tests.payments.operators import by, make_operator, press, run
@@ -127,12 +128,15 @@ def test_a_correction_and_a_loss_come_out_of_the_operators_own(
 def test_a_debt_of_a_user_is_forgiven_and_no_more_than_there_is(alice: Person, bob: Person) -> None:
     """What a deposit that was undone had paid for, and the user does not have any more."""
     with transaction.atomic():
-        owed = {"user_id": bob.user.id, "amount_msat": 9_000_000, "cause": Cause("deposit", "1")}
-        arrived = Arrived(bob.user.id, "ab:0", 9_000_000, Cause("deposit", "1"))
-        assert ledger.receive_onchain([arrived]) == [True]
+        assert ledger.receive_onchain([causes.deposit(bob.user, "ab:0", 9000)]) == [True]
     assert bob.api.post("/send", {"username": "alice", "amount": 7_000}).status_code == 200
     with transaction.atomic():
-        ledger.reverse_onchain(outpoint="ab:0", **owed)
+        ledger.reverse_onchain(
+            user_id=bob.user.id,
+            outpoint="ab:0",
+            amount_msat=9_000_000,
+            cause=causes.reversed_deposit("ab:0"),
+        )
     assert ledger.owed_by_msat(bob.user.id) == 7_000_000
     with pytest.raises(CommandError, match="bob owes 7,000 sats"):
         run("forgive", "bob", "7001", "--reason", "x")

@@ -32,6 +32,7 @@ from accounts import ledger
 from accounts.errors import HoldExceeded, InsufficientFunds
 from accounts.ledger import Arrived, Cause, House
 from accounts.models import LedgerAccount, User
+from tests import causes
 from tests.cast import make_user
 from tests.database import Database
 from tests.proof import table
@@ -41,12 +42,13 @@ from tests.proof.scale import FULL, SEED, size
 EXAMPLES = size(20, 200)
 STEPS = size(30, 50)
 START_MSAT = 4_000_000
-TEST = Cause("operator", "proof")
+RECEIPT = Cause("receipt", "proof")
 
 msat = st.integers(1, 5_000_000)
 sats = st.integers(1, 5_000)
 little_or_much = st.one_of(st.integers(1, 500), st.integers(1, 500), st.integers(2_000, 9_000))
 who = st.integers(0, 2)
+NODES = [House.LIGHTNING, House.ONCHAIN]
 few_ids = st.integers(0, 5).map(str)  # few, so that ids are often used again
 
 operations: Counter[str] = Counter()
@@ -71,6 +73,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.house: dict[House, int] = defaultdict(int)
         self.used: set[tuple[str, str]] = set()
         self.open_holds: dict[int, tuple[int, int]] = {}
+        self.through: dict[int, House] = {}
+        self.paid: dict[int, tuple[int, int, int]] = {}
         self.open_gifts: dict[uuid.UUID, int] = {}
         self.credited: dict[str, tuple[int, int]] = {}
         self.last_id, self.digest = transfers_digest()
@@ -90,18 +94,16 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # --- Money coming in ---------------------------------------------------------------------
 
-    @initialize(target=outpoints)
-    def first_outpoint(self) -> str:
-        """What alice began with, so that taking it back meets what she holds."""
-        return f"{self.run}:0"
-
     @rule(user=who, amount=msat, name=few_ids)
     def receive_lightning(self, user: int, amount: int, name: str) -> None:
         """The same payment hash is credited once, whatever amount is named the second time."""
         operations["deposit"] += 1
         payment_hash = f"{self.run}:{name}"
         with transaction.atomic():
-            arrived = Arrived(self.users[user].id, payment_hash, amount, TEST)
+            if ("lightning", name) in self.used:
+                arrived = Arrived(self.users[user].id, payment_hash, amount, RECEIPT)
+            else:
+                arrived = causes.receipt(self.users[user], payment_hash, amount)
             # A second time in one call is a second time.
             credited, again = ledger.receive_lightning([arrived, arrived])
         assert again is None
@@ -122,8 +124,9 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self._credit(outpoint, user, amount * 1000)
         return outpoint
 
-    def _credit(self, outpoint: str, user: int, amount_msat: int) -> bool:
-        [done] = ledger.receive_onchain([Arrived(self.users[user].id, outpoint, amount_msat, TEST)])
+    def _credit(self, outpoint: str, user: int, amount_msat: int, times: int = 1) -> bool:
+        arrived = causes.deposit(self.users[user], outpoint, amount_msat // 1000, credits=times)
+        [done] = ledger.receive_onchain([arrived])
         if done:
             self.credited[outpoint] = (user, amount_msat)
             self.posted[user] += amount_msat
@@ -136,6 +139,7 @@ class LedgerMachine(RuleBasedStateMachine):
         user, amount = self.credited[outpoint]
         with transaction.atomic():
             assert not self._credit(outpoint, user, amount)
+            transaction.set_rollback(True)  # the deposit may have been credited again since
 
     @rule(outpoint=outpoints)
     def reverse(self, outpoint: str) -> None:
@@ -144,11 +148,15 @@ class LedgerMachine(RuleBasedStateMachine):
         user, amount = self.credited[outpoint]
         with transaction.atomic():
             shortfall = ledger.reverse_onchain(
-                user_id=self.users[user].id, outpoint=outpoint, amount_msat=amount, cause=TEST
+                user_id=self.users[user].id,
+                outpoint=outpoint,
+                amount_msat=amount,
+                cause=causes.reversed_deposit(outpoint),
             )
-        if ("reversed", outpoint) in self.used:
-            assert shortfall is None
-            return
+            if ("reversed", outpoint) in self.used:
+                assert shortfall is None
+                transaction.set_rollback(True)
+                return
         self.used.add(("reversed", outpoint))
         taken = min(self.available(user), amount)
         assert shortfall == amount - taken
@@ -167,10 +175,11 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         user, amount = self.credited[outpoint]
         with transaction.atomic():
-            if self._credit(f"{outpoint}:1", user, amount):
+            if self._credit(outpoint, user, amount, times=2):
                 self.repay(user, self.borne[outpoint])
+            cause = causes.deposit(self.users[user], outpoint, amount // 1000, credits=2).cause
             for _ in range(2):
-                ledger.repay_shortfall(user_id=self.users[user].id, outpoint=outpoint, cause=TEST)
+                ledger.repay_shortfall(user_id=self.users[user].id, outpoint=outpoint, cause=cause)
 
     @rule(amount=msat, name=few_ids)
     def receive_unmatched(self, amount: int, name: str) -> None:
@@ -178,9 +187,9 @@ class LedgerMachine(RuleBasedStateMachine):
         with transaction.atomic():
             booked = ledger.receive_unmatched(
                 source=House.LIGHTNING,
-                external_id=f"{self.run}:{name}",
+                external_id=f"lightning:{self.run}:{name}",
                 amount_msat=amount,
-                cause=TEST,
+                cause=RECEIPT,
             )
         assert booked == (("unmatched", name) not in self.used)
         self.used.add(("unmatched", name))
@@ -202,7 +211,7 @@ class LedgerMachine(RuleBasedStateMachine):
                     to_user_id=self.users[payee].id,
                     amount_msat=amount_msat,
                     external_id=f"{self.run}:{name}",
-                    cause=TEST,
+                    cause=causes.line(self.users[payer], self.users[payee], amount),
                 )
         except InsufficientFunds:
             assert not used
@@ -224,9 +233,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(target=gifts, giver=who, amount=little_or_much)
     def make_gift(self, giver: int, amount: int) -> Any:
         operations["gift"] += 1
-        gift_id = uuid.uuid4()
         try:
             with transaction.atomic():
+                gift_id = causes.gift(self.users[giver], amount)
                 assert ledger.make_gift(
                     user_id=self.users[giver].id, amount_msat=amount * 1000, gift_id=gift_id
                 )
@@ -255,6 +264,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 done = getattr(ledger, verb)(
                     user_id=self.users[to].id, amount_msat=amount + off_msat, gift_id=gift_id
                 )
+                if done:
+                    causes.gift_ends(gift_id, self.users[to] if verb == "take_gift" else None)
         except DatabaseError:
             is_wrong = off_msat or (verb == "return_gift" and to != giver)
             assert is_wrong or gift_id not in self.open_gifts
@@ -273,28 +284,30 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @initialize(target=holds)
     def first_hold(self) -> Any:
-        return self._hold(0, 700)
+        return self._hold(0, 700, House.LIGHTNING)
 
-    @rule(target=holds, user=who, amount=little_or_much)
-    def hold(self, user: int, amount: int) -> Any:
-        return self._hold(user, amount)
+    @rule(target=holds, user=who, amount=little_or_much, through=st.sampled_from(NODES))
+    def hold(self, user: int, amount: int, through: House) -> Any:
+        return self._hold(user, amount, through)
 
-    def _hold(self, user: int, amount: int) -> Any:
+    def _hold(self, user: int, amount: int, through: House) -> Any:
         operations["hold"] += 1
         payment_id = uuid.uuid4()
         try:
             with transaction.atomic():
                 hold_id = ledger.hold_for_payment(
                     user_id=self.users[user].id,
-                    through=House.LIGHTNING,
+                    through=through,
                     amount_msat=amount * 1000,
                     payment_id=payment_id,
                 )
+                causes.payment(self.users[user], payment_id, hold_id, amount, through)
         except InsufficientFunds:
             assert self.available(user) < amount * 1000
             return multiple()
         assert self.available(user) >= amount * 1000
         self.open_holds[hold_id] = (user, amount * 1000)
+        self.through[hold_id] = through
         self.held[user] += amount * 1000
         return (hold_id, payment_id)
 
@@ -331,7 +344,8 @@ class LedgerMachine(RuleBasedStateMachine):
         assert debit == posted + rounding + fee_msat <= amount
         self.held[user] -= amount
         self.posted[user] -= debit
-        self.house[House.LIGHTNING] += spent
+        self.paid[hold_id] = (user, posted, fee_msat)
+        self.house[self.through[hold_id]] += spent
         self.house[House.ROUNDING] += rounding
         self.house[House.FEES] += fee_msat
         self.house[House.EQUITY] -= spent - posted
@@ -349,22 +363,45 @@ class LedgerMachine(RuleBasedStateMachine):
             self.held[user] -= amount
             self.repay(user, amount)
 
-    @rule(user=who, amount=sats, name=few_ids)
-    def return_withdrawal(self, user: int, amount: int, name: str) -> None:
+    @rule(user=who, amount=sats, released=st.booleans())
+    def vanish_while_held(self, user: int, amount: int, released: bool) -> None:
+        """A deposit is taken back while all that its user has is on its way."""
+        outpoint = self.deposit(user, amount)
+        hold = self._hold(user, self.available(user) // 1000, House.LIGHTNING)
+        self.reverse(outpoint)
+        if released:
+            self.void(hold)
+        else:
+            self.settle(hold, 0.9, 0, 0)
+
+    @rule(hold=holds, more_msat=st.sampled_from([0, 0, 0, 1000]))
+    def return_withdrawal(self, hold: tuple[int, uuid.UUID], more_msat: int) -> None:
+        """What a withdrawal took, whole sats, once; nothing of any other payment."""
         operations["return"] += 1
-        with transaction.atomic():
-            returned = ledger.return_withdrawal(
-                user_id=self.users[user].id,
-                spent_msat=amount * 1000,
-                platform_fee_msat=0,
-                payment_id=uuid.uuid5(uuid.NAMESPACE_OID, f"{self.run}:{name}"),
-            )
-        assert returned == (("return", name) not in self.used)
-        self.used.add(("return", name))
+        hold_id, payment_id = hold
+        user, posted, fee_msat = self.paid.get(hold_id, (0, 1000, 0))
+        spent = posted // 1000 * 1000 + more_msat
+        is_known = hold_id in self.paid and self.through[hold_id] is House.ONCHAIN
+        try:
+            with transaction.atomic():
+                returned = ledger.return_withdrawal(
+                    user_id=self.users[user].id,
+                    spent_msat=spent,
+                    platform_fee_msat=fee_msat,
+                    payment_id=payment_id,
+                )
+        except DatabaseError:
+            assert more_msat or not is_known or not spent
+            return
+        assert is_known
+        assert spent <= posted
+        assert returned == (("return", str(hold_id)) not in self.used)
+        self.used.add(("return", str(hold_id)))
         if returned:
-            self.posted[user] += amount * 1000
-            self.house[House.ONCHAIN] -= amount * 1000
-            self.repay(user, amount * 1000)
+            self.posted[user] += spent + fee_msat
+            self.house[House.ONCHAIN] -= spent
+            self.house[House.FEES] -= fee_msat
+            self.repay(user, spent + fee_msat)
 
     # --- Nonsense ----------------------------------------------------------------------------
 
@@ -372,7 +409,7 @@ class LedgerMachine(RuleBasedStateMachine):
         user=who,
         amount=st.sampled_from([0, -1, -1500, -(2**63), 2**63 - 1, 1, 999]),
         verb=st.sampled_from(
-            ["hold", "fund", "suspense", "internal", "receive", "reverse", "void", "settle"]
+            ["hold", "suspense", "internal", "receive", "reverse", "void", "settle"]
         ),
     )
     def nonsense(self, user: int, amount: int, verb: str) -> None:
@@ -386,24 +423,21 @@ class LedgerMachine(RuleBasedStateMachine):
             "hold": lambda: ledger.hold_for_payment(
                 user_id=user_id, through=House.LIGHTNING, amount_msat=amount, payment_id=new
             ),
-            "fund": lambda: ledger.fund_from_equity(
-                user_id=user_id, amount_msat=amount, external_id=new.hex, reason="bad"
-            ),
             "suspense": lambda: ledger.receive_unmatched(
-                source=House.SUSPENSE, external_id=new.hex, amount_msat=amount, cause=TEST
+                source=House.SUSPENSE, external_id="lightning:", amount_msat=amount, cause=RECEIPT
             ),
             "internal": lambda: ledger.move_internal(
                 from_user_id=user_id,
                 to_user_id=other,
                 amount_msat=amount,
                 external_id=new.hex,
-                cause=TEST,
+                cause=RECEIPT,
             ),
             "receive": lambda: ledger.receive_lightning(
-                [Arrived(user_id, new.hex, min(amount, 0), TEST)]
+                [Arrived(user_id, new.hex, min(amount, 0), RECEIPT)]
             ),
             "reverse": lambda: ledger.reverse_onchain(
-                user_id=user_id, outpoint=f"{new.hex}:0", amount_msat=1000, cause=TEST
+                user_id=user_id, outpoint=f"{new.hex}:0", amount_msat=1000, cause=RECEIPT
             ),
             "void": lambda: ledger.release_payment(hold_id=2**62, payment_id=new),
             "settle": lambda: ledger.settle_payment(
@@ -418,11 +452,8 @@ class LedgerMachine(RuleBasedStateMachine):
         """What its cause does not commit did not happen."""
         operations["roll back"] += 1
         with transaction.atomic():
-            ledger.fund_from_equity(
-                user_id=self.users[user].id,
-                amount_msat=1_000_000,
-                external_id=uuid.uuid4().hex,
-                reason="rolled back",
+            ledger.receive_onchain(
+                [causes.deposit(self.users[user], f"{uuid.uuid4().hex}:0", 1000)]
             )
             transaction.set_rollback(True)
 

@@ -19,8 +19,9 @@ from django.db import connection, connections, transaction
 
 from accounts import ledger
 from accounts.errors import InsufficientFunds
-from accounts.ledger import Cause, House
+from accounts.ledger import House
 from accounts.models import Transfer, User
+from tests import causes
 from tests.cast import fund, make_user
 from tests.database import Database
 from tests.proof import table
@@ -32,7 +33,6 @@ START_SAT = 1_000
 PROCESSES = size(4, 16)
 TRANSFERS = size(1_000, 20_000)
 SNAPSHOT_EVERY_S = 0.05
-CAUSE = Cause("operator", "bank")
 
 forked = multiprocessing.get_context("fork")
 
@@ -71,14 +71,19 @@ def move_money(users: list[User], rounds: int, rng: random.Random) -> Report:
 
 
 def transfer(payer: User, payee: User, rng: random.Random) -> str:
-    moved = ledger.atomic(ledger.move_internal)(
-        from_user_id=payer.id,
-        to_user_id=payee.id,
-        amount_msat=rng.randint(1, 500) * 1000,
-        external_id=uuid.uuid4().hex,
-        cause=CAUSE,
-    )
-    assert moved
+    sats = rng.randint(1, 500)
+
+    @ledger.atomic
+    def move() -> bool:
+        return ledger.move_internal(
+            from_user_id=payer.id,
+            to_user_id=payee.id,
+            amount_msat=sats * 1000,
+            external_id=uuid.uuid4().hex,
+            cause=causes.line(payer, payee, sats),
+        )
+
+    assert move()
     return "transfer"
 
 
@@ -86,12 +91,19 @@ def pay_out(payer: User, payee: User, rng: random.Random) -> str:
     """A hold, and later its end, in two transactions as a real payment has them."""
     payment_id = uuid.uuid4()
     held_sat = rng.randint(2, 100)
-    hold_id = ledger.atomic(ledger.hold_for_payment)(
-        user_id=payer.id,
-        through=House.LIGHTNING,
-        amount_msat=held_sat * 1000,
-        payment_id=payment_id,
-    )
+
+    @ledger.atomic
+    def hold() -> int:
+        hold_id = ledger.hold_for_payment(
+            user_id=payer.id,
+            through=House.LIGHTNING,
+            amount_msat=held_sat * 1000,
+            payment_id=payment_id,
+        )
+        causes.payment(payer, payment_id, hold_id, held_sat, House.LIGHTNING)
+        return hold_id
+
+    hold_id = hold()
     if rng.random() < 0.5:
         assert ledger.atomic(ledger.release_payment)(hold_id=hold_id, payment_id=payment_id)
         return "void"
@@ -215,7 +227,7 @@ def move_carelessly(url: str, users: list[User], rounds: int, rng: random.Random
                 owner.execute(
                     "INSERT INTO ledger_transfer (debit_id, credit_id, amount_msat, kind,"
                     " external_id, phase, cause_kind, cause_id)"
-                    " VALUES (%s, %s, 1000, 'internal', %s, 'posted', 'operator', 'careless')",
+                    " VALUES (%s, %s, 1000, 'operator.pay_out', %s, 'posted', 'operator', 'x')",
                     [payer[0], payee[0], uuid.uuid4().hex],
                 )
                 for account, balance in sorted(
