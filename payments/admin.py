@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.text import Truncator
 from unfold.decorators import action, display
 
 from accounts.ledger import House
@@ -72,15 +73,17 @@ class ActingAdmin(LookOnlyAdmin):
                 _tell(request, done)
 
 
-class WithAmountAndName(WithReason):
-    """What an act needs besides its row: an amount, or another account."""
+def _short(placeholder: str, size: int) -> forms.TextInput:
+    return forms.TextInput(attrs={"placeholder": placeholder, "size": size})
 
-    sats = forms.CharField(
-        required=False, max_length=20, widget=forms.TextInput(attrs={"placeholder": "Sats"})
-    )
-    username = forms.CharField(
-        required=False, max_length=40, widget=forms.TextInput(attrs={"placeholder": "User name"})
-    )
+
+class WithAmountAndName(WithReason):
+    """What an act needs besides its row: an amount, or another account. Short fields, or the button
+    beside them is off the page."""
+
+    reason = forms.CharField(required=False, max_length=200, widget=_short("For the log", 12))
+    sats = forms.CharField(required=False, max_length=20, widget=_short("1,000", 7))
+    username = forms.CharField(required=False, max_length=40, widget=_short("User name", 9))
 
 
 def _by(request: HttpRequest) -> operations.By:
@@ -156,8 +159,8 @@ class OperatorActAdmin(ActingAdmin):
 
 @admin.register(SuspenseItem)
 class SuspenseItemAdmin(ActingAdmin):
-    list_display = ["id", "created", "amount_msat", "open_sat", "external_id", "cause"]
-    fields = [*list_display, "kind"]
+    list_display = ["id", "created", "amount_msat", "open_sat", "arrived_as", "cause"]
+    fields = ["id", "created", "amount_msat", "open_sat", "external_id", "cause", "kind"]
     readonly_fields = ["open_sat", "cause"]
     search_fields = ["id", "external_id"]
     ordering = ["-id"]
@@ -171,6 +174,10 @@ class SuspenseItemAdmin(ActingAdmin):
     @admin.display(description="Open sats")
     def open_sat(self, item: SuspenseItem) -> int:
         return books.open_sat_of(item)
+
+    @admin.display(description="Arrived as")
+    def arrived_as(self, item: SuspenseItem) -> str:
+        return Truncator(item.external_id).chars(24)
 
     @admin.display(description="Cause")
     def cause(self, item: SuspenseItem) -> str:

@@ -215,7 +215,7 @@ def test_the_books_in_the_admin(
 ) -> None:
     hers, his = office_of(olga), office_of(oscar)
     page = hers.get("/admin/payments/suspenseitem/").content.decode()
-    assert f"lightning:{item.external_id.split(':')[1]}" in page
+    assert item.external_id[:20] in page
     assert "no account nobody" in press(hers, "suspenseitem", "credit", item, username="nobody")
     press(hers, "suspenseitem", "credit", item, username="bob", sats="1,500")
     assert bob.available_sat == 1_500
