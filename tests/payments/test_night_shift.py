@@ -38,9 +38,8 @@ from tests.payments.test_lightning import pay
 __all__ = ["alice", "bob", "charlie", "network"]
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SECTION = re.search(
-    r"^## The night shift\n(.*?)^## ", (ROOT / "docs/operating.md").read_text(), re.M | re.S
-)
+OPERATING = (ROOT / "docs/operating.md").read_text()
+SECTION = re.search(r"^## The night shift\n(.*?)^## ", OPERATING, re.M | re.S)
 NEW_PASSWORD = "another good one"
 # With the embedded database, which these tests do not have: tests/runtime/test_backup.py.
 ELSEWHERE = {"backup", "restore"}
@@ -70,6 +69,15 @@ def test_there_is_an_answer_to_each_question_and_nothing_is_run_unseen() -> None
         assert f'"{command}", str(copy)' in run_there
 
 
+def test_the_document_has_a_row_for_every_verb() -> None:
+    """With all that it has to be told."""
+    rows = dict(re.findall(r"^\| `([a-z-]+) ([^`]*)` \|", OPERATING, re.M))
+    assert rows.keys() == operations.VERBS.keys()
+    for name, told in rows.items():
+        words = [one for one in operations.VERBS[name].parameters if not one.is_flag]
+        assert len(re.findall(r"<[^>]*>|\[[^]]*\]", told)) == len(words), name
+
+
 class Night:
     """What there is to be put right, and the words of the document that stand for it. Each is made
     when a command names it."""
@@ -89,6 +97,7 @@ class Night:
             "PAYMENT": lambda: str(self._lost(alice).id),
             "STUCK": self._stuck,
             "WAITING": self._waiting,
+            "SLOW": self._slow,
             "ITEM": self._item,
             "REF": self._paid_by_hand,
             "ALARM": lambda: str(alarms.note("test", "something is wrong").id),
@@ -139,6 +148,10 @@ class Night:
             patch.setattr("payments.services.onchain.advance", lambda payment_id: None)
             wish = {"address": self.network.address(), "amount": 5000}
             return str(self.alice.api.post("/bitcoin/send", wish).body["id"])
+
+    def _slow(self) -> str:
+        wish = {"address": self.network.address(), "amount": 5000, "feeRate": 2}
+        return str(self.alice.api.post("/bitcoin/send", wish).body["id"])
 
     def _debtor(self) -> str:
         """Spent a deposit that was undone then."""
@@ -194,7 +207,9 @@ def test_every_command_does_what_it_is_there_for(
     settings.STOP_FILE = tmp_path / "data/stop-sends"
     night = Night(alice, bob, charlie, network)
     for title, commands in QUESTIONS.items():
-        settings.STOP_FILE.touch()
+        settings.STOP_FILE.unlink(missing_ok=True)
+        if any(command.startswith(("rm ", "cat ")) for command in commands):
+            settings.STOP_FILE.touch()  # the server has stopped sends
         for command in map(night.fill, commands):
             print(title, "|", command)
             run(command, tmp_path)
