@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from accounts import ledger
 from accounts.models import Activity
+from coinos import alarms
 from coinos.simnet.control import Control
 from payments.models import Payment, WithdrawalInput, WithdrawalTransaction
 from payments.services import advance_withdrawals
@@ -156,10 +157,13 @@ def test_k3_two_that_it_may_be_keep_it_held_until_an_operator_says(
     assert alice.payment().state == "created"
     assert ledger.balance_of(alice.user.id).held_sat == alice.payment().held_sat
     assert f"withdrawal {payment.id}: which of these is it?" in caplog.text
+    [alarm] = alarms.standing()
+    assert txid in alarm.sentence
     assert paid_to(network, address) == [5000, 5000]
     said = ["match", str(payment.id), txid, "--reason", "the receipt names it, ticket 7"]
     assert run(*said) == "Done: it is booked as sent, with the fee that it took.\n"
     assert (alice.payment().state, alice.payment().txid) == ("broadcast", txid)
+    assert not alarms.standing()
     assert paid_to(network, address) == [5000, 5000]
     with pytest.raises(CommandError, match="not in doubt"):
         run(*said)

@@ -14,12 +14,13 @@ from django.utils import timezone
 
 from accounts import ledger, statement
 from accounts.models import Activity
+from coinos import alarms
 from coinos.constraints import violated_constraint
 from coinos.money import MSAT_PER_SAT
 from coinos.nodes.base import SentTransaction
 from payments.errors import NotThisWithdrawal
 from payments.models import Payment
-from payments.services.withdrawals.search import find_sent
+from payments.services.withdrawals.search import doubt_about, find_sent
 from payments.services.withdrawals.versions import add_version, count_version
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def adopt(payment_id: uuid.UUID, sent: SentTransaction) -> bool:
             "withdrawal %s: %s spends a coin of another one", payment_id, sent.signed.txid
         )
         return False
+    alarms.end(doubt_about(payment_id))
     return True
 
 

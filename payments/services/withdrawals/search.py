@@ -9,9 +9,10 @@ withdrawal is known by its address, its amount and its time.
 from __future__ import annotations
 
 import logging
+import uuid
 from datetime import timedelta
 
-from coinos import nodes
+from coinos import alarms, nodes
 from coinos.nodes.base import SentTransaction
 from payments.models import Payment, WithdrawalTransaction
 from payments.services.withdrawals.versions import DEEP
@@ -58,6 +59,14 @@ def _newest_versions(found: list[SentTransaction]) -> list[SentTransaction]:
 
 
 def report_doubt(payment: Payment, found: list[SentTransaction]) -> None:
-    """Page an operator: it stays held until one of them is said to be it, or another's."""
+    """Page an operator until one has seen to it: the withdrawal stays held until one of these is
+    said to be it, or another's."""
     txids = ", ".join(sent.signed.txid for sent in found)
-    logger.critical("withdrawal %s: which of these is it? %s", payment.id, txids)
+    sentence = f"withdrawal {payment.id}: which of these is it? {txids}"
+    if not alarms.is_seen_to(alarms.note(doubt_about(payment.id), sentence, is_single=True)):
+        logger.critical("%s", sentence)
+
+
+def doubt_about(payment_id: uuid.UUID) -> str:
+    """The cause of that alarm."""
+    return f"withdrawal {payment_id} is in doubt"
