@@ -264,6 +264,16 @@ class PinOnlyForm(forms.Form):
     pin = forms.CharField(label="PIN", widget=pin_input())
 
 
+class BumpForm(forms.Form):
+    fee_rate = forms.IntegerField(
+        label=_("Fee rate, sat/vB"),
+        min_value=1,
+        max_value=FEE_RATE_MAX_SAT_VB,
+        widget=forms.NumberInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
+    )
+    pin = forms.CharField(required=False, label="PIN", widget=pin_input())
+
+
 class AutoWithdrawForm(forms.Form):
     """The names of the fields are those of the API."""
 

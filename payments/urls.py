@@ -34,5 +34,6 @@ urlpatterns = [
     path("payments", views.payments, name="payments"),
     path("payments.csv", views.export, name="export"),
     path("payment/<uuid:payment_id>", views.payment, name="payment"),
+    path("payment/<uuid:payment_id>/bump", views.bump_payment, name="bump_payment"),
     path("payment/<uuid:payment_id>/cancel", views.cancel_payment, name="cancel_payment"),
 ]

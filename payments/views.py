@@ -42,10 +42,11 @@ from coinos.web import (
     signed_in,
 )
 from payments import idempotency
-from payments.errors import IdempotencyInProgress, PaymentFailed
+from payments.errors import CannotBump, IdempotencyInProgress, PaymentFailed
 from payments.export import csv_lines
 from payments.fees import USUAL_SIZE_VB
 from payments.forms import (
+    BumpForm,
     ConfirmForm,
     HistoryForm,
     SendAgainForm,
@@ -53,6 +54,7 @@ from payments.forms import (
     SendForm,
 )
 from payments.selectors import gift_of, own_payment_by_key, payment_of, recent_addresses
+from payments.services.bump import bump_own, suggested_rate_sat_vb
 from payments.services.cancel import cancel
 from payments.services.lnurl import RemoteRefused
 from payments.services.pasted import Bill, Target, everything_sat, look, pay, price
@@ -429,6 +431,42 @@ def cancel_payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
     else:
         messages.success(request, _("Cancelled. Your sats are back."))
     return redirect("payment", own.id)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@signed_in
+@limited(post=limits.SPEND)
+def bump_payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
+    """A higher fee for a payment that waits for a block."""
+    own = own_payment_by_key(str(payment_id), user_of(request))
+    if not own.can_be_bumped:
+        messages.info(request, sentence(CannotBump()))
+        return redirect("payment", own.id)
+    suggested_sat_vb = suggested_rate_sat_vb(own)
+    form = BumpForm(posted(request), initial={"fee_rate": suggested_sat_vb})
+    if form.is_valid():
+        try:
+            bump_own(
+                credential=request.credential,  # type: ignore[attr-defined]
+                payment=own,
+                fee_rate_sat_vb=form.cleaned_data["fee_rate"],
+                pin=form.cleaned_data["pin"],
+            )
+        except CoinosError as error:
+            add_error(form, error)
+        else:
+            messages.success(request, _("It goes out with the higher fee now."))
+            return redirect("payment", own.id)
+    assert own.fee_sat is not None
+    assert own.fee_rate_sat_vb
+    context = {
+        "form": form,
+        "payment": own,
+        "suggested_sat_vb": suggested_sat_vb,
+        "more_sat": max(0, own.fee_sat * suggested_sat_vb // own.fee_rate_sat_vb - own.fee_sat),
+        "here": "payments",
+    }
+    return render(request, "payments/bump.html", context, status=422 if form.errors else 200)
 
 
 def _receipt(request: HttpRequest, payment_id: UUID, *, viewer: User | None) -> HttpResponse:

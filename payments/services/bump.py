@@ -32,6 +32,12 @@ from payments.services.withdrawals.adopting import correct_fee
 logger = logging.getLogger(__name__)
 
 
+def suggested_rate_sat_vb(payment: Payment) -> int:
+    """A rate that should be in one of the next blocks, and is above what it pays now."""
+    assert payment.fee_rate_sat_vb
+    return max(nodes.bitcoin().fee_rates().fastest, payment.fee_rate_sat_vb + 1)
+
+
 def bump(payment_id: UUID, fee_rate_sat_vb: int) -> Activity:
     """Give a withdrawal a higher fee at the house's expense; returns its line.
 

@@ -686,6 +686,22 @@ SENDING = [
     Door("GET", "/payments.csv", limit="export", stream=True),
     Door("GET", "/payment/<uuid:payment_id>", "none", limit="page receipt"),
     Door(
+        "GET",
+        "/payment/<uuid:payment_id>/bump",
+        before=lambda w: w.withdraws(),
+        at={"payment_id": "sent"},
+    ),
+    Door(
+        "POST",
+        "/payment/<uuid:payment_id>/bump",
+        pin="pin",
+        limit="spend",
+        lowers="now",
+        before=lambda w: w.withdraws(),
+        way=lambda w: {"fee_rate": "50", "pin": PIN},
+        at={"payment_id": "sent"},
+    ),
+    Door(
         "POST",
         "/payment/<uuid:payment_id>/cancel",
         limit="spend",

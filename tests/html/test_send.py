@@ -18,6 +18,7 @@ from coinos.nodes.base import FeeRates
 from coinos.simnet.control import Control
 from invoices.services import InvoiceDraft, create_invoice
 from payments.models import Payment
+from payments.services import advance_withdrawals
 from tests.cast import give_pin, make_user
 from tests.html.conftest import Browser, Page, Person
 
@@ -569,3 +570,28 @@ def test_what_was_sent_is_not_offered_to_be_cancelled(
     page = follow(alice, alice.post(f"/payment/{alice.line().id}/cancel"))
     assert "This payment cannot be cancelled any more" in page.text
     assert alice.available_sat == 98_999
+
+
+def test_a_withdrawal_that_waits_for_a_block_is_sped_up_from_its_page(
+    database: Any, alice: Person, network: Control
+) -> None:
+    network.mine(1)
+    shown = amount(alice, network.address(), amount="5000", speed="hour").page
+    page = follow(alice, confirm(alice, shown))
+    url = f"/payment/{alice.line().id}/bump"
+    assert url in page.html
+    before = alice.available_sat
+    assert "3 sat/vB" in alice.get(url).page.text
+    refused = alice.post(url, fee_rate="3")
+    assert refused.status_code == 422
+    assert "The fee rate must be higher" in refused.page.text
+    assert alice.available_sat == before
+    page = follow(alice, alice.post(url, fee_rate="30"))
+    assert "It goes out with the higher fee now." in page.text
+    assert alice.available_sat < before
+    network.mine(1)
+    advance_withdrawals()
+    Payment.objects.update(next_look_at=None, created="2020-01-01T00:00Z")
+    advance_withdrawals()
+    page = follow(alice, alice.get(url))
+    assert "Only an on-chain payment that waits for a block can be sped up" in page.text
