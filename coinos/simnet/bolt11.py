@@ -18,6 +18,8 @@ DEFAULT_EXPIRY_S = 3600
 DEFAULT_FINAL_CLTV = 18
 FINAL_CLTV = 10
 FEATURES = "02024100"  # var_onion, payment_secret, basic_mpp, route blinding: what CLN announces
+# What Core Lightning knows of BOLT 9 in an invoice; another one that is even is refused.
+KNOWN_FEATURES = {8, 14, 16, 24, 48}
 
 # Multiplier letter of the amount -> tenths of a millisatoshi (1 pBTC = 0.1 msat).
 _TENTH_MSAT = {"m": 10**9, "u": 10**6, "n": 10**3, "p": 1, "": 10**12}
@@ -140,6 +142,12 @@ def decode(invoice: str) -> Bolt11:
     payee, signature_der = _verify(signature, signed, fields)
     if "p" not in fields or ("d" in fields) == ("h" in fields):
         raise Bolt11Error("Missing or doubled required field")
+    if "s" not in fields:
+        raise Bolt11Error("Missing required payment secret (s field)")
+    features = fields["9"][0] if "9" in fields else []
+    for bit in range(0, len(features) * 5, 2):
+        if _to_int(features) >> bit & 1 and bit not in KNOWN_FEATURES:
+            raise Bolt11Error(f"9: unknown feature bit {bit}")
     try:
         description = _trim(fields["d"][0]).decode() if "d" in fields else None
     except UnicodeDecodeError:
@@ -155,7 +163,7 @@ def decode(invoice: str) -> Bolt11:
         description_hash=_trim(fields["h"][0]).hex() if "h" in fields else None,
         min_final_cltv_expiry=_to_int(fields["c"][0]) if "c" in fields else DEFAULT_FINAL_CLTV,
         payment_secret=_trim(fields["s"][0]).hex() if "s" in fields else None,
-        features=_features(fields["9"][0]) if "9" in fields else "",
+        features=_features(features) if features else "",
         routes=tuple(_hints(_trim(route)) for route in fields.get("r", ())),
         signature=signature_der,
     )

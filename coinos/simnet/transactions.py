@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from embit import compact, script
+from embit import bech32, compact, script
 from embit.descriptor.checksum import add_checksum
 from embit.networks import NETWORKS
 from embit.transaction import Transaction as EmbitTransaction
@@ -173,6 +173,9 @@ def dust_sat(script_pubkey: bytes) -> int:
 @lru_cache(maxsize=10_000)
 def script_of(address: str) -> bytes | None:
     """The script of a regtest address; None for anything else, other networks included."""
+    version, program = bech32.decode(REGTEST["bech32"], address)
+    if version is not None:  # embit takes no capitals, and no later version but taproot
+        return bytes([0x50 + version if version else 0, len(program), *program])
     try:
         found = script.address_to_scriptpubkey(address)
         again = found.address(REGTEST)
@@ -185,10 +188,22 @@ def script_of(address: str) -> bytes | None:
 
 @lru_cache(maxsize=10_000)
 def address_of(script_pubkey: bytes) -> str | None:
+    future = future_witness(script_pubkey)
+    if future:
+        return str(bech32.encode(REGTEST["bech32"], *future))
     if script.Script(script_pubkey).script_type() is None:
         return None
     address: str = script.Script(script_pubkey).address(REGTEST)
     return address
+
+
+def future_witness(script_pubkey: bytes) -> tuple[int, bytes] | None:
+    """Version and program of a witness output that no rule is made for yet (BIP 350): anybody may
+    send to it. None for other scripts, taproot among them."""
+    opcode, length = (*script_pubkey[:2], 0, 0)[:2]
+    if not (0x51 <= opcode <= 0x60 and 2 <= length <= 40 and len(script_pubkey) == 2 + length):
+        return None
+    return (opcode - 0x50, script_pubkey[2:]) if (opcode, length) != (0x51, 32) else None
 
 
 def describe_address(address: str, script_pubkey: bytes) -> dict[str, Any]:
@@ -200,7 +215,15 @@ def describe_address(address: str, script_pubkey: bytes) -> dict[str, Any]:
         "isscript": kind in ("p2sh", "p2wsh", "p2tr"),
         "iswitness": kind in ("p2wpkh", "p2wsh", "p2tr"),
     }
-    if facts["iswitness"]:
+    future = future_witness(script_pubkey)
+    if future:
+        del facts["isscript"]
+        facts |= {
+            "iswitness": True,
+            "witness_version": future[0],
+            "witness_program": future[1].hex(),
+        }
+    elif facts["iswitness"]:
         facts["witness_version"] = 1 if kind == "p2tr" else 0
         facts["witness_program"] = script_pubkey[2:].hex()
     return facts
@@ -218,7 +241,8 @@ def describe_script(script_pubkey: bytes) -> dict[str, Any]:
     if address:
         facts["address"] = address
     is_data = script_pubkey[:1] == b"\x6a"
-    facts["type"] = SCRIPT_TYPES.get(kind or "", "nulldata" if is_data else "nonstandard")
+    other = "witness_unknown" if future_witness(script_pubkey) else "nonstandard"
+    facts["type"] = SCRIPT_TYPES.get(kind or "", "nulldata" if is_data else other)
     return facts
 
 
