@@ -11,6 +11,10 @@ class InvalidPaymentRequest(CoinosError):
     code = "invalid_payment_request"
     title = _("Invalid payment request")
     message = _("Invalid payment request")
+    page_message = _(
+        "This is not an invoice that can be paid: it was changed on the way, or asks for something"
+        " impossible. Ask for a new one"
+    )
 
 
 class InvalidAddress(CoinosError):

@@ -85,7 +85,7 @@ class Reply:
         value = self._fields.get(key)
         if isinstance(value, bool) or not isinstance(value, int):
             return self._refuse(key)
-        return value if minimum <= value <= maximum else self._refuse(key)
+        return value if minimum <= value <= maximum else self._out_of_range(key)
 
     def msat(self, key: str) -> int:
         return self.integer(key, maximum=MAX_MSAT)
@@ -137,6 +137,9 @@ class Reply:
     def values(self, key: str) -> list[object]:
         value = self._fields.get(key)
         return value if isinstance(value, list) else self._refuse(key)
+
+    def _out_of_range(self, key: str) -> NoReturn:
+        self._refuse(key)
 
     def _refuse(self, key: str) -> NoReturn:
         raise unreadable(f"{self._where}.{key}")
