@@ -20,6 +20,7 @@ INCIDENT = re.compile(
 )
 COUNTS = {"M": 35, "F": 20, "A": 15, "P": 27, "O": 7}
 SECURITY_FAULTS = 18
+MONEY_FAULTS = {"K": 6, "H": 11, "M": 10, "L": 5}
 EXPLAINED = "not applicable: "
 
 
@@ -67,6 +68,8 @@ def test_the_list_is_whole() -> None:
     for group, count in COUNTS.items():
         assert {f"{group}{n:02}" for n in range(1, count + 1)} <= set(incidents())
     assert {f"sec-{n}" for n in range(1, SECURITY_FAULTS + 1)} <= set(incidents())
+    for severity, count in MONEY_FAULTS.items():
+        assert {f"money-{severity}{n}" for n in range(1, count + 1)} <= set(incidents())
 
 
 def test_no_incident_is_listed_twice() -> None:
