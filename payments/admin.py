@@ -15,7 +15,7 @@ from unfold.decorators import action, display
 from accounts.ledger import House
 from accounts.models import User
 from coinos.admin import LookOnlyAdmin, WithReason, operator
-from coinos.errors import CoinosError
+from coinos.errors import CoinosError, NotTheOwner
 from coinos.models import Alarm
 from payments import operations
 from payments.models import (
@@ -67,6 +67,9 @@ class ActingAdmin(LookOnlyAdmin):
         for row in rows:
             try:
                 done = act(row, reason)
+            except NotTheOwner:  # of an act that was asked for before
+                row.refresh_from_db()
+                _tell(request, row)
             except CoinosError as error:
                 messages.error(request, f"{row}: {error.message}")
             else:

@@ -210,6 +210,19 @@ def test_where_the_owners_address_is_not_given_the_admin_says_what_to_run(
     assert bob.available_sat == 2_000
 
 
+def test_the_same_after_an_approval_there(
+    bob: Person, olga: User, oscar: User, settings: Any, monkeypatch: Any
+) -> None:
+    settings.OPERATOR_APPROVAL_SAT = 0
+    monkeypatch.setitem(django_settings.DATABASE_OWNER, "USER", embedded.APP_ROLE)
+    press(office_of(olga), "bookaccount", "correct", bob.user.ledger_account, sats="11")
+    act = OperatorAct.objects.get()
+    page = press(office_of(oscar), "operatoract", "approve", act)
+    assert f"On the server: manage.py operator carry-out {act.id}" in page
+    monkeypatch.undo()
+    assert "11 sats more" in run("carry-out", str(act.id))
+
+
 def test_the_books_in_the_admin(
     alice: Person, bob: Person, olga: User, oscar: User, item: Transfer
 ) -> None:
