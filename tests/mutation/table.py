@@ -321,7 +321,7 @@ MUTATIONS = (
         killswitch.stop_for(alarm)
 """,
         "",
-        (f"{ALARMS}::test_removing_the_file_alone_ends_nothing",),
+        (f"{ALARMS}::test_an_alarm_that_others_raised_brings_the_file_back_too",),
     ),
     Mutation(
         33,

@@ -70,6 +70,15 @@ def test_removing_the_file_alone_ends_nothing(
     assert alarms.standing().count() == 1
 
 
+def test_an_alarm_that_others_raised_brings_the_file_back_too(
+    alice: Person, network: Control, stop_file: Path
+) -> None:
+    killswitch.stop_sends("a payment cost more than its reserve")
+    stop_file.unlink()
+    reconcile()
+    assert "cost more than its reserve" in stop_file.read_text()
+
+
 def test_an_acknowledged_alarm_does_not_come_back(
     alice: Person, network: Control, settings: Any, stop_file: Path
 ) -> None:
