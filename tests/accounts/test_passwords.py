@@ -142,3 +142,13 @@ def test_a_hash_of_before_there_was_one_form_still_works(alice: User) -> None:
 def test_an_operator_made_in_code_obeys_too(db: None) -> None:
     with pytest.raises(InvalidRequest):
         User.objects.create_superuser("olga", COMMON)
+
+
+def test_signing_in_takes_either_form(db: None) -> None:
+    """input-I12: registered with one, by page and API with the other."""
+    registered = Api().post("/register", {"user": {"username": "dora", "password": COMPOSED}})
+    assert registered.status_code == 200, registered.body
+    for word in (COMPOSED, DECOMPOSED):
+        signed_in = Api().post("/login", {"username": "dora", "password": word})
+        assert signed_in.status_code == 200, signed_in.body
+        assert Browser().post("/login", username="dora", password=word).status_code == 302

@@ -25,6 +25,7 @@ class Service:
     terms: dict[str, Any] = field(default_factory=dict)
     invoice: Callable[[int], Any] = lambda amount_msat: None
     asked: list[int] = field(default_factory=list)
+    status: int = 200
 
     @property
     def lnurl(self) -> str:
@@ -58,7 +59,7 @@ def serving(network: Control) -> Iterator[Service]:
                 amount_msat = int(parse_qs(url.query)["amount"][0])
                 found.asked.append(amount_msat)
                 answer = found.invoice(amount_msat)
-            self.send_response(200)
+            self.send_response(found.status)
             self.end_headers()
             self.wfile.write(json.dumps(answer).encode())
 

@@ -128,3 +128,72 @@ ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 def test_one_resolver_knows_every_kind_of_destination(pasted: str, expected: object) -> None:
     """A14: one expectation for each kind of name."""
     assert recognise(pasted) == expected
+
+
+@pytest.mark.parametrize("status", [201, 202, 400, 404, 500])
+def test_the_status_of_an_answer_means_nothing(
+    alice: Person, service: Service, status: int
+) -> None:
+    """input-I09: LUD-01; real services answer 201."""
+    service.status = status
+    paid = pay(alice, service)
+    assert (paid.status_code, paid.body.get("amount")) == (200, -500), paid.body
+
+
+def test_an_error_is_one_at_any_status(alice: Person, service: Service) -> None:
+    """input-I09"""
+    service.status, service.terms = 201, {"status": "ERROR", "reason": "closed today"}
+    refused = pay(alice, service)
+    assert (refused.status_code, "closed today" in refused.body["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"minSendable": 1000.0, "maxSendable": 1e9},
+        {"callback": "{url}/pay?for=bob#part"},
+        {"callback": "{url}/pay#part?for=bob"},
+        {"callback": "{url}/pay?"},
+    ],
+    ids=str,
+)
+def test_numbers_and_urls_are_read_as_their_formats_say(
+    alice: Person, service: Service, terms: dict[str, Any]
+) -> None:
+    """input-I17g, input-I17h: the amount arrives, whatever stands behind it."""
+    service.terms = {
+        name: value.format(url=service.url) if isinstance(value, str) else value
+        for name, value in terms.items()
+    }
+    paid = pay(alice, service)
+    assert (paid.status_code, service.asked) == (200, [500_000]), paid.body
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"callback": "https://["},
+        {"callback": "https://[::1/a"},
+        {"callback": "lnurlp://"},
+        {"callback": "/pay"},
+        {"minSendable": 1000.5},
+        {"minSendable": 1e300},
+    ],
+    ids=str,
+)
+def test_a_callback_that_is_no_url_is_refused(
+    alice: Person, service: Service, terms: dict[str, Any]
+) -> None:
+    """input-I13: no exception of a parser gets out, of another server's words neither."""
+    service.terms = terms
+    refused = pay(alice, service)
+    assert (refused.status_code, service.asked) == (400, []), refused.body
+
+
+def test_the_reason_why_we_do_not_go_somewhere_is_said(alice: Person) -> None:
+    """input-I17f"""
+    refused = alice.api.post("/send/bob@abc.onion/5", {})
+    assert (refused.status_code, refused.body["detail"]) == (
+        400,
+        "Onion services cannot be reached",
+    )
