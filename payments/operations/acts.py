@@ -166,16 +166,19 @@ def _finish(act_id: UUID, do: Callable[[], str], by: By) -> OperatorAct:
 def _locked(act_id: UUID) -> OperatorAct:
     """The act, open still and ours until the transaction ends."""
     act = OperatorAct.objects.select_for_update(of=("self",)).select_related("user").get(id=act_id)
+    _require_open(act)
+    return act
+
+
+def _require_open(act: OperatorAct) -> None:
     if act.carried_out_at:
         raise ActRefused("This act was carried out already")
     if act.dropped_at:
         raise ActRefused("This act was dropped")
-    return act
 
 
 def _require_ready(act: OperatorAct) -> None:
-    if act.carried_out_at:
-        raise ActRefused("This act was carried out already")
+    _require_open(act)
     if act.needs_approval and not act.approved_by_id:
         raise ActRefused("This act waits for a second operator's approval")
 

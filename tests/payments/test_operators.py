@@ -129,6 +129,19 @@ def test_what_has_not_left_is_cancelled(alice: Person, network: Control, monkeyp
         run("cancel", sent, "--reason", "x")
 
 
+def test_a_dropped_act_asks_nothing_of_the_nodes(alice: Person, network: Control) -> None:
+    """What an act does at the nodes comes before its row is locked, so it must look before, too."""
+    payment = undecided(alice, network)
+    of_another_node(payment)
+    with pytest.raises(CommandError, match="does not prove"):
+        run("release", str(payment.id), "--reason", "ticket 7")
+    act = OperatorAct.objects.get()
+    Payment.objects.filter(id=payment.id).update(node_id=payment.node_id)
+    with pytest.raises(CommandError, match="was dropped"):
+        run("carry-out", str(act.id))
+    assert alice.payment().state == Payment.State.SENDING
+
+
 def test_an_alarm_is_acknowledged_with_a_row(cloned_db: Any) -> None:
     alarm = alarms.note("test", "something is wrong")
     assert f"{alarm.id}  something is wrong" in run("alarms")
