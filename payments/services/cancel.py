@@ -12,19 +12,16 @@ that lost its last commits would not know that they happened.
 
 from __future__ import annotations
 
-import logging
 from uuid import UUID
 
 from accounts import ledger
 from accounts.models import Activity
 from coinos import nodes
-from coinos.errors import NodeUnavailable
 from payments.errors import TooLateToCancel
-from payments.models import CANCELLED, Payment, WithdrawalTransaction
+from payments.models import CANCELLED, Payment
 from payments.services.release import release
 from payments.services.withdrawals.search import find_sent
-
-logger = logging.getLogger(__name__)
+from payments.services.withdrawals.versions import Outpoint, end_all, unlock
 
 
 def cancel(payment_id: UUID) -> Activity:
@@ -38,7 +35,7 @@ def cancel(payment_id: UUID) -> Activity:
         return Activity.objects.get(id=payment_id)
     if not payment.can_be_cancelled or _node_has_it(payment):
         raise TooLateToCancel()
-    _unlock(_cancel(payment_id))
+    unlock(_cancel(payment_id))
     return Activity.objects.get(id=payment_id)
 
 
@@ -51,22 +48,13 @@ def _node_has_it(payment: Payment) -> bool:
 
 
 @ledger.atomic
-def _cancel(payment_id: UUID) -> tuple[tuple[str, int], ...]:
+def _cancel(payment_id: UUID) -> tuple[Outpoint, ...]:
     """Returns the coins that it had chosen, which are free again."""
     payment = Payment.objects.select_for_update().get(id=payment_id)
     if payment.was_cancelled:
         return ()
     if not payment.can_be_cancelled:
         raise TooLateToCancel()
-    inputs = tuple(payment.inputs.filter(live=True).values_list("txid", "vout"))
-    payment.inputs.update(live=False)
-    payment.versions.update(state=WithdrawalTransaction.State.DEAD)
+    coins = end_all(payment)
     release(payment, CANCELLED)
-    return inputs
-
-
-def _unlock(inputs: tuple[tuple[str, int], ...]) -> None:
-    try:
-        nodes.bitcoin().unlock(inputs)
-    except NodeUnavailable:  # the payment is cancelled all the same
-        logger.error("coins of a cancelled withdrawal are still locked at the node: %s", inputs)
+    return coins

@@ -14,7 +14,6 @@ from django.utils.translation import gettext_noop as _
 
 from accounts import ledger
 from coinos import nodes
-from coinos.errors import NodeUnavailable
 from coinos.nodes.base import NodeRefused, SentTransaction
 from payments.errors import MayStillConfirm
 from payments.models import Payment, WithdrawalInput
@@ -22,12 +21,11 @@ from payments.services.release import release
 from payments.services.withdrawals.adopting import adopt
 from payments.services.withdrawals.following import follow
 from payments.services.withdrawals.search import find_sent, report_doubt
-from payments.services.withdrawals.versions import DEEP, end_versions
+from payments.services.withdrawals.versions import DEEP, Outpoint, end_all, unlock
 
 logger = logging.getLogger(__name__)
 
 State = Payment.State
-Coin = tuple[str, int]
 
 
 def abandon(payment_id: uuid.UUID) -> None:
@@ -49,35 +47,30 @@ def abandon(payment_id: uuid.UUID) -> None:
 def end_if_dead(payment: Payment) -> None:
     """End a `signed` withdrawal as failed when none of its versions can ever confirm, unless the
     wallet has paid its recipient in another way, which is adopted."""
-    versions = [set(nodes.bitcoin().inputs_of(hex)) for hex in _hexes(payment)]
+    versions = [set(nodes.bitcoin().inputs_of(one.hex)) for one in payment.versions.all()]
     gone = _gone_for_good(payment)
     is_dead = all(inputs & gone for inputs in versions)
     found = find_sent(payment)
     if not is_dead:  # beside one that may still confirm, only a rival of it can be the one
-        found = [
-            sent for sent in found if all(inputs & set(sent.signed.inputs) for inputs in versions)
-        ]
+        found = [sent for sent in found if _is_rival(sent, versions)]
     if len(found) == 1:
         adopt(payment.id, found[0])
     elif found:
         report_doubt(payment, found)
     elif is_dead:
-        _unlock(_fail_dead(payment.id))
+        unlock(_fail_dead(payment.id))
 
 
-def _is_rival(sent: SentTransaction, versions: list[set[Coin]]) -> bool:
+def _is_rival(sent: SentTransaction, versions: list[set[Outpoint]]) -> bool:
+    """Whether it spends a coin of each of them, so that none of them confirms beside it."""
     return all(inputs & set(sent.signed.inputs) for inputs in versions)
 
 
-def _hexes(payment: Payment) -> list[str]:
-    return list(payment.versions.values_list("hex", flat=True))
-
-
-def _gone_for_good(payment: Payment) -> set[Coin]:
+def _gone_for_good(payment: Payment) -> set[Outpoint]:
     """Its coins that no transaction can spend any more: their spender, or the undoing of what made
     them, is buried deep. Others that the chain lacks are noted with the tip that lacked them."""
     node = nodes.bitcoin()
-    gone: set[Coin] = set()
+    gone: set[Outpoint] = set()
     for coin in payment.inputs.filter(live=True):
         tip = node.info()
         made = node.transaction(coin.txid)
@@ -109,21 +102,12 @@ def _note_missing(coin: WithdrawalInput, block_hash: str) -> None:
 
 
 @ledger.atomic
-def _fail_dead(payment_id: uuid.UUID) -> tuple[Coin, ...]:
+def _fail_dead(payment_id: uuid.UUID) -> tuple[Outpoint, ...]:
     """Returns its other coins, which are free again."""
     payment = Payment.objects.select_for_update().get(id=payment_id)
     if payment.state != State.SIGNED:
         return ()
     logger.error("withdrawal %s: a coin of it was spent elsewhere; it is given back", payment.id)
-    coins = tuple(payment.inputs.filter(live=True).values_list("txid", "vout"))
-    payment.inputs.update(live=False)
-    end_versions(payment.versions.all())
+    coins = end_all(payment)
     release(payment, _("The coins that it was to spend are gone; nothing was sent"))
     return coins
-
-
-def _unlock(coins: tuple[Coin, ...]) -> None:
-    try:
-        nodes.bitcoin().unlock(coins)
-    except NodeUnavailable:  # it has ended all the same
-        logger.error("coins of an ended withdrawal are still locked at the node: %s", coins)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.db.models import QuerySet
 
+from coinos import nodes
+from coinos.errors import NodeUnavailable
 from coinos.nodes.base import SignedTransaction
 from payments.models import Payment, WithdrawalInput, WithdrawalTransaction
 
+logger = logging.getLogger(__name__)
+
 State = WithdrawalTransaction.State
+Outpoint = tuple[str, int]
 
 DEEP = 6
 """So many blocks above a transaction, and it is there for good."""
@@ -66,3 +73,20 @@ def live_version(payment: Payment) -> WithdrawalTransaction:
 def end_versions(versions: QuerySet[WithdrawalTransaction]) -> None:
     """None of these can ever confirm."""
     versions.update(state=State.DEAD)
+
+
+def end_all(payment: Payment) -> tuple[Outpoint, ...]:
+    """No version of it is ever sent or mined, in the caller's transaction. Returns the coins that
+    they were to spend, for `unlock` when that has committed."""
+    coins = tuple(payment.inputs.filter(live=True).values_list("txid", "vout"))
+    payment.inputs.update(live=False)
+    end_versions(payment.versions.all())
+    return coins
+
+
+def unlock(coins: tuple[Outpoint, ...]) -> None:
+    """Let the wallet spend the coins of a withdrawal that has ended."""
+    try:
+        nodes.bitcoin().unlock(coins)
+    except NodeUnavailable:  # it has ended all the same
+        logger.error("coins of an ended withdrawal are still locked at the node: %s", coins)
