@@ -107,6 +107,16 @@ def test_a_payment_in_flight_is_not_given_back_by_a_node_that_has_lost_it(
     assert alice.available_sat == 100_000 - 1005
 
 
+def test_a_payment_that_was_answered_as_pending_is_not_given_back_either(
+    alice: Person, own: Control, own_process: SimnetProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """money-K5: before anybody else has looked, with a copy made a moment before it was sent."""
+    backup = books(own_process).read_bytes()
+    hold_a_payment(alice, own, monkeypatch)
+    restore(own_process, backup)
+    assert after_its_deadline(alice).state == "sending"
+
+
 def test_a_node_that_counts_less_than_when_it_was_asked_gives_nothing_back(
     alice: Person,
     charlie: Person,
