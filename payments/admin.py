@@ -12,7 +12,6 @@ from django.http import HttpRequest
 from django.utils.text import Truncator
 from unfold.decorators import action, display
 
-from accounts.ledger import House
 from accounts.models import User
 from coinos.admin import LookOnlyAdmin, WithReason, operator
 from coinos.errors import CoinosError, NotTheOwner
@@ -169,10 +168,6 @@ class SuspenseItemAdmin(ActingAdmin):
     ordering = ["-id"]
     action_form = WithAmountAndName
     actions = ["credit"]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[SuspenseItem]:
-        items = SuspenseItem.objects.filter(credit_id=House.SUSPENSE)
-        return items.order_by(*self.ordering)
 
     @admin.display(description="Open sats")
     def open_sat(self, item: SuspenseItem) -> int:

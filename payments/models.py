@@ -8,6 +8,7 @@ transfer and two lines of statement. A gift is one that waits for its taker.
 from __future__ import annotations
 
 import uuid
+from typing import ClassVar
 
 from django.db import models
 from django.db.models import F, Q
@@ -15,6 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 from django.utils.translation import pgettext_lazy
 
+from accounts.ledger import House
 from accounts.models import ApiKey, LedgerAccount, Transfer, User
 
 CANCELLED = _("Cancelled before anything was sent")
@@ -464,8 +466,17 @@ class Reading(models.Model):
 # --- The books, as operators act on them ----------------------------------------------------------
 
 
+class SuspenseItems(models.Manager["SuspenseItem"]):
+    """Those transfers that brought something into suspense."""
+
+    def get_queryset(self) -> models.QuerySet[SuspenseItem]:
+        return super().get_queryset().filter(credit_id=House.SUSPENSE)
+
+
 class SuspenseItem(Transfer):
     """Money that arrived and matched nobody."""
+
+    objects: ClassVar[SuspenseItems] = SuspenseItems()
 
     class Meta:
         proxy = True
