@@ -41,7 +41,7 @@ def stop_sends(
     sentence: str, *, cause: str = "", amount_msat: int | None = None, is_single: bool = False
 ) -> None:
     """Stop external sends, unless an operator has acknowledged this very cause (by default: this
-    sentence; see `coinos.alarms`). Never fails: callers settle payments (rule 6)."""
+    sentence; see `coinos.alarms`). Never fails: callers settle payments."""
     try:
         alarm = alarms.note(
             cause or sentence, sentence, amount_msat=amount_msat, is_single=is_single

@@ -1,9 +1,9 @@
 """Fiat rates: what a bitcoin costs, as several public sources agree.
 
-Rates decorate money and never move it: with no rate, payments go on without one (rule 6 of the
-design). `refresh`, rung once a minute, asks every provider and keeps what they agree on. Readers
-never go to the network: they see a copy of a few seconds in this process, behind it the shared
-cache, behind that the last row of the history.
+Rates decorate money and never move it: with no rate, payments go on without one. `refresh`,
+rung once a minute, asks every provider and keeps what they agree on. Readers never go to the
+network: they see a copy of a few seconds in this process, behind it the shared cache, behind that
+the last row of the history.
 """
 
 from __future__ import annotations

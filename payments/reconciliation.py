@@ -129,7 +129,7 @@ def _was_paid(payment: Payment) -> bool:
 def reconcile() -> None:
     """Compare kept with computed balances, released payments with the node's record, and assets
     with liabilities. A balance that is wrong by 1 msat or a refund of what was paid stops external
-    sends at once, a shortfall on two readings in a row (O07, rule 10).
+    sends at once, a shortfall on two readings in a row (O07).
 
     Each finding is an alarm (`coinos.alarms`). The stop file comes back while one stands that
     nobody has acknowledged, and never for another reason."""

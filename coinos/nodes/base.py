@@ -199,7 +199,7 @@ class PayReply:
     `returned` is true when the answer says that this call sends no more parts: a success, or an
     error that xpay gives on purpose. It is false when the connection broke, our deadline passed
     first, or the answer is unreadable or unlisted.
-    `never_sent` is true when the answer proves that this call sent nothing (nodes.md 3).
+    `never_sent` is true when the answer proves that this call sent nothing.
     `reason` is a sentence for the user, never the node's own text.
     """
 
@@ -341,7 +341,7 @@ class Output:
 @dataclass(frozen=True)
 class Receipts:
     """Outputs since a block, and where to ask from next. `removed_txids` are hints to look
-    again, never an instruction to debit (nodes.md 8)."""
+    again, never an instruction to debit."""
 
     outputs: tuple[Output, ...]
     removed_txids: tuple[str, ...]

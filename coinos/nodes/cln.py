@@ -73,7 +73,7 @@ LABEL_UNKNOWN = 905
 STATUS_DIFFERS = 906
 NO_INVOICE_FETCHED = (1002, 1003, 1004, 1005)
 
-# What xpay's own errors mean for the payer (nodes.md 3). A code that is not here is unknown.
+# What xpay's own errors mean for the payer. A code that is not here is unknown.
 PAY_ERRORS = {
     BAD_PARAMETERS: _("The invoice cannot be paid as it is"),
     203: _("The recipient refused the payment"),
@@ -249,7 +249,7 @@ class CoreLightning:
         return [_node_invoice(invoice) for invoice in reply.nested_list("invoices")]
 
     def create_offer(self, *, amount_msat: int | None, description: str, label: str) -> str:
-        """A BOLT12 offer. Not idempotent: the same arguments make another offer (nodes.md 6)."""
+        """A BOLT12 offer. Not idempotent: the same arguments make another offer."""
         amount = "any" if amount_msat is None else _msat(amount_msat)
         params = {"amount": amount, "description": description, "label": label}
         return Reply(self._ask("offer", params), "offer").text("bolt12")

@@ -31,7 +31,7 @@ def outcome(
     returned: lightningd goes on without us. `nothing_is_lost` says that a part of this payment
     would be in the record if there had ever been one. The fee in msat is what the complete parts
     sent minus what they delivered. A record that contradicts itself is `Unknown`. `reason` is the
-    sentence for a `Failed`. Source: nodes.md 4; Core Lightning `listsendpays`, `listpays`.
+    sentence for a `Failed`. Source: Core Lightning's `listsendpays` and `listpays`.
     """
     if record.complete:
         fee_msat = record.sent_msat - record.delivered_msat

@@ -172,7 +172,7 @@ class Faults:
         if fault.kind == "drop_before":
             return Answer(None)
         if fault.kind == "garbage" and fault.how.startswith("http_"):
-            # The empty 401 and the plain-text 503 of bitcoind; see nodes.md 7.
+            # The empty 401 and the plain-text 503 of bitcoind.
             status = int(fault.how.removeprefix("http_"))
             return Answer(b"" if status == 401 else b"Work queue depth exceeded", status=status)
         reply = await execute()

@@ -71,7 +71,7 @@ class Payments:
         maxfee_msat: int | None = None,
         label: str | None = None,
     ) -> Paid:
-        """Pay, and answer as xpay does. Raises RpcError: see nodes.md 3 for the codes.
+        """Pay, and answer as xpay does. Raises RpcError, with xpay's own codes.
 
         `retry_for` has no effect here, as it stops nothing that is in flight.
         """

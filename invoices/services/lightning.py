@@ -140,7 +140,7 @@ def record_lightning_receipts(receipts: Sequence[Receipt], *, moves_cursor: bool
 
     Money for a label that is not ours goes to suspense (M21). Recording the same receipt again
     changes nothing. Once the node has the money nothing here refuses it: not an expired invoice,
-    not one that was paid already, not another amount (rule 6).
+    not one that was paid already, not another amount.
     """
     requests = _locked_requests(receipt.label for receipt in receipts)
     ours = [(requests[one.label], one) for one in receipts if one.label in requests]

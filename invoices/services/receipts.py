@@ -58,7 +58,7 @@ def withdraw_requests(invoices: Iterable[Invoice]) -> None:
 
 def tell_webhooks(news: Sequence[webhooks.News]) -> None:
     """Queue the calls of the invoices' webhooks, or of their owners' accounts, which the caller has
-    read with the invoices. Never raises: money has arrived (rule 6)."""
+    read with the invoices. Never raises: the money has arrived."""
     news = [one for one in news if webhooks.is_told(one.invoice)]
     if not news:
         return

@@ -1,4 +1,4 @@
-"""Pay a Lightning invoice from outside: accept, hold, send once, find out (nodes.md 3–5).
+"""Pay a Lightning invoice from outside: accept, hold, send once, find out.
 
 | step   | committed before it                     | the process dies here: who finishes it       |
 |--------|-----------------------------------------|----------------------------------------------|
@@ -189,7 +189,7 @@ def require_payable(decoded: Decoded, info: LightningInfo) -> None:
     if decoded.created_at_s + decoded.expiry_s <= time.time():
         raise InvoiceExpired(field="/payreq")
     if decoded.payee == info.id:
-        # Our node made it and no user of ours owns it (M15, rule 9: the node never pays itself).
+        # Our node made it and no user of ours owns it (M15): the node never pays itself.
         raise SelfPayment(_("This invoice belongs to this server itself"), field="/payreq")
 
 
@@ -317,7 +317,7 @@ def send(payment_id: uuid.UUID, *, node_id: str | None = None) -> None:
     Payment.objects.filter(id=payment.id).update(
         call_returned=True, failure=payment.failure, next_look_at=timezone.now()
     )
-    # The node's summary may lag a moment behind the call it has just answered (nodes.md 3, fact 2).
+    # The node's summary may lag a moment behind the call it has just answered.
     for pause_s in (0.1, 0.2, 0.4, 0.8, 1.5):
         time.sleep(pause_s)
         if resolve(payment.id):

@@ -154,7 +154,7 @@ def _address_of(text: str) -> str:
 
 
 def _internal_owner(user: User, address: str) -> Invoice | None:
-    """The invoice on this server that the address belongs to (rule 9). Ours by our own table
+    """The invoice on this server that the address belongs to. Ours by our own table
     first; an address of the node's wallet that is nobody's belongs to the house and is refused."""
     found = find(address)
     if found is None:

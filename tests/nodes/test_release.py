@@ -1,4 +1,4 @@
-"""The release rule: every state of the node's record against all that we may know (nodes.md 4)."""
+"""The release rule: every state of the node's record against all that we may know."""
 
 from __future__ import annotations
 

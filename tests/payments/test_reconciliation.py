@@ -1,4 +1,4 @@
-"""The auditor: when the books or the nodes do not add up, nothing leaves (O07, rule 10)."""
+"""The auditor: when the books or the nodes do not add up, nothing leaves (O07)."""
 
 from __future__ import annotations
 

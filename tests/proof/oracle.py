@@ -1,8 +1,8 @@
 """Does the ledger agree with what really happened? Simnet keeps the truth, the ledger its rows.
 
 `check` compares them once everything has come to rest: no fault in force, no payment undecided,
-every receipt noticed. It returns a sentence for each broken invariant of testing.md §4. I13 and
-I14 are about answers, so the tests that read answers check them.
+every receipt noticed. It returns a sentence for each broken invariant, by its number. I13 and I14
+are about answers, so the tests that read answers check them.
 """
 
 from __future__ import annotations
