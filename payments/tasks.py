@@ -41,11 +41,9 @@ def advance_withdrawals() -> int:
 
 @shared_task
 @periodic("coins", silence_max_s=3600)
-def keep_coins_split() -> bool:
+def keep_coins_split() -> int:
     with only_one("keep coins split") as mine:
-        if mine:
-            keep_split()
-    return mine
+        return keep_split() if mine else False
 
 
 # Others are asked here, who may be slow on purpose: half of the threads stay for everything else.

@@ -253,3 +253,10 @@ def test_doctor_says_which_alarms_stand_and_when_jobs_last_worked(cloned_db: Any
     Heartbeat.objects.update(succeeded_at=timezone.now() - timedelta(hours=1))
     [late] = doctor.jobs()
     assert late.mend
+
+
+def test_a_job_that_found_nothing_to_do_had_no_work(cloned_db: Any, stop_file: Path) -> None:
+    stop_file.write_text("looking into it")
+    tasks.keep_coins_split()
+    beat = Heartbeat.objects.get(job="coins")
+    assert (beat.succeeded_at is None, beat.worked_at) == (False, None)
