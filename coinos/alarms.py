@@ -71,8 +71,8 @@ def stopping() -> list[Alarm]:
 
 
 def acknowledge(alarm_id: int, *, by: str, reason: str) -> Alarm:
-    """An operator has looked into it: the same cause stops sends no more. Whoever acknowledges the
-    last alarm removes the stop file, too. Doing it again renews it for the amount of now.
+    """An operator has looked into it: the same cause stops sends no more. The stop file stays, and
+    is the operator's to remove. Doing it again renews it for the amount of now.
 
     Raises `NoSuchAlarm`."""
     with transaction.atomic():

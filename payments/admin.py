@@ -101,7 +101,8 @@ def _tell(request: HttpRequest, act: OperatorAct) -> None:
     elif act.state == "ready":
         messages.warning(
             request,
-            f"{act.about}: not from here. On the server: manage.py operator carry-out {act.id}",
+            f"{act.about}: this process may not do it. On the server:"
+            f" manage.py operator carry-out {act.id}",
         )
     else:
         messages.info(

@@ -18,6 +18,7 @@ from typing import Literal, get_args
 from urllib.parse import quote, urlsplit
 
 from bitcoinrpc.authproxy import AuthServiceProxy, JSONRPCException
+from django.utils.translation import gettext_noop as _
 
 from coinos.db import let_go_of_connection
 from coinos.errors import NodeUnavailable
@@ -672,10 +673,10 @@ def _cannot_bump(error: RpcError) -> NodeRefused | NodeUnavailable:
     text = error.message.lower()
     if "insufficient total fee" in text or "lower than the minimum" in text:
         return NodeRefused(
-            "The fee rate must be higher, by 1 sat/vB at least", code="fee_rate_too_low"
+            _("The fee rate must be higher, by 1 sat/vB at least"), code="fee_rate_too_low"
         )
     if "descendants" in text:
-        return NodeRefused("Another payment of this server is built upon it")
+        return NodeRefused(_("Another payment of this server is built upon it"))
     if "mined" in text or "already bumped" in text or error.code == NOT_FOUND:
-        return NodeRefused("It is in a block already, or has been replaced")
+        return NodeRefused(_("It is in a block already, or has been replaced"))
     return _cannot_prepare(error)

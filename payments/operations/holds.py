@@ -1,4 +1,4 @@
-"""End a payment that is undecided: give back what is held for it."""
+"""Payments that have not ended: release what is held, cancel, or speed up what waits."""
 
 from __future__ import annotations
 

@@ -242,7 +242,9 @@ def _settle(payment_id: UUID, found: Settled, *, call_returned: bool = False) ->
     first_time = payment.state == Payment.State.SENDING
     if payment.state != Payment.State.SETTLED and not first_time:
         logger.critical("payment %s is %s but settled at the node", payment.id, payment.state)
-        killswitch.stop_sends(f"payment {payment.id} settled at the node after it was released")
+        killswitch.stop_sends(
+            f"payment {payment.id} settled at the node after it was released", is_single=True
+        )
         return
     payment.state = Payment.State.SETTLED
     payment.preimage = found.preimage
@@ -285,7 +287,7 @@ def _book(payment: Payment, found: Settled) -> int:
     fee_msat = found.fee_msat
     if fee_msat > payment.max_fee_sat * MSAT_PER_SAT:
         logger.critical("payment %s cost %s msat, above its reserve", payment.id, fee_msat)
-        killswitch.stop_sends(f"payment {payment.id} cost more than its reserve")
+        killswitch.stop_sends(f"payment {payment.id} cost more than its reserve", is_single=True)
     debit_msat = ledger.settle_payment(
         hold_id=payment.hold_id,
         spent_msat=payment.amount_msat + fee_msat,

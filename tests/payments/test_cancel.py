@@ -248,7 +248,7 @@ def at_once(*functions: Callable[[], Any]) -> None:
     def run(function: Callable[[], Any]) -> None:
         try:
             connection.ensure_connection()
-            gate.wait()
+            gate.wait(30)
             function()
         except TooLateToCancel:
             pass  # the other was first
