@@ -15,7 +15,6 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
-from django.utils.translation import gettext_noop as _
 
 from coinos.errors import NotFound
 from coinos.models import Alarm
@@ -25,7 +24,7 @@ OVER_AFTER = timedelta(hours=1)
 
 
 class NoSuchAlarm(NotFound):
-    message = _("No alarm of this number stands")
+    message = "No alarm of this number stands"
 
 
 def note(

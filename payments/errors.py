@@ -173,17 +173,22 @@ class IdempotencyInProgress(CoinosError):
 
 
 class MayStillConfirm(CoinosError):
+    """Raised when an operator would end a withdrawal that the chain may still take."""
+
     status = 409
     code = "may_still_confirm"
-    title = _("May still confirm")
+    title = "May still confirm"
     message = "This withdrawal may still confirm, so its sats stay where they are"
 
 
 class NotThisWithdrawal(CoinosError):
+    """Raised when an operator names a transaction that cannot be the withdrawal in doubt."""
+
     status = 409
     code = "not_this_withdrawal"
-    title = _("Not this withdrawal")
+    title = "Not this withdrawal"
     message = (
-        "The wallet has no transaction of this id that may be this withdrawal: its address, its"
-        " amount, not older, no other's, and the withdrawal waiting still"
+        "This transaction cannot be this withdrawal: it has to be one of the wallet's that pays the"
+        " same amount to the same address, is no older and belongs to no other withdrawal; and the"
+        " withdrawal must not have been sent yet"
     )

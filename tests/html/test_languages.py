@@ -24,10 +24,13 @@ from django.utils.translation import override
 
 from accounts import statement
 from accounts.errors import InsufficientFunds
-from coinos.errors import CoinosError, DatabaseUnavailable, NotFound
+from coinos.alarms import NoSuchAlarm
+from coinos.errors import CoinosError, DatabaseUnavailable, NotFound, NotTheOwner
 from coinos.simnet.control import Control
 from coinos.web import InternalError, sentence
+from invoices.errors import NotThatNode
 from invoices.services import InvoiceDraft, create_invoice
+from payments.errors import MayStillConfirm, NotThisWithdrawal
 from tests.cast import api_of, give_pin
 from tests.html.conftest import Browser, Person
 
@@ -40,6 +43,7 @@ Message = tuple[str, str]  # context, English
 IN_ENGLISH = {
     "accounts/docs.html",
     "accounts/errors.html",
+    "admin/index.html",
     "admin/second_factor_needed.html",
     "coinos/_components.html",
     "coinos/design.html",
@@ -57,6 +61,11 @@ API_ONLY = {
     "Payment not found",
     "Something went wrong on our side. Quote the instance number to the operator",
     "This payment link has expired; ask for a new one",
+}
+OF_OPERATORS = {
+    said
+    for error in (MayStillConfirm, NoSuchAlarm, NotTheOwner, NotThatNode, NotThisWithdrawal)
+    for said in (error.title, error.message)
 }
 SPOKEN_ATTRIBUTES = {"aria-label", "alt", "title", "placeholder", "data-no-camera", "data-no-code"}
 SPOKEN_ATTRIBUTES |= {"data-waiting", "data-written", "data-unavailable", "data-failed"}
@@ -149,7 +158,7 @@ def test_french_keeps_its_punctuation_on_the_line_of_its_word() -> None:
 
 
 def test_forms_and_errors_say_nothing_unmarked() -> None:
-    known = {english for _, english in messages()} | NAMES | API_ONLY | {""}
+    known = {english for _, english in messages()} | NAMES | API_ONLY | OF_OPERATORS | {""}
     said = {error.title for error in derived(CoinosError)}
     said |= {error.page_message or error.message for error in derived(CoinosError)}
     for form in derived(BaseForm):

@@ -193,7 +193,7 @@ def test_an_operator_matches_only_what_may_be_it(
     network.clear_faults()
     other = withdraw(charlie, network.address())
     for txid in (other.txid or "", "ab" * 32):
-        with pytest.raises(CommandError, match="may be this withdrawal"):
+        with pytest.raises(CommandError, match="cannot be this withdrawal"):
             run("match", str(payment.id), txid, "--reason", "x")
     assert alice.payment().state == "created"
 
