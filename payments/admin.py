@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 
 from accounts.models import User
 from coinos.admin import LookOnlyAdmin, WithReason, operator
@@ -30,11 +37,26 @@ from payments.models import (
     WithdrawalInput,
     WithdrawalTransaction,
 )
-from payments.operations import books
+from payments.operations import VERBS, books
+from payments.operations.verb import Verb
+
+ASK_FOR = "admin:payments_operatoract_ask_for"
 
 
 class ActingAdmin(LookOnlyAdmin):
     """Lists rows on which operators act by the verbs of `payments.operations`."""
+
+    acts_on: str | None = None
+    """The parameter that is a row's id, of the verbs whose forms the row's page links."""
+
+    @admin.display(description="What operators can do")
+    def verbs(self, row: Any) -> SafeString:
+        links = (
+            (reverse(ASK_FOR, args=[verb.name]), urlencode({self.acts_on: row.pk}), verb.name)
+            for verb in VERBS.values()
+            if self.acts_on in {parameter.name for parameter in verb.parameters}
+        )
+        return format_html_join(" · ", '<a class="underline" href="{}?{}">{}</a>', links)
 
     def has_act_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("payments.change_operatoract"))
@@ -111,8 +133,28 @@ def _tell(request: HttpRequest, act: OperatorAct) -> None:
         )
 
 
+class ActForm(forms.Form):
+    """Asks for what a verb has to be told, and for the reason."""
+
+    def __init__(self, verb: Verb, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        for one in verb.parameters:
+            if one.is_flag:
+                self.fields[one.name] = forms.BooleanField(
+                    help_text=one.help, required=False, widget=UnfoldBooleanWidget
+                )
+            else:
+                self.fields[one.name] = _text(one.help, required=not one.is_optional)
+        self.fields["reason"] = _text("for the audit log", max_length=200)
+
+
+def _text(help_text: str, **more: Any) -> forms.CharField:
+    return forms.CharField(help_text=help_text, widget=UnfoldAdminTextInputWidget, **more)
+
+
 @admin.register(OperatorAct)
 class OperatorActAdmin(ActingAdmin):
+    list_before_template = "admin/ask_link.html"
     list_display = ["created", "about", "reason", "asked_as", "approved_by", "standing"]
     fields = [
         *["id", "verb", "arguments", "about", "user", "amount_sat", "reason"],
@@ -124,6 +166,42 @@ class OperatorActAdmin(ActingAdmin):
     list_select_related = ["asked_by", "approved_by", "user"]
     ordering = ["-created"]
     actions = ["approve", "carry_out", "drop"]
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("ask/", view(self.ask), name="payments_operatoract_ask"),
+            path("ask/<str:verb>/", view(self.ask_for), name="payments_operatoract_ask_for"),
+            *super().get_urls(),
+        ]
+
+    def ask(self, request: HttpRequest) -> HttpResponse:
+        """What operators can do, each with a link to its form."""
+        return self._page(request, "Ask for an act", "ask", verbs=VERBS.values())
+
+    def ask_for(self, request: HttpRequest, verb: str) -> HttpResponse:
+        """The form of a verb, made of its parameters. A verb of the table needs nothing else."""
+        wanted = VERBS.get(verb)
+        if wanted is None:
+            raise Http404
+        if not self.has_act_permission(request):
+            raise PermissionDenied
+        form = ActForm(wanted, request.POST or None, initial=request.GET.dict())
+        if form.is_valid():
+            given = dict(form.cleaned_data)
+            reason = given.pop("reason")
+            try:
+                act = operations.ask(verb, given, by=_by(request), reason=reason)
+            except CoinosError as error:
+                form.add_error(None, error.message)
+            else:
+                _tell(request, act)
+                return HttpResponseRedirect(reverse("admin:payments_operatoract_changelist"))
+        return self._page(request, f"Ask for: {verb}", "ask_for", verb=wanted, form=form)
+
+    def _page(self, request: HttpRequest, title: str, page: str, **more: Any) -> HttpResponse:
+        context = {**self.admin_site.each_context(request), "opts": self.opts, "title": title}
+        return TemplateResponse(request, f"admin/{page}.html", context | more)
 
     @display(
         description="State",
@@ -163,8 +241,9 @@ class OperatorActAdmin(ActingAdmin):
 @admin.register(SuspenseItem)
 class SuspenseItemAdmin(ActingAdmin):
     list_display = ["id", "created", "amount_msat", "open_sat", "arrived_as", "cause"]
-    fields = ["id", "created", "amount_msat", "open_sat", "external_id", "cause", "kind"]
-    readonly_fields = ["open_sat", "cause"]
+    acts_on = "item"
+    fields = ["id", "created", "amount_msat", "open_sat", "external_id", "cause", "kind", "verbs"]
+    readonly_fields = ["open_sat", "cause", "verbs"]
     search_fields = ["id", "external_id"]
     ordering = ["-id"]
     action_form = WithAmountAndName
@@ -226,13 +305,15 @@ class BookAccountAdmin(ActingAdmin):
 
 @admin.register(Payment)
 class PaymentAdmin(ActingAdmin):
+    acts_on = "payment"
     list_display = ["created", "user", "type", "amount_sat", "fee_sat", "state", "resolved_at"]
     fields = [
         *["id", *list_display, "destination", "max_fee_sat", "platform_fee_sat", "failure"],
         *["hold_id", "api_key", "payment_hash", "attempted_at", "deadline", "call_returned"],
         *["node_id", "fee_final", "next_look_at", "txid", "fee_rate_sat_vb", "subtract_fee"],
-        *["broadcast_attempted_at", "confirmations"],
+        *["broadcast_attempted_at", "confirmations", "verbs"],
     ]
+    readonly_fields = ["verbs"]
     list_filter = ["state", "type"]
     search_fields = ["user__username", "id", "payment_hash", "txid", "destination"]
     list_select_related = ["user"]
@@ -325,12 +406,14 @@ class AutoWithdrawRunAdmin(LookOnlyAdmin):
 
 @admin.register(Alarm)
 class AlarmAdmin(ActingAdmin):
+    acts_on = "alarm"
     list_display = ["sentence", "first_seen", "last_seen", "stopped_at", "acknowledged_at"]
     fields = [
         *["sentence", "cause", "amount_msat", "first_seen", "last_seen", "stopped_at"],
         *["holds_sends", "acknowledged_at", "acknowledged_by", "acknowledged_msat", "reason"],
-        "ended_at",
+        *["ended_at", "verbs"],
     ]
+    readonly_fields = ["verbs"]
     list_filter = [("ended_at", admin.EmptyFieldListFilter)]
     search_fields = ["cause"]
     ordering = ["-last_seen"]

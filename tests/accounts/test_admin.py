@@ -10,7 +10,7 @@ from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.core.management import CommandError, call_command
 from django.db import connection
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from accounts import credentials, ledger, services
@@ -153,8 +153,13 @@ def test_every_list_loads_and_can_be_searched(busy: Api, office: Client, model: 
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_every_row_can_be_opened(busy: Api, office: Client, model: Any) -> None:
-    row = model.objects.first()
+def test_every_row_can_be_opened(
+    busy: Api, office: Client, operator: User, rf: RequestFactory, model: Any
+) -> None:
+    """Of those in the list: an item in suspense is a transfer, and few transfers are one."""
+    request = rf.get("/admin/")
+    request.user = operator
+    row = admin.site._registry[model].get_queryset(request).first()
     if row is None:
         pytest.skip("nothing of this kind has happened in this test")
     assert office.get(url(model, "change", row.pk)).status_code == 200
@@ -202,7 +207,7 @@ def test_nothing_is_added_changed_or_deleted_by_hand(busy: Api, office: Client, 
     for page in ("change", "delete"):
         pk = row.pk if row else "1"
         answer = office.post(url(model, page, pk), {"post": "yes", "amount_msat": "1"})
-        assert answer.status_code in ((403,) if row else (302, 403))
+        assert answer.status_code in (302, 403)  # sent away: no row of this list
     if row:
         run(office, model, "delete_selected", row, post="yes")
     assert list(model.objects.order_by("pk").values()) == before

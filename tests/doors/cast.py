@@ -265,6 +265,7 @@ def make_world(network: Control) -> World:
     delivery = WebhookDelivery.objects.get()
     pay = Api(base="").get("/.well-known/lnurlp/alice").body["callback"]
     values = {
+        "verb": "cancel",
         "key": invoice["id"],
         "limit": "5",
         "pubkey": app.pubkey,

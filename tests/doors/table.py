@@ -798,6 +798,14 @@ ADMIN = [
     Door("GET", "/admin/<app>/<model>/<path:object_id>/", ok=(302,)),
     Door("GET", "/admin/<app>/<model>/add/", "closed"),
     Door("GET", "/admin/<app>/<model>/<path:object_id>/delete/", "closed"),
+    Door("GET", "/admin/payments/operatoract/ask/"),
+    Door("GET", "/admin/payments/operatoract/ask/<str:verb>/"),
+    Door(
+        "POST",
+        "/admin/payments/operatoract/ask/<str:verb>/",
+        way=lambda w: {"payment": str(w.waiting_payment.id), "reason": "because"},
+        audit=("operator.asked", "operator.carried_out"),
+    ),
 ]
 
 DOORS = [
