@@ -28,8 +28,11 @@ from payments.gate import open_gate, require_sends_allowed, reserve
 from payments.models import Payment
 from payments.services.withdrawals import add_version
 from payments.services.withdrawals.adopting import correct_fee
+from payments.services.withdrawals.versions import is_built_upon
 
 logger = logging.getLogger(__name__)
+
+_CANNOT = _("This payment cannot be sped up: %(reason)s")
 
 
 def suggested_rate_sat_vb(payment: Payment) -> int:
@@ -97,9 +100,7 @@ def _replacement(payment: Payment, fee_rate_sat_vb: int) -> SignedTransaction:
     except NodeRefused as error:
         if error.code == "fee_rate_too_low":
             raise FeeRateTooLow(error.message, field="/feeRate") from error
-        raise CannotBump(
-            _("This payment cannot be sped up: %(reason)s"), values={"reason": error.message}
-        ) from error
+        raise CannotBump(_CANNOT, values={"reason": error.message}) from error
 
 
 @ledger.atomic
@@ -110,6 +111,10 @@ def _store(
     payment = Payment.objects.select_for_update().get(id=seen.id)
     if not payment.can_be_bumped or payment.txid != seen.txid:
         raise CannotBump()
+    if is_built_upon(payment):
+        raise CannotBump(
+            _CANNOT, values={"reason": "Another payment of this server is built upon it"}
+        )
     assert payment.fee_sat is not None
     more_sat = signed.fee_sat - payment.fee_sat
     if payer:

@@ -21,7 +21,7 @@ from payments.services import bump
 from tests import causes
 from tests.cast import give_pin
 from tests.payments.conftest import Person
-from tests.payments.withdrawing import next_round, paid_to, wallet, withdraw
+from tests.payments.withdrawing import next_round, paid_to, signed_only, wallet, withdraw
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +183,55 @@ def test_what_a_block_has_or_another_is_built_upon_is_not_sped_up(
     assert "built upon it" in refused.body["message"]
 
 
+def use_up_other_coins(network: Control, payment: Payment) -> None:
+    """So that the next withdrawal spends the change of this one."""
+    node = wallet(network)
+    coins = node.listunspent(0, 9999999, [], False)
+    others = [coin for coin in coins if coin["txid"] != payment.txid]
+    node.lockunspent(False, [{"txid": coin["txid"], "vout": coin["vout"]} for coin in others])
+
+
+def test_a_withdrawal_is_not_sped_up_from_under_one_that_the_node_has_not_seen(
+    alice: Person, charlie: Person, network: Control
+) -> None:
+    """Charlie's is signed, with alice's change, and waits for its first broadcast: the node knows
+    nothing of it, and would replace alice's."""
+    parent = withdraw(alice, network.address())
+    use_up_other_coins(network, parent)
+    address = network.address()
+    child = signed_only(charlie, network, address)
+    assert set(child.inputs.values_list("txid", flat=True)) == {parent.txid}
+    refused = speed_up(alice, parent, 50)
+    assert (refused.status_code, refused.body["code"]) == (409, "cannot_bump")
+    next_round()
+    network.mine(6)
+    next_round()
+    assert paid_to(network, address) == [5000]
+    assert {alice.payment().state, charlie.payment().state} == {"confirmed"}
+    wallet(network).lockunspent(True)
+
+
+def test_no_withdrawal_is_built_upon_one_that_is_just_being_replaced(
+    alice: Person, charlie: Person, network: Control
+) -> None:
+    """Alice's faster version is stored, and the node has the slow one still, with its change."""
+    parent = withdraw(alice, network.address())
+    use_up_other_coins(network, parent)
+    network.set_faults([{"kind": "drop_before", "method": "sendrawtransaction"}])
+    assert speed_up(alice, parent, 50).status_code == 200
+    network.clear_faults()
+    address = network.address()
+    child = withdraw(charlie, address)
+    assert (child.state, child.inputs.count()) == ("created", 0)
+    next_round()
+    next_round()
+    network.mine(6)
+    next_round()
+    assert paid_to(network, address) == [5000]
+    assert {alice.payment().state, charlie.payment().state} == {"confirmed"}
+    wallet(network).lockunspent(True)
+
+
 def test_only_its_owner_speeds_it_up_with_the_pin_and_while_the_account_may_spend(
     alice: Person, bob: Person, network: Control, settings: Any
 ) -> None:
@@ -280,6 +329,7 @@ def test_the_books_raise_the_fee_of_a_settled_payment_only(alice: Person, networ
     with transaction.atomic():
         assert ledger.raise_fee(hold_id=payment.hold_id, spent_msat=spent_msat) == 0
         assert ledger.raise_fee(hold_id=payment.hold_id, spent_msat=spent_msat - 1000) == 0
+    payment.versions.update(fee_sat=195_000)
     with pytest.raises(InsufficientFunds), transaction.atomic():
         ledger.raise_fee(hold_id=payment.hold_id, spent_msat=200_000_000)
     with transaction.atomic():

@@ -22,7 +22,7 @@ from payments.models import Payment
 from payments.services.release import release
 from payments.services.withdrawals.adopting import adopt, take_fee
 from payments.services.withdrawals.search import find_sent, report_doubt
-from payments.services.withdrawals.versions import add_version
+from payments.services.withdrawals.versions import ParentReplaced, add_version, require_parents
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,11 @@ def sign(payment: Payment) -> None:
         logger.warning("withdrawal %s chose coins in use; preparing again", payment.id)
         Payment.objects.filter(id=payment.id).update(attempted_at=None)
         return
+    except ParentReplaced:
+        logger.warning("withdrawal %s chose change that will not be; preparing again", payment.id)
+        nodes.bitcoin().unlock(signed.inputs)
+        Payment.objects.filter(id=payment.id).update(attempted_at=None)
+        return
     if not stored:
         nodes.bitcoin().unlock(signed.inputs)
     failpoint("btc.signed")
@@ -125,6 +130,7 @@ def _store_signed(payment_id: uuid.UUID, signed: SignedTransaction) -> bool:
     payment = Payment.objects.select_for_update().get(id=payment_id)
     if payment.state != Payment.State.CREATED:
         return False
+    require_parents(signed)
     assert payment.fee_rate_sat_vb
     add_version(payment, signed, fee_rate_sat_vb=payment.fee_rate_sat_vb)
     take_fee(payment, signed.fee_sat)

@@ -30,7 +30,7 @@ def add_version(
     made by hand in the wallet is on the network already, and is not refused for that. Raises
     `IntegrityError` (`one_withdrawal_per_input`) when another withdrawal spends one of its coins.
     """
-    before = set(payment.inputs.values_list("txid", "vout"))
+    before = set(payment.inputs.values_list("txid", "vout")) if payment.txid else set()
     if made_by_us and not before <= set(signed.inputs):
         raise ValueError(f"a version of withdrawal {payment.id} spares a coin of an earlier one")
     WithdrawalInput.objects.bulk_create(
@@ -63,6 +63,29 @@ def count_version(payment: Payment, version: WithdrawalTransaction) -> None:
 def _step_back(payment: Payment) -> None:
     if payment.txid:
         payment.versions.filter(state=State.LIVE).update(state=State.REPLACED)
+
+
+class ParentReplaced(Exception):
+    """Raised when a transaction spends the change of a version that was replaced."""
+
+
+def require_parents(signed: SignedTransaction) -> None:
+    """Raise `ParentReplaced` when a version whose change this spends does not count any more.
+
+    In the caller's transaction. Locks them, as `is_built_upon` does: of a withdrawal that builds on
+    another's change, and of a replacement of that one, the first to be stored wins."""
+    parents = WithdrawalTransaction.objects.select_for_update(no_key=True).order_by("txid")
+    for parent in parents.filter(txid__in={txid for txid, _vout in signed.inputs}):
+        if parent.state != State.LIVE:
+            raise ParentReplaced
+
+
+def is_built_upon(payment: Payment) -> bool:
+    """Whether another withdrawal spends the change of a version of this one, and would be lost with
+    it. The node cannot say as long as it has not seen that one. In the caller's transaction."""
+    versions = payment.versions.select_for_update(no_key=True).order_by("txid")
+    txids = [version.txid for version in versions]
+    return WithdrawalInput.objects.filter(live=True, txid__in=txids).exists()
 
 
 def live_version(payment: Payment) -> WithdrawalTransaction:
