@@ -12,8 +12,11 @@ from accounts import ledger
 from accounts.errors import HoldExceeded
 from accounts.ledger import House
 from accounts.models import User
+from payments.models import Payment, WithdrawalTransaction
 from tests import causes
 from tests.cast import available_sat, fund
+
+TXID = "aa" * 32
 
 
 @dataclass
@@ -25,6 +28,8 @@ class Withdrawal:
     payment_id: uuid.UUID
 
     def correct(self, fee_sat: int) -> int:
+        """A version with this fee counts now."""
+        WithdrawalTransaction.objects.filter(txid=TXID).update(fee_sat=max(0, fee_sat))
         with transaction.atomic():
             spent_msat = (5000 + fee_sat) * 1000
             return ledger.correct_payment(hold_id=self.hold_id, spent_msat=spent_msat)
@@ -53,6 +58,12 @@ def withdrawal(alice: User) -> Withdrawal:
             platform_fee_msat=50_000,
             payment_id=payment_id,
         )
+    Payment.objects.filter(id=payment_id).update(
+        amount_sat=5000, max_fee_sat=200, platform_fee_sat=50, txid=TXID
+    )
+    WithdrawalTransaction.objects.create(
+        txid=TXID, payment_id=payment_id, hex="00", fee_sat=100, fee_rate_sat_vb=1
+    )
     return Withdrawal(alice, hold_id, payment_id)
 
 

@@ -40,6 +40,7 @@ FUNCTIONS = {
     "ledger_credit_from_suspense": OWNERS,
     # What they are made of.
     "ledger_require": OWNERS,
+    "ledger_require_spent": OWNERS,
     "ledger_account_of": OWNERS,
     "ledger_kind_fits": OWNERS,
     # One kind of movement each.
@@ -258,6 +259,26 @@ def test_h8_a_hold_ends_as_its_payment_did(app: psycopg.Connection[Any], victim:
     ]:
         assert is_refused(app, f"SELECT {call}", values)
     assert ledger.balance_of(victim.id) == ledger.Balance(995, 5)
+
+
+def test_h8_what_a_payment_took_in_the_end_is_what_a_row_says(
+    app: psycopg.Connection[Any], thief: User, victim: User
+) -> None:
+    """Neither does a thief have the sats of a withdrawal again, nor does a victim lose more."""
+    fund(thief, 1000)
+    for user in (thief, victim):
+        payment_id = uuid.uuid4()
+        with transaction.atomic():
+            hold_id = ledger.hold_for_payment(
+                user_id=user.id, through=House.ONCHAIN, amount_msat=600_000, payment_id=payment_id
+            )
+            causes.payment(user, payment_id, hold_id, 600, House.ONCHAIN)
+            ledger.settle_payment(
+                hold_id=hold_id, spent_msat=600_000, platform_fee_msat=0, payment_id=payment_id
+            )
+        for function, msat in [("correct_payment", 1000), ("raise_fee", 900_000)]:
+            assert is_refused(app, f"SELECT ledger_{function}(%s, %s)", [hold_id, msat])
+        assert available_sat(user) == 400
 
 
 def test_not_even_the_owner_books_a_payment_without_a_line(
