@@ -98,7 +98,7 @@ def test_a_withdrawal_that_was_looked_at_rests_until_its_time(
         next_look_at = alice.payment().next_look_at
         assert next_look_at
         rest[age] = next_look_at - timezone.now()
-        assert advance_withdrawals() == 0
+    assert advance_withdrawals() == 0
     assert rest[timedelta(minutes=1)] <= rounds.LOOK_AGAIN_YOUNG < timedelta(seconds=5)
     assert rounds.LOOK_AGAIN_YOUNG < rest[timedelta(hours=1)] <= rounds.LOOK_AGAIN_OLD
 
