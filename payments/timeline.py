@@ -75,7 +75,8 @@ def _lightning(activity: Activity, payment: Payment) -> list[Step]:
 
 def _onchain(activity: Activity, payment: Payment) -> list[Step]:
     steps = [Step(_("Held: taken out of what you can spend"), payment.created)]
-    if payment.broadcast_attempted_at:
+    # Until the node has said that it took it, it is only being tried.
+    if payment.broadcast_attempted_at and payment.state != Payment.State.SIGNED:
         steps.append(Step(_("Sent: given to the network"), payment.broadcast_attempted_at))
         steps += _fee_returned(payment, payment.broadcast_attempted_at)
     if activity.status == Activity.Status.SETTLED:

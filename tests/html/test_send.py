@@ -21,6 +21,7 @@ from payments.models import Payment
 from payments.services import advance_withdrawals
 from tests.cast import give_pin, make_user
 from tests.html.conftest import Browser, Page, Person
+from tests.payments.withdrawing import BROADCAST_IS_LOST, next_round
 
 
 @pytest.fixture
@@ -281,6 +282,22 @@ def test_a_withdrawal_that_the_node_has_not_taken_is_being_prepared(
     assert "Being prepared" in page.text
     assert "not yet confirmed" not in page.text
     assert "do not pay again" in page.text
+
+
+def test_one_whose_broadcast_was_lost_does_not_say_that_the_network_has_it(
+    alice: Person, network: Control
+) -> None:
+    shown = amount(alice, network.address(), amount="20000").page
+    network.set_faults(BROADCAST_IS_LOST)
+    page = follow(alice, confirm(alice, shown))
+    assert Payment.objects.get().broadcast_attempted_at
+    assert "Being prepared" in page.text
+    assert "given to the network" not in page.text
+
+    network.clear_faults()
+    next_round()
+    page = alice.get(f"/payment/{alice.line().id}").page
+    assert "given to the network" in page.text
 
 
 def test_m33_a_held_payment_is_shown_as_not_known_until_it_is_decided(
