@@ -172,10 +172,10 @@ class OfClosedAccounts(admin.SimpleListFilter):
 
 @admin.register(LedgerAccount)
 class LedgerAccountAdmin(LookOnlyAdmin):
-    list_display = ["id", "owner", "posted_msat", "held_msat", "owed_msat"]
+    list_display = ["id", "owner", "posted", "held_msat", "owed_msat"]
     list_filter = [OfClosedAccounts]
     fields = list_display
-    readonly_fields = ["owner"]
+    readonly_fields = ["owner", "posted"]
     search_fields = ["user__username", "name", "id"]
     list_select_related = ["user"]
     ordering = ["id"]
@@ -183,6 +183,11 @@ class LedgerAccountAdmin(LookOnlyAdmin):
     @admin.display(description="Whose")
     def owner(self, account: LedgerAccount) -> str:
         return account.user.username if account.user else f"the house: {account.name}"
+
+    @admin.display(description="Posted msat")
+    def posted(self, account: LedgerAccount) -> int | None:
+        """The house's accounts keep no balance: theirs are the sums of their transfers."""
+        return account.posted_msat if account.user else None
 
 
 @admin.register(Transfer)

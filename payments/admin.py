@@ -269,9 +269,9 @@ class SuspenseItemAdmin(ActingAdmin):
 
 @admin.register(BookAccount)
 class BookAccountAdmin(ActingAdmin):
-    list_display = ["id", "owner", "posted_msat", "held_msat", "owed_msat"]
+    list_display = ["id", "owner", "posted", "held_msat", "owed_msat"]
     fields = list_display
-    readonly_fields = ["owner"]
+    readonly_fields = ["owner", "posted"]
     search_fields = ["user__username", "name", "id"]
     list_select_related = ["user"]
     ordering = ["id"]
@@ -281,6 +281,11 @@ class BookAccountAdmin(ActingAdmin):
     @admin.display(description="Whose")
     def owner(self, account: BookAccount) -> str:
         return account.user.username if account.user else f"the house: {account.name}"
+
+    @admin.display(description="Posted msat")
+    def posted(self, account: BookAccount) -> int | None:
+        """The house's accounts keep no balance: theirs are the sums of their transfers."""
+        return account.posted_msat if account.user else None
 
     @action(description="Give this user sats of the operator's own", permissions=["act"])
     def correct(self, request: HttpRequest, accounts: QuerySet[BookAccount]) -> None:

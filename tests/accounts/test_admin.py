@@ -27,7 +27,7 @@ from coinos.heartbeat import periodic
 from coinos.models import Heartbeat, Rate
 from invoices.models import Address, Deposit, Invoice, LightningRequest, WebhookDelivery
 from payments.admin import ActingAdmin
-from payments.models import Payment
+from payments.models import BookAccount, Payment
 from tests.cast import (
     PASSWORD,
     Api,
@@ -163,6 +163,14 @@ def test_every_row_can_be_opened(
     if row is None:
         pytest.skip("nothing of this kind has happened in this test")
     assert office.get(url(model, "change", row.pk)).status_code == 200
+
+
+@pytest.mark.parametrize("model", [LedgerAccount, BookAccount])
+def test_the_house_shows_no_balance_since_none_is_kept(busy: Api, alice: User, model: Any) -> None:
+    """Theirs are the sums of their transfers; the column of their rows is always zero."""
+    shown: Any = admin.site.get_model_admin(model)
+    assert shown.posted(model.objects.get(name="lightning")) is None
+    assert shown.posted(model.objects.get(user=alice)) == 995_000
 
 
 def test_a_search_finds_a_user_by_every_name(office: Client, alice: User, bob: User) -> None:
