@@ -22,7 +22,7 @@ CHECKS = {
              FROM ledger_transfer WHERE phase IN ('posted', 'post')) house
         WHERE users.msat + house.msat <> 0
     """,
-    "every user has one account, without debt and in whole sats": """
+    "every user has one account, never below zero and in whole sats": """
         SELECT format('user %s: %s msat posted, %s held', users.id, posted_msat, held_msat)
         FROM accounts_user users LEFT JOIN ledger_account account ON account.user_id = users.id
         WHERE account.id IS NULL OR held_msat < 0 OR posted_msat < held_msat

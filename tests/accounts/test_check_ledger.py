@@ -176,7 +176,7 @@ def test_a_transfer_that_was_deleted_is_found(owner_role: None, busy: Api) -> No
 
 def test_a_user_without_books_is_found(busy: Api) -> None:
     User.objects.create(username="dave")
-    assert failing() == ["every user has one account, without debt and in whole sats"]
+    assert failing() == ["every user has one account, never below zero and in whole sats"]
 
 
 @pytest.mark.parametrize("state", ["failed", "settled"])
