@@ -126,6 +126,9 @@ class Payment(models.Model):
             ),
         ]
 
+    def __str__(self) -> str:
+        return f"{self.type} payment {self.id}"
+
     @property
     def held_sat(self) -> int:
         """What was taken out of the spendable balance when the payment was accepted."""
@@ -278,6 +281,9 @@ class Gift(models.Model):
             models.Index(name="gifts_of_user", fields=["giver", "-created"]),
             models.Index(name="gifts_open", fields=["expires"], condition=Q(state="open")),
         ]
+
+    def __str__(self) -> str:
+        return f"gift {self.id}"
 
     @property
     def is_open(self) -> bool:
