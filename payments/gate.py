@@ -19,7 +19,7 @@ from accounts import funds
 from accounts.credentials import Credential
 from accounts.errors import BudgetExceeded, InsufficientFunds
 from accounts.ledger import balance_of
-from accounts.models import ApiKey
+from accounts.models import ApiKey, User
 from accounts.services import require_may_spend, require_pin
 from coinos import killswitch, limits
 from coinos.db import Query
@@ -30,8 +30,14 @@ from payments.models import Payment, SendBudget
 SITE_WINDOW = timedelta(hours=1)
 USER_WINDOW = timedelta(days=1)
 
-PAYER_MAY_SPEND: dict[str, Any] = {"user__is_active": True, "user__frozen_at": None}
-"""Of payments: what is asked once more at the moment of sending."""
+PAYER_MAY_SPEND: dict[str, Any] = {
+    "user__in": User.objects.filter(is_active=True, frozen_at=None),
+}
+"""Of payments: what is asked once more at the moment of sending.
+
+Not by `user__is_active`: with a JOIN the whole condition of an UPDATE, the payment's own state too,
+moves into a subquery, which is not asked again after the row's lock was waited for. It would send
+what was cancelled meanwhile."""
 
 
 def open_gate(credential: Credential, *, pin: object, external: bool) -> None:

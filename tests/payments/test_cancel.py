@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from bitcoinrpc.authproxy import AuthServiceProxy
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from accounts import ledger
@@ -19,8 +19,11 @@ from coinos.simnet.control import Control
 from payments.errors import TooLateToCancel
 from payments.models import Payment, SendBudget, WithdrawalInput
 from payments.services import advance_withdrawals, cancel, lightning
+from payments.services.cancel import _cancel as end_as_cancelled
 from payments.services.lightning import send
 from payments.services.withdrawals import advance
+from payments.services.withdrawals.sending import _begin_broadcast as begin
+from payments.services.withdrawals.signing import claim
 from tests.payments.conftest import Person
 from tests.payments.test_lightning import until_resolved
 
@@ -297,3 +300,41 @@ def test_a_withdrawal_is_cancelled_or_broadcast_and_never_both(
         assert payment.state == "broadcast"
         assert left_the_wallet(network) - before == {payment.txid}
     assert ledger.differences() == []
+
+
+def after_waiting_for(first: Callable[[], Any], then: Callable[[], Any]) -> Any:
+    """What `then` answers that began while the transaction of `first` was open, and waited."""
+    answers: list[Any] = []
+
+    def run() -> None:
+        answers.append(then())
+        connection.close()
+
+    thread = threading.Thread(target=run)
+    with transaction.atomic(), connection.cursor() as cursor:
+        first()
+        thread.start()
+        waits = False
+        while not waits and thread.is_alive():
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks"
+                " WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+            )
+            waits = cursor.fetchone()[0] > 0
+    thread.join()
+    assert waits
+    return answers[0]
+
+
+def test_a_broadcast_that_waited_for_a_cancel_does_not_begin(
+    alice: Person, signed: Payment
+) -> None:
+    """money-H4"""
+    assert not after_waiting_for(lambda: end_as_cancelled(signed.id), lambda: begin(signed))
+    assert alice.payment().broadcast_attempted_at is None
+    assert_all_is_back(alice)
+
+
+def test_a_claim_that_waited_for_another_is_none(alice: Person, unsigned: Payment) -> None:
+    Payment.objects.update(attempted_at=None)
+    assert not after_waiting_for(lambda: claim(unsigned), lambda: claim(unsigned))
