@@ -18,10 +18,11 @@ from coinos import alarms, heartbeat, killswitch
 from coinos.management.commands import doctor
 from coinos.models import Alarm, Heartbeat
 from coinos.simnet.control import Control
-from payments import tasks
+from payments import operations, tasks
 from payments.reconciliation import APART, reconcile, solvency
 from tests.cast import fund, make_user, office_of
 from tests.payments.conftest import Person
+from tests.payments.operators import by, make_operator
 from tests.payments.test_lightning import pay
 
 SAT = 1000
@@ -201,6 +202,28 @@ def test_an_alarm_that_does_not_stand_cannot_be_acknowledged(cloned_db: Any) -> 
         call_command("operator", "acknowledge", str(alarm.id), reason="too late")
     with pytest.raises(alarms.NoSuchAlarm):
         alarms.acknowledge(alarm.id, by="operator root", reason="too late")
+
+
+def test_a_second_operator_agrees_to_sending_on_with_much_missing(
+    cloned_db: Any, settings: Any
+) -> None:
+    olga, oscar = make_operator("olga"), make_operator("oscar")
+    limit_msat = settings.OPERATOR_APPROVAL_SAT * SAT
+    alarm = alarms.note("shortfall", "less than is owed", amount_msat=limit_msat + 1)
+    told = {"alarm": alarm.id}
+    act = operations.ask("acknowledge", told, by=by(olga), reason="a closed channel")
+    assert act.state == "waits for approval"
+    with pytest.raises(CommandError, match="say which operator asks"):
+        call_command("operator", "acknowledge", str(alarm.id), reason="alone")
+    assert not alarms.is_seen_to(alarms.standing().get())
+    operations.approve(act.id, by=by(oscar), reason="seen it, too")
+    operations.carry_out(act.id, by=by(oscar))
+    assert alarms.is_seen_to(alarms.standing().get())
+    little = alarms.note("another", "less than is owed", amount_msat=limit_msat)
+    act = operations.ask(
+        "acknowledge", {"alarm": little.id}, by=by(olga), reason="a closed channel"
+    )
+    assert act.state == "carried out"
 
 
 def test_who_acknowledged_it_and_why_stands_in_the_audit_log(cloned_db: Any) -> None:
