@@ -34,6 +34,7 @@ from tests.cast import PASSWORD, api_of, fund, make_user
 from tests.payments.conftest import Person, alice, bob, charlie, network
 from tests.payments.operators import by, make_operator
 from tests.payments.test_lightning import pay
+from tests.payments.withdrawing import next_round, refill, signed_only, sweep, wallet, withdraw
 
 __all__ = ["alice", "bob", "charlie", "network"]
 
@@ -98,6 +99,9 @@ class Night:
             "STUCK": self._stuck,
             "WAITING": self._waiting,
             "SLOW": self._slow,
+            "GONE": self._gone,
+            "DOUBTFUL": self._doubtful,
+            "TXID": lambda: self.twice[-1],
             "ITEM": self._item,
             "REF": self._paid_by_hand,
             "ALARM": lambda: str(alarms.note("test", "something is wrong").id),
@@ -152,6 +156,26 @@ class Night:
     def _slow(self) -> str:
         wish = {"address": self.network.address(), "amount": 5000, "feeRate": 2}
         return str(self.alice.api.post("/bitcoin/send", wish).body["id"])
+
+    def _gone(self) -> str:
+        """Its broadcast was lost, and its coin was spent by hand six blocks ago."""
+        self.network.mine(1)
+        gone = signed_only(self.alice, self.network, self.network.address())
+        sweep(self.network)
+        self.network.mine(1)
+        next_round()
+        self.network.mine(5)
+        refill(self.network)
+        return str(gone.id)
+
+    def _doubtful(self) -> str:
+        """The wallet has paid that address that amount twice."""
+        address = self.network.address()
+        self.network.set_faults([{"kind": "drop_before", "method": "send", "nth": 2}])
+        doubtful = withdraw(self.alice, address)
+        self.network.clear_faults()
+        self.twice = [wallet(self.network).sendtoaddress(address, "0.00005000") for _ in range(2)]
+        return str(doubtful.id)
 
     def _debtor(self) -> str:
         """Spent a deposit that was undone then."""
