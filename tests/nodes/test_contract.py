@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from coinos.errors import NodeUnavailable
 from coinos.nodes.base import (
     Failed,
     NodeRefused,
@@ -516,6 +517,169 @@ def test_a_withdrawal_that_cannot_be_made_says_why(world, amount_sat, address, c
     with pytest.raises(NodeRefused) as refusal:
         prepare(world, amount_sat, **changes)
     assert refusal.value.code == code
+
+
+# --- Bitcoin: sending faster -----------------------------------------------------------------
+
+
+def waiting(world: World, address: str):
+    """A withdrawal of ours that waits in the mempool, at 2 sat/vB."""
+    signed = prepare(world, address=address)
+    assert world.bitcoin.broadcast(signed.hex).state == "accepted"
+    wait_until(lambda: world.bitcoin.transaction(signed.txid).in_mempool)
+    return signed
+
+
+def speed_up(world: World, txid: str, address: str, fee_rate_sat_vb: int = 20, **changes):
+    asked = {"amount_sat": 50_000, "fee_rate_sat_vb": fee_rate_sat_vb, "address": address}
+    return world.bitcoin.bump(txid, **asked | changes)
+
+
+def test_a_faster_version_is_unknown_until_it_is_broadcast_and_then_only_it_is_mined(world):
+    world.mine()
+    before, address = world.bitcoin.balance(), world.address()
+    slow = waiting(world, address)
+
+    fast = speed_up(world, slow.txid, address)
+
+    assert set(slow.inputs) <= set(fast.inputs)
+    assert fast.fee_sat >= 20 * fast.vsize > slow.fee_sat
+    assert world.bitcoin.transaction(fast.txid) is None
+    assert world.bitcoin.transaction(slow.txid).in_mempool
+    assert world.bitcoin.broadcast(fast.hex).state == "accepted"
+    assert world.bitcoin.broadcast(slow.hex).state != "accepted"
+    wait_until(lambda: world.bitcoin.transaction(fast.txid).in_mempool)
+    assert not world.bitcoin.transaction(slow.txid).in_mempool
+    world.mine()
+    assert world.bitcoin.transaction(fast.txid).confirmations == 1
+    assert world.bitcoin.transaction(slow.txid).confirmations == -1
+    assert before.trusted_sat - world.bitcoin.balance().trusted_sat == 50_000 + fast.fee_sat
+
+
+def test_a_faster_version_that_was_never_broadcast_leaves_no_trace(world):
+    address = world.address()
+    slow = waiting(world, address)
+    coins = world.bitcoin.coins()
+
+    speed_up(world, slow.txid, address)
+
+    assert world.bitcoin.coins() == coins
+    world.mine()
+    assert world.bitcoin.transaction(slow.txid).confirmations == 1
+
+
+def test_a_faster_version_can_be_sped_up_again(world):
+    address = world.address()
+    version = waiting(world, address)
+    for rate_sat_vb in (5, 20, 50):
+        version = speed_up(world, version.txid, address, rate_sat_vb)
+        assert world.bitcoin.broadcast(version.hex).state == "accepted"
+        wait_until(lambda txid=version.txid: world.bitcoin.transaction(txid).in_mempool)
+    world.mine()
+    assert world.bitcoin.transaction(version.txid).confirmations == 1
+
+
+def test_a_rate_that_is_not_above_its_own_is_refused(world):
+    address = world.address()
+    slow = waiting(world, address)
+
+    with pytest.raises(NodeRefused) as refusal:
+        speed_up(world, slow.txid, address, 2)
+    assert refusal.value.code == "fee_rate_too_low"
+    world.mine()
+
+
+def test_what_a_block_has_is_not_sped_up(world):
+    address = world.address()
+    mined = waiting(world, address)
+    world.mine()
+
+    with pytest.raises(NodeRefused) as refusal:
+        speed_up(world, mined.txid, address)
+    assert "in a block" in refusal.value.message
+
+
+def test_what_another_transaction_is_built_upon_is_not_sped_up(world):
+    address = world.address()
+    parent = waiting(world, address)
+    [change] = [coin for coin in world.bitcoin.coins() if coin.txid == parent.txid]
+    assert change.confirmations == 0
+    assert world.bitcoin.split(change, pieces=2, fee_rate_sat_vb=2)
+
+    with pytest.raises(NodeRefused) as refusal:
+        speed_up(world, parent.txid, address)
+    assert "built upon it" in refusal.value.message
+    world.mine()
+
+
+def test_a_replacement_that_would_pay_something_else_is_not_given_to_us(world):
+    address = world.address()
+    slow = waiting(world, address)
+
+    with pytest.raises(NodeUnavailable):
+        speed_up(world, slow.txid, address, amount_sat=50_001)
+    world.mine()
+
+
+# --- Bitcoin: the wallet's coins -------------------------------------------------------------
+
+
+def coin_of(world: World, txid: str):
+    return next((coin for coin in world.bitcoin.coins() if coin.txid == txid), None)
+
+
+def test_a_deposit_is_a_coin_once_a_block_has_it(world):
+    txid, _ = deposited(world)
+    assert coin_of(world, txid) is None
+
+    world.mine(2)
+
+    coin = coin_of(world, txid)
+    assert (coin.amount_sat, coin.confirmations) == (DEPOSIT_SAT, 2)
+
+
+def test_a_coin_that_is_locked_is_not_offered_and_not_split(world):
+    txid, _ = deposited(world)
+    world.mine()
+    coin = coin_of(world, txid)
+    outpoint = ((coin.txid, coin.vout),)
+    world.bitcoin.lock(outpoint)
+
+    assert coin_of(world, txid) is None
+    assert not world.bitcoin.split(coin, pieces=2, fee_rate_sat_vb=2)
+
+    world.bitcoin.unlock(outpoint)
+    assert coin_of(world, txid) == coin
+
+
+def test_a_coin_is_split_into_equal_ones_of_ours_for_the_fee_alone(world):
+    txid, _ = deposited(world)
+    world.mine()
+    coin, before = coin_of(world, txid), set(world.bitcoin.coins())
+
+    assert world.bitcoin.split(coin, pieces=3, fee_rate_sat_vb=2)
+
+    pieces = set(world.bitcoin.coins()) - before
+    assert len(pieces) == 3
+    amounts = [piece.amount_sat for piece in pieces]
+    fee_sat = DEPOSIT_SAT - sum(amounts)
+    assert 0 < fee_sat < 2 * 500
+    assert max(amounts) - min(amounts) <= 3
+    assert coin_of(world, txid) is None
+    assert not world.bitcoin.split(coin, pieces=3, fee_rate_sat_vb=2)  # it is spent
+    world.mine()
+    [split_txid] = {piece.txid for piece in pieces}
+    assert coin_of(world, split_txid).confirmations == 1
+
+
+def test_a_coin_too_small_for_so_many_pieces_stays_whole_and_free(world):
+    txid, _ = deposited(world)
+    world.mine()
+    coin = coin_of(world, txid)
+
+    with pytest.raises(NodeRefused):
+        world.bitcoin.split(coin, pieces=100, fee_rate_sat_vb=100)
+    assert coin_of(world, txid) == coin
 
 
 def test_fee_rates_fall_with_patience(world):
