@@ -597,6 +597,7 @@ def test_a_withdrawal_that_waits_for_a_block_is_sped_up_from_its_page(
     page = follow(alice, confirm(alice, shown))
     url = f"/payment/{alice.line().id}/bump"
     assert url in page.html
+    assert "Held for the network fee, at most" in page.text
     before = alice.available_sat
     assert "3 sat/vB" in alice.get(url).page.text
     refused = alice.post(url, fee_rate="3")
@@ -605,6 +606,7 @@ def test_a_withdrawal_that_waits_for_a_block_is_sped_up_from_its_page(
     assert alice.available_sat == before
     page = follow(alice, alice.post(url, fee_rate="30"))
     assert "It goes out with the higher fee now." in page.text
+    assert "Held for the network fee, at most" not in page.text  # it was less than this fee
     assert alice.available_sat < before
     network.mine(1)
     advance_withdrawals()
