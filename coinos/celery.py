@@ -49,6 +49,7 @@ app.conf.beat_schedule = {
     "dispatch payments": every(5, "payments.tasks.dispatch"),
     "resolve payments": every(5, "payments.tasks.resolve"),
     "advance withdrawals": every(5, "payments.tasks.advance_withdrawals"),
+    "bump overdue withdrawals": every(300, "payments.tasks.bump_overdue"),
     "keep coins split": every(600, "payments.tasks.keep_coins_split"),
     "auto-withdraw": every(5, "payments.tasks.auto_withdraw"),
     "return gifts": every(60, "payments.tasks.return_gifts"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.conf import settings
 
 from coinos.nodes.base import FeeRates
@@ -44,6 +46,15 @@ def least_fee_rate_sat_vb(fees: FeeRates) -> int:
     """What a withdrawal must pay: enough to be in a block within a day. The wallet is everybody's,
     and what never confirms keeps its coins from others."""
     return fees.economy
+
+
+def promised_wait(rate_sat_vb: int, fees: FeeRates) -> timedelta:
+    """How long a withdrawal at this rate waits for its block, by the estimates it was chosen by."""
+    if rate_sat_vb >= fees.half_hour:
+        return timedelta(minutes=30)
+    if rate_sat_vb >= fees.hour:
+        return timedelta(hours=1)
+    return timedelta(days=1)
 
 
 def miner_fee_reserve_sat(quoted_sat: int, spare_sat: int) -> int:

@@ -87,6 +87,9 @@ class Payment(models.Model):
     )
     fee_rate_sat_vb = models.PositiveIntegerField(null=True)
     subtract_fee = models.BooleanField(default=False)
+    expected_by = models.DateTimeField(
+        null=True, help_text="When a block should have it, at the rate that was chosen"
+    )
     broadcast_attempted_at = models.DateTimeField(null=True)
     confirmations = models.IntegerField(default=0)
 
@@ -136,6 +139,12 @@ class Payment(models.Model):
         if self.subtract_fee and self.fee_sat is not None:
             fee_sat = self.fee_sat  # since it was signed, the recipient gets what the fee leaves
         return self.amount_sat + fee_sat + self.platform_fee_sat
+
+    @property
+    def agreed_fee_sat(self) -> int:
+        """The most that a withdrawal's fee may become without another word of the user's: what was
+        held for it. Out of the amount nothing was held, so 0."""
+        return 0 if self.subtract_fee else self.max_fee_sat
 
     @property
     def can_be_cancelled(self) -> bool:

@@ -15,6 +15,7 @@ from payments.services.autowithdraw_runs import run_due
 from payments.services.coins import keep_coins_split as keep_split
 from payments.services.gifts import return_expired
 from payments.services.lightning import dispatch_waiting
+from payments.services.overdue import bump_overdue as bump_all_overdue
 from payments.services.resolution import resolve_due
 from payments.services.withdrawals import advance_withdrawals as advance_all
 
@@ -37,6 +38,13 @@ def resolve() -> int:
 def advance_withdrawals() -> int:
     with only_one("advance withdrawals") as mine:
         return advance_all() if mine else False
+
+
+@shared_task
+@periodic("overdue withdrawals", silence_max_s=1800)
+def bump_overdue() -> int:
+    with only_one("bump overdue withdrawals") as mine:
+        return bump_all_overdue() if mine else False
 
 
 @shared_task

@@ -6,6 +6,7 @@ import logging
 import uuid
 from dataclasses import dataclass
 
+from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from accounts import ledger, statement
@@ -30,6 +31,7 @@ from payments.fees import (
     least_fee_rate_sat_vb,
     miner_fee_reserve_sat,
     platform_fee_sat,
+    promised_wait,
 )
 from payments.gate import open_gate, reserve
 from payments.idempotency import Named, Spent
@@ -255,6 +257,7 @@ def _accept(credential: Credential, quote: Quote, memo: str, named: Named | None
         platform_fee_sat=quote.platform_fee_sat,
         fee_rate_sat_vb=quote.fee_rate_sat_vb,
         subtract_fee=quote.subtract,
+        expected_by=timezone.now() + promised_wait(quote.fee_rate_sat_vb, quote.fees),
     )
     line = statement.line(
         id=payment_id,
