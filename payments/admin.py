@@ -155,7 +155,7 @@ def _text(help_text: str, **more: Any) -> forms.CharField:
 @admin.register(OperatorAct)
 class OperatorActAdmin(ActingAdmin):
     list_before_template = "admin/ask_link.html"
-    list_display = ["created", "about", "reason", "asked_as", "approved_by", "standing"]
+    list_display = ["created", "standing", "about", "reason", "asked_as", "approved_by"]
     fields = [
         *["id", "verb", "arguments", "about", "user", "amount_sat", "reason"],
         *["asked_as", "created", "needs_approval", "approved_by", "approved_at"],
