@@ -18,7 +18,7 @@ from coinos.nodes.base import SignedTransaction
 from coinos.nodes.bitcoind import BitcoinCore
 from coinos.simnet.control import Control
 from payments.models import Payment
-from payments.services import advance_withdrawals
+from payments.services import advance_withdrawals, cancel
 from payments.services.withdrawals import rounds
 from tests.payments.conftest import Person
 from tests.payments.withdrawing import next_round, paid_to, signed_only, wallet, withdraw
@@ -157,6 +157,25 @@ def test_coins_of_a_signed_withdrawal_are_locked_again_each_round(
     next_round()
     locked = {(coin["txid"], coin["vout"]) for coin in wallet(network).listlockunspent()}
     assert locked >= set(payment.inputs.values_list("txid", "vout"))
+
+
+def test_coins_of_what_is_cancelled_during_the_round_are_not_locked_for_ever(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as died:
+        died.setattr(rounds, "send", lambda payment: None)
+        payment = withdraw(alice, network.address())
+    lock = BitcoinCore.lock
+
+    def cancelled_before(node: BitcoinCore, coins: tuple[tuple[str, int], ...]) -> None:
+        cancel(payment.id)
+        lock(node, coins)
+
+    monkeypatch.setattr(BitcoinCore, "lock", cancelled_before)
+    next_round()
+    assert alice.payment().was_cancelled
+    locked = {(coin["txid"], coin["vout"]) for coin in wallet(network).listlockunspent()}
+    assert locked.isdisjoint(payment.inputs.values_list("txid", "vout"))
 
 
 @pytest.fixture

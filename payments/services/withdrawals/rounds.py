@@ -13,7 +13,7 @@ from django.utils import timezone
 from coinos import nodes
 from coinos.errors import NodeUnavailable
 from payments.gate import PAYER_MAY_SPEND
-from payments.models import Payment
+from payments.models import Payment, WithdrawalInput
 from payments.services.withdrawals.following import follow
 from payments.services.withdrawals.sending import send
 from payments.services.withdrawals.signing import PICK_UP_AFTER, claim, sign
@@ -60,7 +60,7 @@ def advance_withdrawals() -> int:
         Payment.objects.filter(id=payment.id).update(next_look_at=now + again)
         try:
             if payment.state == Payment.State.SIGNED:
-                nodes.bitcoin().lock(tuple(payment.inputs.values_list("txid", "vout")))
+                _lock_again(payment)
             advance(payment.id)
         except NodeUnavailable as error:
             nodes.bitcoin().info()  # raises when the node itself is away: all have to wait
@@ -71,3 +71,13 @@ def advance_withdrawals() -> int:
             logger.critical("withdrawal %s cannot be advanced", payment.id, exc_info=True)
         looked_at += 1
     return looked_at
+
+
+def _lock_again(payment: Payment) -> None:
+    """Keep its coins from others. Was it cancelled meanwhile, nobody else would free them again:
+    a node keeps such locks for ever."""
+    coins = tuple(payment.inputs.filter(live=True).values_list("txid", "vout"))
+    nodes.bitcoin().lock(coins)
+    in_use = WithdrawalInput.objects.filter(live=True, txid__in={txid for txid, _vout in coins})
+    over = set(coins) - set(in_use.values_list("txid", "vout"))
+    nodes.bitcoin().unlock(tuple(over))
