@@ -530,6 +530,7 @@ UNFOLD = {
     "SITE_SYMBOL": "currency_bitcoin",
     "SITE_URL": PUBLIC_URL,
     "DASHBOARD_CALLBACK": "payments.status.dashboard",
+    "STYLES": [lambda request: static("admin.css")],
     "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: static("icons/favicon.svg")}],
     # In place of unfold's own page for changing the password.
     "ACCOUNT": {
