@@ -168,12 +168,22 @@ def test_without_an_answer_the_payment_is_pending_and_the_hold_stays(
     """M07, M33"""
     monkeypatch.setattr("payments.services.lightning.ANSWER_WITHIN_S", 0.5)
     bolt11 = network.invoice(1_000_000)
-    network.set_faults([{"method": "xpay", "kind": "delay", "seconds": 1.5}])
+    network.set_faults([{"method": "xpay", "kind": "hold"}])
     unknown = pay(alice, bolt11)
     assert unknown.status_code == 200
     assert (unknown.body["status"], unknown.body["confirmed"]) == ("pending", False)
     assert "ref" not in unknown.body
     assert ledger.balance_of(alice.user.id).held_sat == 1000 + 5
+    network.release(unknown.body["payment_hash"])
+    assert until_resolved(alice).state == "settled"
+
+
+def test_a_payment_whose_answer_is_late_settles(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("payments.services.lightning.ANSWER_WITHIN_S", 0.5)
+    network.set_faults([{"method": "xpay", "kind": "delay", "seconds": 1.5}])
+    assert pay(alice, network.invoice(1_000_000)).body["status"] in ("settled", "pending")
     assert until_resolved(alice).state == "settled"
 
 
