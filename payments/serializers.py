@@ -88,7 +88,7 @@ def _time(query: Any, name: str, *, to_the_end_of_its_unit: bool = False) -> dat
         time = EPOCH + value * unit
     except OverflowError as error:
         raise InvalidRequest(f"{name} is not a time", field=f"/{name}") from error
-    return time + unit - MICROSECOND if to_the_end_of_its_unit else time
+    return time + (unit - MICROSECOND) if to_the_end_of_its_unit else time
 
 
 def totals_json(found: TotalsByCurrency) -> dict[str, Any]:
