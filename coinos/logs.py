@@ -25,7 +25,7 @@ SECRET_PARAMETERS = frozenset({"token", "pubkey"})
 PUBLIC_PARAMETERS = frozenset(
     """
     username name lnaddress user_id app_label content_type_id object_id url key payreq amount limit
-    invoice_id payment_id gift_id delivery_id session_id key_id role_id
+    invoice_id payment_id gift_id delivery_id session_id key_id role_id verb
     """.split()
 )
 SLASH = "(?:/|%(?:25)*2F)"  # also within ?next=…

@@ -14,11 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from bitcoinrpc.authproxy import AuthServiceProxy, JSONRPCException
 
-from coinos.simnet.control import Control
+from coinos.simnet.control import Control, ControlError
 
 PROJECT = Path(__file__).resolve().parent.parent
 START_SECONDS_MAX = 30.0
@@ -96,10 +98,33 @@ def own_simnet() -> Iterator[SimnetProcess]:
     process.stop()
 
 
+COINS_MIN = 12
+COIN_SAT = 10_000_000
+
+
 @pytest.fixture(autouse=True)
-def no_faults_left_over(request: pytest.FixtureRequest) -> Iterator[None]:
+def nothing_left_over(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The next test finds a network without faults, whose wallet can spend."""
     yield
     if "simnet" in request.fixturenames:
-        request.getfixturevalue("simnet").clear_faults()
+        control = request.getfixturevalue("simnet")
+        control.clear_faults()
+        _fill_wallet(control)
     if "own_simnet" in request.fixturenames:
         request.getfixturevalue("own_simnet").control.clear_faults()
+
+
+def _fill_wallet(control: Control) -> None:
+    """Confirmed coins that nobody has locked, as many as at the start of simnet or nearly."""
+    wallet = AuthServiceProxy(f"{control.bitcoin_rpc_url}/wallet/coinos")
+    try:
+        spendable = [coin for coin in wallet.listunspent(1) if coin["amount"] >= Decimal("0.01")]
+        if len(spendable) >= COINS_MIN:
+            return
+        control.stuck(False)
+        wallet.lockunspent(True)
+        for _ in range(COINS_MIN):
+            control.deposit(wallet.getnewaddress(), COIN_SAT, fee_rate=500)
+        control.mine(1)
+    except (JSONRPCException, ControlError, OSError):
+        pass  # what the test has left of the network is its own matter

@@ -194,8 +194,8 @@ MUTATIONS = (
         16,
         "The inputs of signed withdrawals are locked again each round",
         "payments/services/withdrawals/rounds.py",
-        "            if payment.state == Payment.State.SIGNED:\n                nodes",
-        "            if False:\n                nodes",
+        "            if payment.state == Payment.State.SIGNED:\n                _lock_again",
+        "            if False:\n                _lock_again",
         (f"{ROUNDS}::test_coins_of_a_signed_withdrawal_are_locked_again_each_round",),
     ),
     Mutation(

@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 from django.db.models import F
-from django.utils import timezone
 
 from accounts.models import Event, User
 from accounts.streams import OLDEST_RUNNING
 from payments.models import AutoWithdraw
 from payments.services.another_cluster import follow_this_cluster
 from payments.services.autowithdraw import Order, save_auto_withdraw
-from payments.services.autowithdraw_runs import run_due
 from tests.cast import api_of, fund, make_user
 from tests.payments.conftest import Person
+from tests.payments.test_autowithdraw import let_older_transactions_end, ring
 
 LATER = 5_000_000
 
@@ -27,7 +26,7 @@ def payer(alice: Person, bob: Person, settings: Any, tmp_path: Path, redis: Any)
     settings.STOP_FILE = tmp_path / "stop-sends"
     wanted = {"autowithdraw": True, "threshold_sat": 1000, "reserve_sat": 500, "destination": "bob"}
     save_auto_withdraw(alice.user, Order(wanted, bob.user))
-    run_due()
+    ring()
     assert alice.available_sat == 500
     zed = make_user("zed")
     fund(zed, 90_000)
@@ -43,8 +42,7 @@ def move_to_another_cluster() -> None:
 def receive(payer: User, sats: int) -> None:
     sent = api_of(payer).post("/send", {"username": "alice", "amount": sats})
     assert sent.status_code == 200
-    AutoWithdraw.objects.update(next_at=timezone.now())
-    run_due()
+    ring()
 
 
 def test_the_first_receipt_there_is_withdrawn(alice: Person, bob: Person, payer: User) -> None:
@@ -61,8 +59,7 @@ def test_a_receipt_just_before_the_move_is_withdrawn_after_it(
     assert sent.status_code == 200
     move_to_another_cluster()
     follow_this_cluster()
-    AutoWithdraw.objects.update(next_at=timezone.now())
-    run_due()
+    ring()
     assert alice.available_sat == 500
 
 
@@ -73,6 +70,7 @@ def test_no_event_looks_as_if_its_transaction_were_running(alice: Person, payer:
     running = Event.objects.filter(transaction_id__gte=OLDEST_RUNNING)
     assert running.exists()
     follow_this_cluster()
+    let_older_transactions_end()
     assert not running.exists()
     after = list(Event.objects.order_by("id").values_list("transaction_id", flat=True))
     assert [b - before[0] for b in before] == [a - after[0] for a in after]

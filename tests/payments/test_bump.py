@@ -177,7 +177,8 @@ def test_what_a_block_has_or_another_is_built_upon_is_not_sped_up(
         coin for coin in node.listunspent(0, 9999999, [], False) if coin["txid"] == parent.txid
     )
     point = {"txid": change["txid"], "vout": change["vout"]}
-    node.send([{node.getrawchangeaddress(): "0.01"}], None, "unset", 2, {"inputs": [point]})
+    half = f"{change['amount'] / 2:.8f}"
+    node.send([{node.getrawchangeaddress(): half}], None, "unset", 2, {"inputs": [point]})
     refused = speed_up(alice, parent, 50)
     assert (refused.status_code, refused.body["code"]) == (409, "cannot_bump")
     assert "built upon it" in refused.body["message"]

@@ -144,7 +144,7 @@ def test_a_transaction_that_cannot_be_it_is_not_matched_in_the_admin(
     payment = withdraw(alice, network.address())
     network.clear_faults()
     page = ask(office, "match", payment=str(payment.id), transaction="ab" * 32)
-    assert "may be this withdrawal" in page
+    assert "cannot be this withdrawal" in page
     assert "write the id of a transaction" in ask(
         office, "match", payment=str(payment.id), transaction="x"
     )
