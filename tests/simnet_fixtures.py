@@ -118,11 +118,11 @@ def _fill_wallet(control: Control) -> None:
     """Confirmed coins that nobody has locked, as many as at the start of simnet or nearly."""
     wallet = AuthServiceProxy(f"{control.bitcoin_rpc_url}/wallet/coinos")
     try:
+        wallet.lockunspent(True)
         spendable = [coin for coin in wallet.listunspent(1) if coin["amount"] >= Decimal("0.01")]
         if len(spendable) >= COINS_MIN:
             return
         control.stuck(False)
-        wallet.lockunspent(True)
         for _ in range(COINS_MIN):
             control.deposit(wallet.getnewaddress(), COIN_SAT, fee_rate=500)
         control.mine(1)
