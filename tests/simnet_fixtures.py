@@ -104,7 +104,7 @@ COIN_SAT = 10_000_000
 
 @pytest.fixture(autouse=True)
 def nothing_left_over(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The next test finds a network without faults, whose wallet can spend."""
+    """The next test finds a network without faults, nothing in its mempool, a wallet with coins."""
     yield
     if "simnet" in request.fixturenames:
         control = request.getfixturevalue("simnet")
@@ -119,10 +119,12 @@ def _fill_wallet(control: Control) -> None:
     wallet = AuthServiceProxy(f"{control.bitcoin_rpc_url}/wallet/coinos")
     try:
         wallet.lockunspent(True)
+        if wallet.getmempoolinfo()["size"]:
+            control.stuck(False)
+            control.mine(1)
         spendable = [coin for coin in wallet.listunspent(1) if coin["amount"] >= Decimal("0.01")]
         if len(spendable) >= COINS_MIN:
             return
-        control.stuck(False)
         for _ in range(COINS_MIN):
             control.deposit(wallet.getnewaddress(), COIN_SAT, fee_rate=500)
         control.mine(1)

@@ -417,6 +417,7 @@ def prepare(world: World, amount_sat: int = 50_000, *, lock: bool = True, **chan
 
 
 def test_a_withdrawal_is_broadcast_again_and_again_and_paid_once(world):
+    world.mine()  # what other tests have sent to the wallet
     before = world.bitcoin.balance()
     signed = prepare(world)
     assert world.bitcoin.transaction(signed.txid) is None
