@@ -184,12 +184,12 @@ def test_what_a_block_has_or_another_is_built_upon_is_not_sped_up(
     assert "built upon it" in refused.body["message"]
 
 
-def use_up_other_coins(network: Control, payment: Payment) -> None:
-    """So that the next withdrawal spends the change of this one."""
+def leave_one_coin(network: Control) -> None:
+    """So that a withdrawal spends the largest coin, and the next one its change."""
+    network.mine(1)
     node = wallet(network)
-    coins = node.listunspent(0, 9999999, [], False)
-    others = [coin for coin in coins if coin["txid"] != payment.txid]
-    node.lockunspent(False, [{"txid": coin["txid"], "vout": coin["vout"]} for coin in others])
+    coins = sorted(node.listunspent(1), key=lambda coin: coin["amount"])
+    node.lockunspent(False, [{"txid": coin["txid"], "vout": coin["vout"]} for coin in coins[:-1]])
 
 
 def test_a_withdrawal_is_not_sped_up_from_under_one_that_the_node_has_not_seen(
@@ -197,8 +197,8 @@ def test_a_withdrawal_is_not_sped_up_from_under_one_that_the_node_has_not_seen(
 ) -> None:
     """Charlie's is signed, with alice's change, and waits for its first broadcast: the node knows
     nothing of it, and would replace alice's."""
+    leave_one_coin(network)
     parent = withdraw(alice, network.address())
-    use_up_other_coins(network, parent)
     address = network.address()
     child = signed_only(charlie, network, address)
     assert set(child.inputs.values_list("txid", flat=True)) == {parent.txid}
@@ -216,8 +216,8 @@ def test_no_withdrawal_is_built_upon_one_that_is_just_being_replaced(
     alice: Person, charlie: Person, network: Control
 ) -> None:
     """Alice's faster version is stored, and the node has the slow one still, with its change."""
+    leave_one_coin(network)
     parent = withdraw(alice, network.address())
-    use_up_other_coins(network, parent)
     network.set_faults([{"kind": "drop_before", "method": "sendrawtransaction"}])
     assert speed_up(alice, parent, 50).status_code == 200
     network.clear_faults()
