@@ -63,15 +63,15 @@ def line(payer: User, payee: User, sats: int) -> Cause:
 
 def payment(user: User, payment_id: uuid.UUID, hold_id: int, sats: int, through: House) -> None:
     """The payment that a hold is for. It has failed, after it was paid or not: so the ledger may
-    be asked for every end of the hold."""
+    be asked for every end of the hold. Nearly all of it is for the network's fee."""
     Payment.objects.create(
         id=payment_id,
         user=user,
         type="lightning" if through is House.LIGHTNING else "bitcoin",
         state=Payment.State.FAILED,
-        amount_sat=sats,
-        amount_msat=sats * 1000,
-        max_fee_sat=0,
+        amount_sat=1,
+        amount_msat=1,
+        max_fee_sat=sats - 1,
         hold_id=hold_id,
     )
 

@@ -94,9 +94,10 @@ BEGIN
                 AND account.id = NEW.debit_id
                 AND (amount_sat + max_fee_sat + platform_fee_sat) * 1000 = NEW.amount_msat
                 AND NEW.credit_id = CASE type WHEN 'lightning' THEN 1 ELSE 2 END;
-    WHEN 'send.post' THEN
+    WHEN 'send.post' THEN  -- at the least what the recipient gets
         PERFORM 1 FROM payments_payment WHERE id = NEW.cause_id::uuid
-            AND hold_id = NEW.pending_id AND state NOT IN ('created', 'sending', 'signed');
+            AND hold_id = NEW.pending_id AND state NOT IN ('created', 'sending', 'signed')
+            AND NEW.amount_msat >= payments_payment.amount_msat;
     WHEN 'send.void' THEN
         PERFORM 1 FROM payments_payment WHERE id = NEW.cause_id::uuid
             AND hold_id = NEW.pending_id AND state = 'failed';

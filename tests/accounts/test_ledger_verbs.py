@@ -261,6 +261,22 @@ def test_h8_a_hold_ends_as_its_payment_did(app: psycopg.Connection[Any], victim:
     assert ledger.balance_of(victim.id) == ledger.Balance(995, 5)
 
 
+def test_h8_a_settled_payment_costs_at_least_its_amount(
+    app: psycopg.Connection[Any], victim: User
+) -> None:
+    """While its fee is not final, its hold could be settled for a sat and the rest be free."""
+    payment_id = uuid.uuid4()
+    with transaction.atomic():
+        hold_id = ledger.hold_for_payment(
+            user_id=victim.id, through=House.LIGHTNING, amount_msat=5000, payment_id=payment_id
+        )
+        causes.payment(victim, payment_id, hold_id, 5, House.LIGHTNING)
+    Payment.objects.update(state="settled", preimage="00", amount_sat=4, amount_msat=4000)
+    call = "SELECT ledger_settle_payment(%s, %s, 0, %s)"
+    assert is_refused(app, call, [hold_id, 1000, payment_id])
+    assert not is_refused(app, call, [hold_id, 4000, payment_id])
+
+
 def test_h8_what_a_payment_took_in_the_end_is_what_a_row_says(
     app: psycopg.Connection[Any], thief: User, victim: User
 ) -> None:
