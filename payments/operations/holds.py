@@ -1,4 +1,4 @@
-"""Payments that have not ended: release what is held, cancel, or speed up what waits."""
+"""Payments that have not ended: release what is held, or cancel what has not left."""
 
 from __future__ import annotations
 
@@ -9,10 +9,15 @@ from django.utils.translation import gettext_noop as _
 
 from coinos import nodes
 from coinos.errors import NodeUnavailable
-from payments.fees import FEE_RATE_MAX_SAT_VB
 from payments.models import OperatorAct, Payment
-from payments.operations.verb import ActRefused, Arguments, Claim, Parameter, Verb
-from payments.services.bump import bump
+from payments.operations.verb import (
+    ActRefused,
+    Arguments,
+    Claim,
+    Parameter,
+    Verb,
+    payment_id,
+)
 from payments.services.cancel import cancel
 from payments.services.release import release
 from payments.services.resolution import resolve
@@ -93,40 +98,6 @@ def _begin_cancel(act: OperatorAct) -> Callable[[], str]:
     return lambda: "it never left, and its sats are back"
 
 
-# --- What waits for a block -----------------------------------------------------------------------
-
-
-def _look_at_bump(arguments: Arguments) -> Claim:
-    payment, rate_sat_vb = _payment(arguments), arguments["fee_rate"]
-    if not payment.can_be_bumped:
-        raise ActRefused(f"Payment {payment.id} is no withdrawal that waits for a block")
-    assert payment.fee_sat is not None
-    assert payment.fee_rate_sat_vb
-    more_sat = max(0, payment.fee_sat * rate_sat_vb // payment.fee_rate_sat_vb - payment.fee_sat)
-    return Claim(
-        f"speed up withdrawal {payment.id} of {payment.user.username} to {rate_sat_vb} sat/vB, for"
-        f" about {more_sat:,} sats of the house",
-        payment.user,
-        amount_sat=more_sat,
-    )
-
-
-def _begin_bump(act: OperatorAct) -> Callable[[], str]:
-    payment, rate_sat_vb = _payment(act.arguments), act.arguments["fee_rate"]
-    if payment.fee_rate_sat_vb != rate_sat_vb:  # a process that died may have done it already
-        bump(payment.id, rate_sat_vb)
-        payment.refresh_from_db()
-    return lambda: f"it is {payment.txid} from now on"
-
-
-def whole_rate(text: str) -> int:
-    """A fee rate in sat/vB as it is kept in an act."""
-    rate_sat_vb = int(text)
-    if not 1 <= rate_sat_vb <= FEE_RATE_MAX_SAT_VB:
-        raise ValueError(text)
-    return rate_sat_vb
-
-
 # --- Small things ---------------------------------------------------------------------------------
 
 
@@ -135,11 +106,6 @@ def _payment(arguments: Arguments) -> Payment:
     if payment is None:
         raise ActRefused("There is no such payment")
     return payment
-
-
-def payment_id(text: str) -> str:
-    """The id of a payment as it is kept in an act."""
-    return str(UUID(text))
 
 
 RELEASE = Verb(
@@ -163,15 +129,4 @@ CANCEL = Verb(
     parameters=(Parameter("payment", "the id of a payment", payment_id),),
     look=_look_at_cancel,
     begin=_begin_cancel,
-)
-
-BUMP = Verb(
-    name="bump",
-    help="Give a withdrawal that waits for a block a higher fee, which the house pays.",
-    parameters=(
-        Parameter("payment", "the id of a payment", payment_id),
-        Parameter("fee_rate", f"sat/vB, at most {FEE_RATE_MAX_SAT_VB}", whole_rate),
-    ),
-    look=_look_at_bump,
-    begin=_begin_bump,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from accounts.models import User
 from coinos.errors import CoinosError
@@ -82,3 +83,8 @@ class Verb:
             except ValueError:
                 raise ActRefused(f"{parameter.name}: write {parameter.help}")
         return read
+
+
+def payment_id(text: str) -> str:
+    """The id of a payment as it is kept in an act."""
+    return str(UUID(text))

@@ -12,7 +12,7 @@ VERBS: dict[str, Verb] = {
         holds.CANCEL,
         withdrawals.ABANDON,
         withdrawals.MATCH,
-        holds.BUMP,
+        withdrawals.BUMP,
         books.CREDIT,
         books.CORRECT,
         books.WRITE_OFF,

@@ -1,13 +1,52 @@
-"""What becomes of a withdrawal whose transaction is gone, or in doubt."""
+"""Withdrawals whose transaction waits for a block, is gone, or is in doubt."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from payments.fees import FEE_RATE_MAX_SAT_VB
 from payments.models import OperatorAct, Payment
-from payments.operations.holds import payment_id
-from payments.operations.verb import ActRefused, Arguments, Claim, Parameter, Verb
+from payments.operations.verb import (
+    ActRefused,
+    Arguments,
+    Claim,
+    Parameter,
+    Verb,
+    payment_id,
+)
+from payments.services.bump import bump
 from payments.services.withdrawals import abandon, match
+
+
+def _look_at_bump(arguments: Arguments) -> Claim:
+    payment, rate_sat_vb = _withdrawal(arguments), arguments["fee_rate"]
+    if not payment.can_be_bumped:
+        raise ActRefused(f"Payment {payment.id} is no withdrawal that waits for a block")
+    assert payment.fee_sat is not None
+    assert payment.fee_rate_sat_vb
+    more_sat = max(0, payment.fee_sat * rate_sat_vb // payment.fee_rate_sat_vb - payment.fee_sat)
+    return Claim(
+        f"speed up withdrawal {payment.id} of {payment.user.username} to {rate_sat_vb} sat/vB, for"
+        f" about {more_sat:,} sats of the house",
+        payment.user,
+        amount_sat=more_sat,
+    )
+
+
+def _begin_bump(act: OperatorAct) -> Callable[[], str]:
+    payment, rate_sat_vb = _withdrawal(act.arguments), act.arguments["fee_rate"]
+    if payment.fee_rate_sat_vb != rate_sat_vb:  # a process that died may have done it already
+        bump(payment.id, rate_sat_vb)
+        payment.refresh_from_db()
+    return lambda: f"it is {payment.txid} from now on"
+
+
+def whole_rate(text: str) -> int:
+    """A fee rate in sat/vB as it is kept in an act."""
+    rate_sat_vb = int(text)
+    if not 1 <= rate_sat_vb <= FEE_RATE_MAX_SAT_VB:
+        raise ValueError(text)
+    return rate_sat_vb
 
 
 def _look_at_abandon(arguments: Arguments) -> Claim:
@@ -49,6 +88,17 @@ def txid(text: str) -> str:
         raise ValueError(text)
     return text.lower()
 
+
+BUMP = Verb(
+    name="bump",
+    help="Give a withdrawal that waits for a block a higher fee, which the house pays.",
+    parameters=(
+        Parameter("payment", "the id of a payment", payment_id),
+        Parameter("fee_rate", f"sat/vB, at most {FEE_RATE_MAX_SAT_VB}", whole_rate),
+    ),
+    look=_look_at_bump,
+    begin=_begin_bump,
+)
 
 ABANDON = Verb(
     name="abandon",
