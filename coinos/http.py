@@ -106,6 +106,14 @@ class FetchFailed(CoinosError):
     permanent = False
 
 
+class TookTooLong(FetchFailed):
+    """The other side did not answer within the time that the request had."""
+
+
+class AnswerTooLong(FetchFailed):
+    """The other side answered with more than is read."""
+
+
 class UrlRefused(FetchFailed):
     """We do not go there, now or later. `field` names the input, when the caller set it."""
 
@@ -282,7 +290,7 @@ class Fetcher:
             return self._send(request, max_bytes, body_until=deadline)
         except httpcore.TimeoutException as error:
             waited_s = first_byte_s if time.monotonic() < deadline else total_s
-            raise FetchFailed(f"The other server did not answer within {waited_s:g} s") from error
+            raise TookTooLong(f"The other server did not answer within {waited_s:g} s") from error
         except httpcore.ConnectError as error:
             why = re.sub(r"^\[Errno -?\d+\] ", "", str(error))  # people read it, on /webhooks
             raise FetchFailed(f"No connection to the other server: {why}") from error
@@ -301,7 +309,7 @@ class Fetcher:
         finally:
             response.close()
         if len(body) > max_bytes and not self.kind.keep_long_answers:
-            raise FetchFailed(f"The other server answered with more than {max_bytes} bytes")
+            raise AnswerTooLong(f"The other server answered with more than {max_bytes} bytes")
         return Response(
             status=response.status,
             headers={

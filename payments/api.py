@@ -25,6 +25,7 @@ from payments.fees import least_fee_rate_sat_vb, platform_fee_sat
 from payments.idempotency import Named, Spent
 from payments.selectors import line_by_key, own_payment_by_key
 from payments.serializers import (
+    AddressInPath,
     AddressPayment,
     Bump,
     InternalPayment,
@@ -200,7 +201,7 @@ class SendToAddressView(SpendView):
     def post(self, request: ApiRequest, lnaddress: str, amount: str) -> Response:
         """Pay a Lightning Address or a user of this server."""
         fields = read(AddressPayment, request.data)
-        sums = read(InternalPayment, {"username": lnaddress, "amount": amount})
+        sums = read(AddressInPath, {"lnaddress": lnaddress, "amount": amount})
         query = read(LightningPayment, {"maxfee": request.query_params.get("maxfee")})
         caller = {
             "credential": request.auth,

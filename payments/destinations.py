@@ -117,6 +117,15 @@ _LIGHTNING_ADDRESS = re.compile(r"([a-z0-9._+-]{1,64})@([a-z0-9.-]{1,253}(?::[0-
 _OWN_LNURL = re.compile(r"/\.well-known/lnurlp/([a-z0-9._+-]{1,64})")
 _VARIATION_SELECTORS = "\N{VARIATION SELECTOR-15}\N{VARIATION SELECTOR-16}"
 _ADDRESS_KEYS = ("bc", "tb", "bcrt")
+NOT_FOR_PAYING = {
+    "withdrawRequest": gettext_noop(
+        "This is a link to withdraw money from somewhere, not to pay with"
+    ),
+    "login": gettext_noop("This is a link to sign in somewhere, not to pay"),
+    "channelRequest": gettext_noop("This is a link to open a channel, not to pay"),
+}
+"""What to say of an LNURL with another tag than that of paying."""
+_TAG_OF_SCHEME = {"lnurlw": "withdrawRequest", "keyauth": "login", "lnurlc": "channelRequest"}
 _ONCE_ONLY = ("amount", "label", "message", "pop")
 
 
@@ -296,14 +305,8 @@ def _understood(values: Any) -> list[Destination]:
 
 def _lud17(scheme: str, rest: str) -> Destination:
     """`lnurlp://<host>/<path>` and the schemes that do something else (LUD-17)."""
-    if scheme == "lnurlw":
-        raise UnknownDestination(
-            gettext_noop("This is a link to withdraw money from somewhere, not to pay with")
-        )
-    if scheme == "keyauth":
-        raise UnknownDestination(gettext_noop("This is a link to sign in somewhere, not to pay"))
-    if scheme == "lnurlc":
-        raise UnknownDestination(gettext_noop("This is a link to open a channel, not to pay"))
+    if scheme in _TAG_OF_SCHEME:
+        raise UnknownDestination(NOT_FOR_PAYING[_TAG_OF_SCHEME[scheme]])
     local = urlsplit(f"//{rest}").hostname in ("127.0.0.1", "localhost")
     return _service(f"{'http' if local else 'https'}://{rest}")
 
@@ -333,8 +336,12 @@ def _lnurl(text: str) -> Destination:
 
 
 def _service(url: str) -> Destination:
-    """An LNURL service; one of this server is the Lightning Address of somebody here."""
+    """An LNURL service; one of this server is the Lightning Address of somebody here. A tag in the
+    URL says already what it is for (LUD-01)."""
     parts = urlsplit(url)
+    [tag, *_] = parse_qs(parts.query).get("tag", [""])
+    if tag in NOT_FOR_PAYING:
+        raise UnknownDestination(NOT_FOR_PAYING[tag])
     own = _OWN_LNURL.fullmatch(parts.path.lower())
     if own and _is_ours(parts.netloc):
         return LightningAddress(own[1], settings.DOMAIN.lower())

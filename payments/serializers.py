@@ -12,6 +12,7 @@ from rest_framework import serializers
 from accounts.selectors import StatementFilter, TotalsByCurrency
 from coinos.api import FlagField, SatField, TextField, WholeField
 from coinos.errors import InvalidRequest
+from payments.destinations import PASTED_MAX_CHARACTERS
 
 MILLISECONDS_FROM = 100_000_000_000
 LIMIT_MAX = 1000
@@ -20,8 +21,8 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class LightningPayment(serializers.Serializer[Any]):
-    payreq = TextField(required=False, max_length=8192)
-    hash = TextField(required=False, max_length=8192)
+    payreq = TextField(required=False, max_length=PASTED_MAX_CHARACTERS)
+    hash = TextField(required=False, max_length=PASTED_MAX_CHARACTERS)
     amount = SatField(required=False)
     fee = SatField(required=False, minimum=0)
     maxfee = SatField(required=False, minimum=0)
@@ -35,13 +36,18 @@ class InternalPayment(serializers.Serializer[Any]):
     memo = TextField(required=False, max_length=5000)
 
 
+class AddressInPath(serializers.Serializer[Any]):
+    lnaddress = TextField(max_length=PASTED_MAX_CHARACTERS)
+    amount = SatField()
+
+
 class AddressPayment(serializers.Serializer[Any]):
     fee = SatField(required=False, minimum=0)
     memo = TextField(required=False, max_length=5000)
 
 
 class OnchainPayment(serializers.Serializer[Any]):
-    address = TextField(max_length=200)
+    address = TextField(max_length=PASTED_MAX_CHARACTERS)
     amount = SatField()
     feeRate = WholeField(required=False, minimum=1, maximum=100_000)
     subtract = FlagField(required=False)
@@ -53,7 +59,7 @@ class Bump(serializers.Serializer[Any]):
 
 
 class PaymentRequestToParse(serializers.Serializer[Any]):
-    payreq = TextField(max_length=8192)
+    payreq = TextField(max_length=PASTED_MAX_CHARACTERS)
 
 
 def statement_filter(query: Any) -> tuple[StatementFilter, int, int]:

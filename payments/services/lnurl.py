@@ -21,7 +21,7 @@ from coinos.drf import parse_json
 from coinos.errors import CoinosError, InvalidAmount
 from coinos.money import MAX_SAT, MSAT_PER_SAT
 from payments import idempotency
-from payments.destinations import LightningAddress, Lnurl
+from payments.destinations import NOT_FOR_PAYING, LightningAddress, Lnurl
 from payments.errors import InvalidPaymentRequest
 from payments.fees import platform_fee_sat
 from payments.gate import open_gate
@@ -30,6 +30,10 @@ from payments.services.internal import send_to_user
 from payments.services.lightning import bolt11_of, decode, pay_lightning
 
 MAX_MSAT = MAX_SAT * MSAT_PER_SAT
+ANSWER_MAX_BYTES = http.MAX_BYTES + 136_536
+"""An answer may have a picture in it, of so many characters (LUD-06)."""
+
+TOOK_TOO_LONG = _("The other server took too long to answer, so nothing was sent")
 
 
 class RemoteRefused(CoinosError):
@@ -113,8 +117,9 @@ def require_within_balance(user: User, amount_sat: int) -> None:
 def look_up(destination: LightningAddress | Lnurl, *, until: float) -> PayService:
     """Ask the service for its terms, within `coinos.http.asking_others`."""
     answer = _get(destination.url, until)
-    if answer.get("tag") != "payRequest":
-        raise RemoteRefused(_("This LNURL is not for paying"))
+    tag = answer.get("tag")
+    if tag != "payRequest":
+        raise RemoteRefused(NOT_FOR_PAYING.get(str(tag), _("This LNURL is not for paying")))
     callback = answer.get("callback")
     host = _host_of(callback)
     low, high = _whole(answer.get("minSendable")), _whole(answer.get("maxSendable"))
@@ -161,11 +166,15 @@ def _get(url: str, until: float) -> dict[str, Any]:
     """What the service answers: its body alone, status and headers mean nothing (LUD-01)."""
     left_s = until - time.monotonic()
     if left_s <= 0:
-        raise RemoteRefused(_("The other server cannot be reached"))
+        raise RemoteRefused(TOOK_TOO_LONG)
     try:
-        response = http.fetch(url, kind="lnurl", timeout_s=left_s)
+        response = http.fetch(url, kind="lnurl", timeout_s=left_s, max_bytes=ANSWER_MAX_BYTES)
     except http.UrlRefused as error:
         raise RemoteRefused(error.message) from error
+    except http.TookTooLong as error:
+        raise RemoteRefused(TOOK_TOO_LONG) from error
+    except http.AnswerTooLong as error:
+        raise RemoteRefused() from error
     except http.FetchFailed as error:
         raise RemoteRefused(_("The other server cannot be reached")) from error
     try:

@@ -5,6 +5,7 @@ Looking and pricing leave no trace. Each kind of destination is paid by its own 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 from django.conf import settings
@@ -112,18 +113,19 @@ class Bill:
 
 def look(user: User, text: str) -> Target:
     """Find out what was pasted, and of several ways to pay choose the best that can be paid. Asks
-    the node where that is needed, or another server; that only for users who may spend and have
-    something to spend.
+    the node where that is needed, or other servers, for `coinos.http.LOOK_UP_S` in all; those only
+    for users who may spend and have something to spend.
 
     Raises `UnknownDestination`, `UserNotFound`, `SelfPayment`, `InvoiceAlreadyPaid`,
     `InvoiceExpired`, `RemoteRefused`, `NodeUnavailable`; for another server also `AccountFrozen`,
     `WithdrawalsPaused`, `InsufficientFunds`, `Busy` and `RateLimited`.
     """
     request = read(text)
+    until = time.monotonic() + http.LOOK_UP_S
     refusal: CoinosError | None = None
     for way in request.ways:
         try:
-            target = _look_at(user, _payable(way))
+            target = _look_at(user, _payable(way), until=until)
         except _NEXT_WAY as error:
             refusal = refusal or error
             continue
@@ -141,7 +143,7 @@ def look(user: User, text: str) -> Target:
 _NEXT_WAY = (InvoiceExpired, InvalidPaymentRequest, InvalidAddress, RemoteRefused)
 
 
-def _look_at(user: User, found: Payable) -> Target:
+def _look_at(user: User, found: Payable, *, until: float) -> Target:
     if isinstance(found, Username):
         try:
             recipient = user_by_name(found.name)
@@ -159,7 +161,7 @@ def _look_at(user: User, found: Payable) -> Target:
     require_may_spend(user)
     require_sends_allowed()
     require_within_balance(user, 1)
-    with http.asking_others(user.id) as until:
+    with http.asking_others(user.id):
         service = look_up(found, until=until)
     recipient_name = str(found) if isinstance(found, LightningAddress) else service.host
     return Target(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,11 +27,17 @@ class Service:
     invoice: Callable[[int], Any] = lambda amount_msat: None
     asked: list[int] = field(default_factory=list)
     status: int = 200
+    drips: str = ""
+    """What comes a byte at a time, for minutes: `/terms` or `/pay`."""
 
     @property
     def lnurl(self) -> str:
-        data = convertbits(f"{self.url}/terms".encode(), 8, 5)
-        return str(bech32_encode("lnurl", data))
+        return lnurl_of(f"{self.url}/terms")
+
+
+def lnurl_of(url: str) -> str:
+    """LUD-01"""
+    return str(bech32_encode("lnurl", convertbits(url.encode(), 8, 5)))
 
 
 @pytest.fixture
@@ -61,7 +68,11 @@ def serving(network: Control) -> Iterator[Service]:
                 answer = found.invoice(amount_msat)
             self.send_response(found.status)
             self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+            with suppress(OSError):  # nobody waits for the end of it
+                for _ in range(10_000 if found.drips == url.path else 0):
+                    self.wfile.write(b" ")
+                    time.sleep(0.05)
+                self.wfile.write(json.dumps(answer).encode())
 
         def log_message(self, *args: Any) -> None:
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from coinos.simnet.control import Control
 from invoices.api import for_lists
 from payments.models import Payment
 from payments.services import lightning
+from payments.services.lnurl import RemoteRefused
+from payments.services.pasted import look
 from tests.payments.conftest import Person
-from tests.payments.lnurl_service import Service
+from tests.payments.lnurl_service import Service, lnurl_of
 
 PIN = "271828"
 
@@ -85,6 +88,36 @@ def test_both_questions_of_one_payment_share_their_time(
     pay(alice, service)
     for_terms, for_invoice = asked
     assert for_invoice < for_terms <= http.LOOK_UP_S
+
+
+@pytest.mark.parametrize("drips", ["/terms", "/pay"])
+def test_a_service_that_drips_is_left_at_the_bound_and_that_is_said(
+    alice: Person, service: Service, monkeypatch: pytest.MonkeyPatch, drips: str
+) -> None:
+    """sec-4: no byte that arrives gives the other side more time."""
+    monkeypatch.setattr(http, "LOOK_UP_S", 1.0)
+    service.drips = drips
+    started = time.monotonic()
+    refused = pay(alice, service)
+    assert time.monotonic() - started < 30  # of eight minutes
+    assert (refused.status_code, refused.body["code"]) == (400, "remote_refused")
+    assert "took too long to answer, so nothing was sent" in refused.body["detail"]
+    assert not Payment.objects.exists()
+
+
+def test_all_ways_of_one_link_share_their_time(
+    alice: Person, service: Service, asked: list[float]
+) -> None:
+    """A link of a few kilobytes names many services, each of which may be slow."""
+    service.terms = {"status": "ERROR", "reason": "closed"}
+    link = "bitcoin:?" + "&".join(
+        f"lightning={lnurl_of(f'{service.url}/terms?{number}')}" for number in range(20)
+    )
+    with pytest.raises(RemoteRefused, match="closed"):
+        look(alice.user, link)
+    assert len(asked) == 20
+    assert asked == sorted(asked, reverse=True)
+    assert max(asked) <= http.LOOK_UP_S
 
 
 def test_one_user_has_few_look_ups_at_a_time_and_is_told_at_once(

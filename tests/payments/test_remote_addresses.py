@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from coinos import http
 from coinos.simnet.control import Control
 from payments.destinations import (
+    PASTED_MAX_CHARACTERS,
     Bolt11,
     Bolt12Offer,
     LightningAddress,
@@ -17,9 +20,12 @@ from payments.destinations import (
     Username,
     recognise,
 )
+from payments.errors import UnknownDestination
 from payments.models import Payment
+from payments.services.lnurl import RemoteRefused
+from payments.services.pasted import look
 from tests.payments.conftest import Person
-from tests.payments.lnurl_service import Service
+from tests.payments.lnurl_service import Service, lnurl_of
 
 
 def pay(alice: Person, service: Service, amount_sat: int = 500, **headers: str) -> Any:
@@ -100,6 +106,63 @@ def test_a_repeated_request_fetches_no_second_invoice(
     assert again.body["id"] == first.body["id"]
     assert service.asked == [500_000]
     assert Payment.objects.get().destination == first.body["hash"]
+
+
+@pytest.mark.parametrize("url_characters", [800, http.MAX_URL_LENGTH])
+def test_an_lnurl_may_be_as_long_as_a_url(
+    alice: Person, service: Service, url_characters: int
+) -> None:
+    """input-I17i: by the API as by the page."""
+    begin = f"{service.url}/terms?long="
+    lnurl = lnurl_of(begin + "x" * (url_characters - len(begin)))
+    assert len(lnurl) > 1000
+    paid = alice.api.post(f"/send/{lnurl}/500", {})
+    assert (paid.status_code, paid.body.get("amount")) == (200, -500), paid.body
+
+
+def test_one_that_is_longer_gets_the_same_sentence_by_both_doors(
+    alice: Person, service: Service
+) -> None:
+    """input-I17i"""
+    lnurl = lnurl_of(f"{service.url}/terms?long=" + "x" * http.MAX_URL_LENGTH)
+    refused = alice.api.post(f"/send/{lnurl}/500", {})
+    with pytest.raises(RemoteRefused) as by_page:
+        look(alice.user, lnurl)
+    assert (refused.status_code, refused.body["detail"]) == (400, by_page.value.message)
+    too_long = "l" * (PASTED_MAX_CHARACTERS + 1)
+    refused = alice.api.post(f"/send/{too_long}/500", {})
+    assert (refused.status_code, refused.body["errors"][0]["pointer"]) == (400, "#/lnaddress")
+
+
+def test_terms_may_have_a_picture_in_them(alice: Person, service: Service) -> None:
+    """LUD-06: of up to 136,536 characters."""
+    picture = json.dumps([["text/plain", "bob"], ["image/png;base64", "A" * 136_536]])
+    service.terms = {"metadata": picture}
+    paid = pay(alice, service)
+    assert (paid.status_code, paid.body.get("amount")) == (200, -500), paid.body
+
+
+@pytest.mark.parametrize(
+    ("tag", "words"),
+    [
+        ("withdrawRequest", "withdraw money"),
+        ("login", "sign in"),
+        ("channelRequest", "open a channel"),
+        ("hostedChannelRequest", "not for paying"),
+        (["payRequest"], "not for paying"),
+    ],
+    ids=str,
+)
+def test_a_service_for_something_else_is_named(
+    alice: Person, service: Service, tag: Any, words: str
+) -> None:
+    """input-I17d: by its answer, or by its URL alone (LUD-01)."""
+    service.terms = {"tag": tag}
+    refused = pay(alice, service)
+    assert (refused.status_code, words in refused.body["detail"]) == (400, True), refused.body
+    if words != "not for paying":
+        with pytest.raises(UnknownDestination, match=words):
+            recognise(lnurl_of(f"https://pay.example/terms?k1=00&tag={tag}"))
 
 
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
