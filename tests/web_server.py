@@ -23,6 +23,8 @@ ANSWER_S = 20.0
 class WebServer:
     """`python -m coinos.web_server`, listening on a free port of 127.0.0.1."""
 
+    COMMAND = ("-m", "coinos.web_server")
+
     def __init__(self, database: Database, log: Path, **more: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -40,7 +42,7 @@ class WebServer:
     def start(self) -> None:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "coinos.web_server"],
+                [sys.executable, *self.COMMAND],
                 cwd=ROOT,
                 env=self.environment,
                 stdout=log,

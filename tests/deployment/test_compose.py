@@ -24,9 +24,11 @@ import yaml
 from coinos import embedded, limits
 from coinos.bodies import UPLOAD_TIMEOUT_S
 from coinos.celery import app
+from coinos.management.commands import up
 from coinos.management.commands.up import Command
 from coinos.nodes import bitcoind
-from coinos.web_server import HEADERS_TIMEOUT_S
+from coinos.web_server import HEADERS_TIMEOUT_S, STOP_S
+from tests.web_server import WebServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FILE = ROOT / "docker-compose.yml"
@@ -113,6 +115,21 @@ def test_every_queue_has_a_worker_in_both() -> None:
     workers = up[up.index("def workers") :]
     assert {queue for queue in queues if f'"{queue}"' in workers} == queues
     assert [child.name for child in Command().workers()] == ["worker", "watch", "webhooks"]
+
+
+def test_the_container_and_up_start_the_web_server_that_the_tests_start(
+    services: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """input-I11: with all of its options, of which the container lacked those for stopping."""
+    started: list[tuple[str, ...]] = []
+    monkeypatch.setattr(up, "start_python", lambda name, argv, **more: started.append(argv))
+    Command().web().start()
+    assert started == [WebServer.COMMAND]
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    (command,) = [line.removeprefix("CMD ") for line in lines if line.startswith("CMD ")]
+    assert json.loads(command) == ["python", *WebServer.COMMAND]
+    assert "command" not in services["web"]
+    assert int(services["web"]["stop_grace_period"].removesuffix("s")) >= 2 * STOP_S
 
 
 def test_the_image_contains_every_package_of_ours() -> None:
