@@ -5,6 +5,9 @@ and the balance after it.
 arrived, the amount and all that is held for fees while it is on its way out. So the column adds up,
 and `balance_sat` of the newest line is the balance of now. Lines stand where they were made: one
 that took an hour to settle counts from its first minute on.
+
+It is UTF-8 and begins with a byte order mark, without which Excel reads it as Windows-1252. Programs
+read it as what Python calls `utf-8-sig`; times are ISO 8601, UTC.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from coinos.db import let_go_of_connection
 from coinos.money import sat_to_fiat
 from coinos.streaming import read
 
+BYTE_ORDER_MARK = "\ufeff"
 LINES_PER_READ = 1000
 FORMULA_SIGNS = {"=", "+", "-", "@"}
 DRAWN_AS_NOTHING = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
@@ -42,7 +46,7 @@ async def csv_lines(user: User, wanted: StatementFilter) -> AsyncIterator[str]:
 
     All lines of the dates are passed, also those that the filter leaves out, since the balance
     counts them. What is still open at the start stays as it was then, whenever its turn comes."""
-    yield _text([COLUMNS])
+    yield BYTE_ORDER_MARK + _text([COLUMNS])
     balance_sat, lines, open_lines = await read(_opening, user, wanted)
     all_of_dates = replace(wanted, incoming=None, status="all", ids=None)
     not_found = set(wanted.ids) if wanted.ids is not None else None

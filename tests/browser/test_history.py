@@ -42,7 +42,7 @@ def test_she_narrows_her_history_and_takes_all_of_it_along(
         walk.examine(kind)
 
     walk.press("CSV", saves=tmp_path / "all.csv")
-    rows = list(csv.DictReader((tmp_path / "all.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "all.csv").open(encoding="utf-8-sig")))
     assert len(rows) == 7
     moved = [int(row["total_sat"]) for row in rows if row["status"] == "settled"]
     assert sum(moved) == world.balance(alice) == 48_499
@@ -53,7 +53,7 @@ def test_she_narrows_her_history_and_takes_all_of_it_along(
     expect(lines).to_have_count(1)
     walk.examine("found")
     walk.press("CSV", saves=tmp_path / "found.csv")
-    (found,) = csv.DictReader((tmp_path / "found.csv").open())
+    (found,) = csv.DictReader((tmp_path / "found.csv").open(encoding="utf-8-sig"))
     assert (found["memo"], found["total_sat"]) == ("Order 2", "2000")
 
     walk.press("Reset")

@@ -38,6 +38,12 @@ TOO_NARROW_FOR_THEIR_LABEL = """
   e.checkVisibility() && !e.closest('.hidden-text') && e.scrollWidth > e.clientWidth + 1)
   .map((e) => e.textContent.trim())
 """
+# iOS zooms into a smaller one when it gets the focus, and stays there (input-I17p).
+TEXT_FIELDS_TOO_SMALL = """
+[...document.querySelectorAll('input, textarea, select')].filter((e) => e.checkVisibility()
+  && !['checkbox', 'radio', 'range', 'file', 'button', 'submit'].includes(e.type)
+  && parseFloat(getComputedStyle(e).fontSize) < 16).map((e) => e.name || e.id || e.outerHTML)
+"""
 # Until they are drawn, what is fixed to the lower edge may be missing in the picture.
 TWO_FRAMES = "new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
 # An outline, or a ring in the box around it.
@@ -71,8 +77,8 @@ TOUCH = {"is_mobile": True, "has_touch": True}
 
 class Walk:
     """`faults` fills with every error on the console or in a script, every request that failed or
-    left this host, every violation of the Content-Security-Policy, everything that axe finds, and
-    every page that is wider than its window."""
+    left this host, every violation of the Content-Security-Policy, everything that axe finds,
+    every page that is wider than its window, and every field that a phone would zoom into."""
 
     def __init__(
         self,
@@ -209,7 +215,8 @@ class Walk:
         self.examine(heading)
 
     def examine(self, name: str) -> None:
-        """Photograph what is there, let axe look at it, and see that it is not too wide."""
+        """Photograph what is there, let axe look at it, and see that it is not too wide and that
+        no phone would zoom into it."""
         self.seen += 1
         words = "".join(letter if letter.isalnum() else "-" for letter in name.lower()).strip("-")
         self.pictures.mkdir(parents=True, exist_ok=True)
@@ -223,6 +230,9 @@ class Walk:
             self.fault(f"{width} px wide in a window of {room} px")
         for label in self.page.evaluate(TOO_NARROW_FOR_THEIR_LABEL):
             self.fault(f"the button is too narrow for {label!r}")
+        if "has_touch" in self.window.options:
+            for field in self.page.evaluate(TEXT_FIELDS_TOO_SMALL):
+                self.fault(f"the letters of the field {field!r} are smaller than 16 px")
         # The screen grows for the moment: the picture of a longer page would have the navigation
         # of phones in its middle.
         self.page.set_viewport_size({"width": size["width"], "height": height})

@@ -50,6 +50,27 @@ def test_a_style_sheet_uses_only_tokens_that_exist_and_no_other_host(path: Path)
     assert not re.search(r"text-align:\s*(left|right)", css)
 
 
+FIELD = re.compile(r"(?<![\w.#:-])(?:input|textarea|select)(?![\w-])")
+NO_TEXT = re.compile(r"file-selector-button|\[type='(?:file|range|checkbox|radio)'\]$")
+SIZE = re.compile(
+    r"font(?:-size)?:\s*(?:\d+ )?(?P<rem>[\d.]+)rem|font(?:-size)?:\s*(?P<other>[^;]*)"
+)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in STYLES if path.name != "admin.css"], ids=lambda path: path.name
+)
+def test_no_style_makes_the_letters_of_a_field_smaller_than_16_pixels(path: Path) -> None:
+    """input-I17p: iOS zooms into such a field. Browsers measure the rest (tests/browser/walk.py)."""
+    css = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+    for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", css):
+        selector = selectors.strip()
+        if not FIELD.search(selector) or NO_TEXT.search(selector):
+            continue
+        for size in SIZE.finditer(body):
+            assert float(size["rem"] or 0) >= 1, (selector, size[0])
+
+
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 
 

@@ -267,7 +267,7 @@ def rows(person: Browser, query: str = "") -> list[dict[str, str]]:
     answer = person.get(f"/payments.csv{query}")
     assert answer.status_code == 200
     assert answer.headers["Content-Disposition"].startswith("attachment")
-    return list(csv.DictReader(b"".join(answer).decode().splitlines()))
+    return list(csv.DictReader(b"".join(answer).decode("utf-8-sig").splitlines()))
 
 
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
@@ -317,6 +317,7 @@ def pay(person: Person, to: Person, amount_sat: int) -> Activity:
 def test_the_balance_runs_down_the_export_to_what_there_was_at_first(
     alice: Person, bob: Person, monkeypatch: pytest.MonkeyPatch, lines_per_read: int
 ) -> None:
+    """input-C20"""
     monkeypatch.setattr("payments.export.LINES_PER_READ", lines_per_read)
     for amount_sat in (5000, 700, 60):
         pay(alice, bob, amount_sat)
@@ -369,15 +370,34 @@ def test_what_settles_during_an_export_stays_as_it_was_at_its_start(
         await sync_to_async(statement.change)(arriving, status=Activity.Status.SETTLED)
         return text + "".join([part async for part in parts])
 
-    found = list(csv.DictReader(async_to_sync(read)().splitlines()))
+    found = list(csv.DictReader(async_to_sync(read)().removeprefix("\ufeff").splitlines()))
     assert [row["balance_sat"] for row in found] == ["100000", "98999", "97999"]
     assert found[-1]["status"] == "pending"
     assert found[-1]["total_sat"] == "0"
 
 
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
+def test_the_export_says_what_its_letters_are_and_of_which_zone_its_times(
+    alice: Person, bob: Person
+) -> None:
+    """input-I17j, input-C21: without a byte order mark Excel reads the letters as Windows-1252. A
+    script finds the first column under its name all the same, with `utf-8-sig`."""
+    record(alice, 1, memo="Café für é")
+    pay(alice, bob, 100)
+    whole = b"".join(alice.get("/payments.csv"))
+    assert whole.startswith(b"\xef\xbb\xbfcreated,settled,")
+    assert whole.count(b"\xef\xbb\xbf") == 1
+    assert "Café für é".encode() in whole
+    for row in rows(alice):
+        for name in ("created", "settled"):
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", row[name])
+    assert b"".join(alice.get("/payments.csv?q=nothing")).startswith(b"\xef\xbb\xbfcreated,")
+
+
+@pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t="])
 def test_a_note_is_no_formula_in_a_spreadsheet(alice: Person, start: str) -> None:
+    """input-C20"""
     record(alice, 1, memo=f"{start}HYPERLINK(1)")
     assert rows(alice)[0]["memo"] == f"'{start}HYPERLINK(1)"
 
