@@ -246,7 +246,7 @@ class FeeQuote(Answer):
     fee = sats(help_text="sats for the network")
     ourfee = sats(help_text="sats for this server")
     feeRate = IntegerField(help_text="sat/vB")
-    fees = FeeRates(help_text="sat/vB")
+    fees = FeeRates(help_text="sat/vB; where the node has no estimate, the fallback of this server")
     subtract = BooleanField()
     hex = CharField(help_text="always empty", allow_blank=True)
     inputs = ListField(child=JSONField(), help_text="always empty")

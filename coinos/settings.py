@@ -120,6 +120,10 @@ if BITCOIN_RPC_URL != NOT_FOR_THIS_PROCESS and urlsplit(BITCOIN_RPC_URL).scheme 
 OURFEE_PPM = number("OURFEE", 0, maximum=100_000)
 """Platform fee on external payments, in parts per million of the amount."""
 
+FALLBACK_FEE_SAT_VB = number("FALLBACK_FEE_SAT_VB", 20 if MAINNET else 1, minimum=1, maximum=500)
+"""Fee rate of withdrawals while the Bitcoin node has no estimate: on mainnet what Bitcoin Core took
+while its own fallback was on by default. On other networks there is room in every block."""
+
 MIN_DEPOSIT_SAT = number("MIN_DEPOSIT_SAT", 300, minimum=1)
 
 # (from this amount in sats, confirmations needed before a deposit is credited), ascending.

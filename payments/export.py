@@ -6,8 +6,8 @@ arrived, the amount and all that is held for fees while it is on its way out. So
 and `balance_sat` of the newest line is the balance of now. Lines stand where they were made: one
 that took an hour to settle counts from its first minute on.
 
-It is UTF-8 and begins with a byte order mark, without which Excel reads it as Windows-1252. Programs
-read it as what Python calls `utf-8-sig`; times are ISO 8601, UTC.
+It is UTF-8 and begins with a byte order mark, without which Excel reads it as Windows-1252; Python
+reads it as `utf-8-sig`. Times are ISO 8601, UTC.
 """
 
 from __future__ import annotations

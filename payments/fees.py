@@ -49,7 +49,10 @@ def least_fee_rate_sat_vb(fees: FeeRates) -> int:
 
 
 def promised_wait(rate_sat_vb: int, fees: FeeRates) -> timedelta:
-    """How long a withdrawal at this rate waits for its block, by the estimates it was chosen by."""
+    """How long a withdrawal at this rate waits for its block, by the estimates it was chosen by.
+    Without them nothing sooner than a day is promised."""
+    if not fees.estimated:
+        return timedelta(days=1)
     if rate_sat_vb >= fees.half_hour:
         return timedelta(minutes=30)
     if rate_sat_vb >= fees.hour:

@@ -106,6 +106,9 @@ class SendAmountForm(AmountForm):
             fees.half_hour: ("half_hour", _("In about half an hour")),
             fees.fastest: ("fastest", _("As soon as possible")),
         }
+        if not fees.estimated:
+            unknown = _("How long it takes is not known at the moment")
+            of_rate = {rate: (name, unknown) for rate, (name, _promised) in of_rate.items()}
         self.speeds = [
             Speed(name, words, rate, rate * size_vb) for rate, (name, words) in of_rate.items()
         ]

@@ -26,7 +26,11 @@ def bitcoin() -> BitcoinNode:
 
     Raises `ImproperlyConfigured` in a process that was given none."""
     _refuse_none(settings.BITCOIN_RPC_URL, "BITCOIN_RPC_URL")
-    return BitcoinCore(settings.BITCOIN_RPC_URL, wallet=settings.BITCOIN_WALLET)
+    return BitcoinCore(
+        settings.BITCOIN_RPC_URL,
+        wallet=settings.BITCOIN_WALLET,
+        fallback_fee_sat_vb=settings.FALLBACK_FEE_SAT_VB,
+    )
 
 
 def _refuse_none(address: str, name: str) -> None:

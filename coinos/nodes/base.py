@@ -421,6 +421,8 @@ class FeeRates:
     hour: int
     economy: int
     minimum: int
+    estimated: bool = True
+    """False: the node has no estimate for some of them, and nobody knows how long those take."""
 
 
 @dataclass(frozen=True)

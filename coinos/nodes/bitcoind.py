@@ -119,10 +119,18 @@ class BitcoinCore:
     """A `BitcoinNode`: bitcoind at `http://user:password@host:port` with one of its wallets.
 
     Safe to share by threads. Loads the wallet when bitcoind has it and did not load it, and makes
-    it on regtest when it does not exist.
+    it on regtest when it does not exist. `fallback_fee_sat_vb` is what Bitcoin Core's own wallet
+    calls -fallbackfee: the rate where there is no estimate. No RPC tells the node's.
     """
 
-    def __init__(self, url: str, *, wallet: str, timeout_s: float = CALL_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        wallet: str,
+        timeout_s: float = CALL_TIMEOUT_S,
+        fallback_fee_sat_vb: int = 1,
+    ) -> None:
         parts = urlsplit(url)
         # python-bitcoinrpc decodes no escapes and knows no default port
         if not (parts.hostname and parts.port and parts.username and parts.password):
@@ -132,6 +140,7 @@ class BitcoinCore:
         self._url = url.rstrip("/")
         self._wallet = wallet
         self._timeout_s = timeout_s
+        self._fallback_fee_sat_vb = fallback_fee_sat_vb
         self._connection_type = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._host, self._port = parts.hostname, parts.port
 
@@ -175,17 +184,20 @@ class BitcoinCore:
         mempool = Reply(self._node("getmempoolinfo"), "getmempoolinfo")
         relay_floor = max(mempool.decimal("mempoolminfee"), mempool.decimal("minrelaytxfee"))
         minimum = _sat_vb(relay_floor, at_least=1)
-        economy = self._fee_rate(BLOCKS_ECONOMY, at_least=minimum)
-        hour = self._fee_rate(BLOCKS_HOUR, at_least=economy)
-        half_hour = self._fee_rate(BLOCKS_HALF_HOUR, at_least=hour)
-        fastest = self._fee_rate(BLOCKS_FASTEST, at_least=half_hour)
-        return FeeRates(fastest, half_hour, hour, economy, minimum)
+        rates, estimated = [minimum], True
+        for blocks in (BLOCKS_ECONOMY, BLOCKS_HOUR, BLOCKS_HALF_HOUR, BLOCKS_FASTEST):
+            rate = self._estimate_sat_vb(blocks)
+            estimated = estimated and rate is not None
+            rates.append(max(rates[-1], self._fallback_fee_sat_vb if rate is None else rate))
+        _, economy, hour, half_hour, fastest = rates
+        return FeeRates(fastest, half_hour, hour, economy, minimum, estimated)
 
-    def _fee_rate(self, blocks: int, *, at_least: int) -> int:
+    def _estimate_sat_vb(self, blocks: int) -> int | None:
+        """None: the node has not seen enough, as after a start without the files of the last."""
         estimate = Reply(self._node("estimatesmartfee", blocks), "estimatesmartfee")
-        # without enough history the answer has only `errors` and `blocks`
+        # then the answer has only `errors` and `blocks`
         feerate = estimate.optional(estimate.decimal, "feerate")
-        return at_least if feerate is None else _sat_vb(feerate, at_least=at_least)
+        return None if feerate is None else _sat_vb(feerate, at_least=1)
 
     def address_is_valid(self, address: str) -> bool:
         return Reply(self._node("validateaddress", address), "validateaddress").boolean("isvalid")

@@ -61,7 +61,7 @@ SIZE = re.compile(
     "path", [path for path in STYLES if path.name != "admin.css"], ids=lambda path: path.name
 )
 def test_no_style_makes_the_letters_of_a_field_smaller_than_16_pixels(path: Path) -> None:
-    """input-I17p: iOS zooms into such a field. Browsers measure the rest (tests/browser/walk.py)."""
+    """input-I17p: iOS zooms into such a field. tests/browser/walk.py measures all of them."""
     css = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
     for selectors, body in re.findall(r"([^{}]+)\{([^{}]*)\}", css):
         selector = selectors.strip()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from accounts.models import Activity, Transfer
 from coinos import nodes, nostr
 from coinos.errors import NodeUnavailable
 from coinos.nodes.base import FeeRates
+from coinos.simnet.bitcoin_node import FEE_ESTIMATES_SAT_VB
 from coinos.simnet.control import Control
 from invoices.services import InvoiceDraft, create_invoice
 from payments.models import Payment
@@ -408,6 +411,27 @@ def test_the_three_speeds_cost_what_they_say(
         assert shown.value("fee_rate") == str(rate)
         (fee,) = re.findall(r"about ⚡️([\d,]+) sats", shown.text)
         assert f"{words} {rate} sat/vB about ⚡️{fee}" in page.text
+
+
+@pytest.fixture
+def no_estimates(network: Control) -> Iterator[None]:
+    network.fee_estimates(None)
+    yield
+    network.fee_estimates(FEE_ESTIMATES_SAT_VB)
+
+
+@pytest.mark.usefixtures("no_estimates")
+def test_without_estimates_no_speed_is_promised(alice: Person, network: Control) -> None:
+    """input-I17q: the fallback is one choice, and the page says that its time is not known."""
+    page = paste(alice, f"bitcoin:{network.address()}?amount=0.0002").page
+    assert page.text.count("How long it takes is not known at the moment 1 sat/vB") == 1
+    assert "As soon as possible" not in page.text
+    shown = amount(alice, network.address(), amount="20000", speed="fastest").page
+    follow(alice, confirm(alice, shown))
+    payment = Payment.objects.get()
+    assert payment.fee_rate_sat_vb == 1
+    assert payment.expected_by
+    assert payment.expected_by - payment.created > timedelta(hours=23)
 
 
 def test_a_rate_of_ones_own_is_taken_and_changed(alice: Person, network: Control) -> None:

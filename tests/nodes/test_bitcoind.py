@@ -370,12 +370,29 @@ def estimates(bitcoind, **btc_per_kvb: float | None) -> None:
     )
 
 
-def test_without_estimates_every_rate_is_the_relay_floor(bitcoin, bitcoind):
+def test_without_estimates_every_rate_is_the_fallback_and_known_to_be_no_estimate(
+    bitcoind, bitcoin
+):
+    """input-I17q: the least that is relayed was called the fastest."""
     estimates(bitcoind)
-
-    assert bitcoin.fee_rates() == FeeRates(1, 1, 1, 1, 1)
+    mainnet = BitcoinCore(bitcoind.url, wallet="coinos", fallback_fee_sat_vb=20)
+    assert mainnet.fee_rates() == FeeRates(20, 20, 20, 20, 1, estimated=False)
     targets = [params[0] for name, params in bitcoind.calls if name == "estimatesmartfee"]
     assert sorted(targets) == [2, 3, 6, 144]
+
+    estimates(bitcoind, economy=0.00003, hour=0.00005)
+    assert mainnet.fee_rates() == FeeRates(20, 20, 5, 3, 1, estimated=False)
+
+    estimates(bitcoind, economy=0.0003)
+    assert mainnet.fee_rates() == FeeRates(30, 30, 30, 30, 1, estimated=False)
+
+
+def test_the_fallback_is_at_least_what_the_mempool_takes(bitcoind, bitcoin):
+    """input-I17q"""
+    estimates(bitcoind)
+    full = trace("getmempoolinfo")["result"] | {"mempoolminfee": 0.0002501}
+    bitcoind.will(getmempoolinfo=Result(full))
+    assert bitcoin.fee_rates() == FeeRates(26, 26, 26, 26, 26, estimated=False)
 
 
 def test_estimates_are_rounded_up_to_whole_sats(bitcoin, bitcoind):
@@ -393,7 +410,7 @@ def test_estimates_are_rounded_up_to_whole_sats(bitcoin, bitcoind):
 def test_a_faster_rate_is_never_below_a_slower_one(bitcoin, bitcoind):
     estimates(bitcoind, fastest=0.00002, hour=0.0001)
 
-    assert bitcoin.fee_rates() == FeeRates(10, 10, 10, 1, 1)
+    assert bitcoin.fee_rates() == FeeRates(10, 10, 10, 1, 1, estimated=False)
 
 
 def test_no_rate_is_above_what_we_are_ready_to_pay(bitcoin, bitcoind):

@@ -20,6 +20,7 @@ from accounts.ledger import House
 from accounts.services import freeze
 from coinos.nodes.base import FeeRates
 from coinos.nodes.bitcoind import BitcoinCore
+from coinos.simnet.bitcoin_node import FEE_ESTIMATES_SAT_VB
 from coinos.simnet.control import Control
 from payments.fees import promised_wait
 from payments.models import AutoWithdrawRun, Payment, WithdrawalTransaction
@@ -49,7 +50,7 @@ def network(own_simnet: SimnetProcess, settings: Any, tmp_path: Any, redis: Any)
     yield control
     control.clear_faults()
     control.stuck(False)
-    control.fee_estimates(None)
+    control.fee_estimates(FEE_ESTIMATES_SAT_VB)
     control.mine(6)
 
 
