@@ -19,6 +19,7 @@ from accounts.models import (
     AuditEvent,
     Connection,
     FundManager,
+    IdempotencyKey,
     LedgerAccount,
     Session,
     Transfer,
@@ -217,6 +218,15 @@ class ActivityAdmin(LookOnlyAdmin):
     search_fields = ["user__username", "id", "payment_hash", "hash", "invoice_id"]
     list_select_related = ["user"]
     ordering = ["-created"]
+
+
+@admin.register(IdempotencyKey)
+class IdempotencyKeyAdmin(LookOnlyAdmin):
+    list_display = ["created", "user", "key", "made_id", "answered_at"]
+    fields = list_display
+    search_fields = ["user__username", "key", "made_id"]
+    list_select_related = ["user"]
+    ordering = ["-id"]
 
 
 class OfUser(admin.SimpleListFilter):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts import (
@@ -15,12 +16,14 @@ from accounts import (
     connections,
     credentials,
     grants,
+    idempotency,
     ledger,
     selectors,
     services,
 )
 from accounts.authentication import TOKEN_COOKIE, ApiRequest
 from accounts.authenticators import Change
+from accounts.idempotency import Named
 from accounts.models import Session, User
 from accounts.serializers import (
     AccountChanges,
@@ -40,6 +43,23 @@ from coinos.api import ApiView, errors_at, ok, read
 from coinos.errors import InvalidRequest
 
 COOKIE_AGE_S = 5 * 24 * 3600
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Repeating the request with the same key returns what the first one made.",
+)
+
+
+def named(request: Request) -> Named | None:
+    """What the client calls this request. Raises `InvalidRequest`."""
+    query = request.META.get("QUERY_STRING", "")
+    return idempotency.name_of(
+        request.headers.get("Idempotency-Key"),
+        path=f"{request.path_info}?{query}" if query else request.path_info,
+        body=cast(dict[str, Any], request.data),  # the parser makes nothing else
+    )
 
 
 def sign_in(user: User) -> str:

@@ -178,3 +178,26 @@ class SelfPayment(CoinosError):
 
 class HoldExceeded(AssertionError):
     """Raised when a settlement would debit more than was held: a bug of ours, never the user's."""
+
+
+class IdempotencyKeyReused(CoinosError):
+    status = 422
+    code = "idempotency_key_reused"
+    title = _("Idempotency key reused")
+    message = "This Idempotency-Key was used for another request"
+    page_message = _(
+        "This page was already used for something else. Check what it shows and send it again"
+    )
+
+
+class IdempotencyInProgress(CoinosError):
+    status = 409
+    code = "idempotency_in_progress"
+    title = _("Still in progress")
+    message = "The first request with this Idempotency-Key is still being answered"
+    page_message = _(
+        "This was sent a moment ago and is still being worked on. Do not send it again"
+    )
+
+    def __init__(self) -> None:
+        super().__init__(retry_after_s=2)

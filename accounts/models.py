@@ -709,3 +709,22 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} by {self.actor}"
+
+
+class IdempotencyKey(models.Model):
+    """A request that the client named: repeating it returns what the first one made.
+
+    Written in the transaction that makes it. `fingerprint` covers path, query and body without the
+    PIN; `answered_at` is set when the first request has been answered.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    made_id = models.UUIDField(help_text="The payer's line of a payment, or an invoice")
+    created = models.DateTimeField(default=timezone.now, editable=False)
+    answered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(name="one_request_per_key", fields=["user", "key"])]

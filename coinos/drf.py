@@ -148,6 +148,8 @@ def problem_response(error: errors.CoinosError, **extra: Any) -> HttpResponse:
         response["WWW-Authenticate"] = "Bearer"
     if error.retry_after_s is not None:
         response["Retry-After"] = str(error.retry_after_s)
+    if error.replayed:
+        response["Idempotent-Replayed"] = "true"
     return response
 
 

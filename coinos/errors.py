@@ -27,6 +27,8 @@ class CoinosError(Exception):
     title = _("Invalid request")
     message = _("The request cannot be understood")
     page_message: str | None = None
+    replayed = False
+    """An earlier request with the same Idempotency-Key was answered this."""
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.api import IDEMPOTENCY_KEY, named
 from accounts.credentials import Credential
 from accounts.models import User
 from accounts.selectors import user_by_name
@@ -44,18 +45,30 @@ class CreateInvoiceView(ApiView):
     optional_auth = True
     counted = {"GET": limits.READ, "POST": limits.INVOICE_CREATE}
 
-    @extend_schema(request=InvoiceRequest, responses=answers.Invoice)
+    @extend_schema(request=InvoiceRequest, responses=answers.Invoice, parameters=[IDEMPOTENCY_KEY])
     def post(self, request: Request) -> Response:
         draft, aid = read_draft(_body(request))
+        key = _key(request)
         user = _payee(request)
         if aid is not None and aid != str(user.id):
             raise NotFound("account not found")
         with errors_at("/invoice"):
             _require_payee(request, user, is_new=True, webhook=draft.webhook, secret=draft.secret)
-            invoice = services.create_invoice(user, draft, own=request.user == user)
-        return ok(
-            invoice_json(invoice, shown=("webhook", "secret"))
-        )  # the caller has just set them
+            if key:
+                invoice, replayed = services.create_invoice_once(user, draft, key)
+            else:
+                invoice, replayed = (
+                    services.create_invoice(user, draft, own=request.user == user),
+                    False,
+                )
+        # The caller may see what this very body sets, and has not been changed since.
+        set_here = {"webhook": draft.webhook, "secret": draft.secret}
+        now = {"webhook": invoice.webhook, "secret": invoice.webhook_secret}
+        shown = {name for name in now if now[name] == set_here[name]}
+        response = ok(invoice_json(invoice, shown=shown))
+        if replayed:
+            response["Idempotent-Replayed"] = "true"
+        return response
 
 
 class InvoiceView(ApiView):
@@ -149,6 +162,18 @@ def _body(request: Request) -> dict[str, Any]:
 
 def _credential(request: Request) -> Credential | None:
     return cast(Credential | None, request.auth)
+
+
+def _key(request: Request) -> services.Key | None:
+    """The key of this request. Keys belong to an account: raises `InvalidRequest` for one without a
+    token."""
+    name = named(request)
+    if name is None:
+        return None
+    credential = _credential(request)
+    if credential is None:
+        raise InvalidRequest("An Idempotency-Key needs a token: keys belong to an account")
+    return services.Key(credential.user, name)
 
 
 def _payee(request: Request) -> User:

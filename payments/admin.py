@@ -29,7 +29,6 @@ from payments.models import (
     AutoWithdrawRun,
     BookAccount,
     Gift,
-    IdempotencyKey,
     OperatorAct,
     Payment,
     SendBudget,
@@ -360,15 +359,6 @@ class WithdrawalInputAdmin(LookOnlyAdmin):
     fields = ["txid", "vout", "payment", "live"]
     list_filter = ["live"]
     search_fields = ["txid", "payment__id"]
-    ordering = ["-id"]
-
-
-@admin.register(IdempotencyKey)
-class IdempotencyKeyAdmin(LookOnlyAdmin):
-    list_display = ["created", "user", "key", "activity_id", "answered_at"]
-    fields = list_display
-    search_fields = ["user__username", "key", "activity_id"]
-    list_select_related = ["user"]
     ordering = ["-id"]
 
 

@@ -6,7 +6,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
 from accounts import selectors as accounts
-from accounts.api import UserView
+from accounts.api import IDEMPOTENCY_KEY, UserView, named
 from accounts.authentication import ApiRequest
 from accounts.serializers import (
     AccountChanges,
@@ -19,10 +19,10 @@ from coinos import answers, limits
 from coinos.api import ApiView, ok, read
 from coinos.errors import InvalidRequest
 from coinos.money import msat_to_sat_ceil
-from payments import idempotency, services
+from payments import services
 from payments.destinations import LightningAddress, Lnurl, Username, recognise
 from payments.fees import least_fee_rate_sat_vb, platform_fee_sat
-from payments.idempotency import Named, Spent
+from payments.idempotency import Spent
 from payments.selectors import line_by_key, own_payment_by_key
 from payments.serializers import (
     AddressInPath,
@@ -34,13 +34,6 @@ from payments.serializers import (
     PaymentRequestToParse,
     statement_filter,
     totals_json,
-)
-
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
-    str,
-    OpenApiParameter.HEADER,
-    description="Repeating the request with the same key returns the same payment.",
 )
 
 
@@ -70,10 +63,6 @@ class SpendView(ApiView):
 
     required_scope = "spend"
     counted = {"GET": limits.READ, "POST": limits.SPEND}
-
-    def named(self, request: ApiRequest) -> Named | None:
-        header = request.headers.get("Idempotency-Key")
-        return idempotency.name_of(header, path=request.path_info, body=request.data)
 
     def answer(self, spent: Spent) -> Response:
         response = ok(payment_json(spent.activity))
@@ -119,7 +108,7 @@ class PaymentsView(SpendView):
             "amount_sat": fields.get("amount"),
             "memo": fields.get("memo", ""),
             "pin": request.data.get("pin"),
-            "named": self.named(request),
+            "named": named(request),
         }
         if "payreq" in fields:
             max_fee_sat = fields.get("fee", fields.get("maxfee"))
@@ -187,7 +176,7 @@ class SendView(SpendView):
                 amount_sat=fields["amount"],
                 memo=fields.get("memo", ""),
                 pin=request.data.get("pin"),
-                named=self.named(request),
+                named=named(request),
             )
         )
 
@@ -208,7 +197,7 @@ class SendToAddressView(SpendView):
             "amount_sat": sums["amount"],
             "memo": fields.get("memo", ""),
             "pin": request.data.get("pin"),
-            "named": self.named(request),
+            "named": named(request),
         }
         destination = recognise(lnaddress)
         match destination:
@@ -236,7 +225,7 @@ class OnchainSendView(SpendView):
                 subtract=fields.get("subtract", False),
                 memo=fields.get("memo", ""),
                 pin=request.data.get("pin"),
-                named=self.named(request),
+                named=named(request),
             )
         )
 

@@ -149,29 +149,6 @@ class GiftGone(CoinosError):
     message = _("This gift has been taken or has gone back to its giver")
 
 
-class IdempotencyKeyReused(CoinosError):
-    status = 422
-    code = "idempotency_key_reused"
-    title = _("Idempotency key reused")
-    message = "This Idempotency-Key was used for another request"
-    page_message = _(
-        "This page was already used for something else. Check what it shows and send it again"
-    )
-
-
-class IdempotencyInProgress(CoinosError):
-    status = 409
-    code = "idempotency_in_progress"
-    title = _("Still in progress")
-    message = "The first request with this Idempotency-Key is still being answered"
-    page_message = _(
-        "This was sent a moment ago and is still being worked on. Do not send it again"
-    )
-
-    def __init__(self) -> None:
-        super().__init__(retry_after_s=2)
-
-
 class MayStillConfirm(CoinosError):
     """Raised when an operator would end a withdrawal that the chain may still take."""
 

@@ -214,25 +214,6 @@ class WithdrawalInput(models.Model):
         ]
 
 
-class IdempotencyKey(models.Model):
-    """A spend that the client named: repeating it returns the same payment.
-
-    Written in the transaction that moves or holds the money. `fingerprint` covers path and body
-    without the PIN; `answered_at` is set when the first request has been answered.
-    """
-
-    id = models.BigAutoField(primary_key=True)
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
-    key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64)
-    activity_id = models.UUIDField()
-    created = models.DateTimeField(default=timezone.now, editable=False)
-    answered_at = models.DateTimeField(null=True)
-
-    class Meta:
-        constraints = [models.UniqueConstraint(name="one_spend_per_key", fields=["user", "key"])]
-
-
 class SendBudget(models.Model):
     """How much may leave and has left in one window, for one user or the whole site.
 

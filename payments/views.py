@@ -17,7 +17,7 @@ from django.utils.translation import gettext_noop
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.authentication import user_of
-from accounts.errors import InvalidPin
+from accounts.errors import IdempotencyInProgress, InvalidPin
 from accounts.models import Activity, Contact, User
 from accounts.rows import days, rows
 from accounts.search import LINES_READ, is_id, search
@@ -42,7 +42,7 @@ from coinos.web import (
     signed_in,
 )
 from payments import idempotency
-from payments.errors import CannotBump, IdempotencyInProgress, PaymentFailed
+from payments.errors import CannotBump, PaymentFailed
 from payments.export import csv_lines
 from payments.fees import USUAL_SIZE_VB
 from payments.forms import (

@@ -3,8 +3,10 @@
 from invoices.services.account_webhook import set_account_webhook
 from invoices.services.creation import (
     InvoiceDraft,
+    Key,
     create_for_any_wallet,
     create_invoice,
+    create_invoice_once,
     set_tip,
     set_webhook,
 )
@@ -27,10 +29,12 @@ from invoices.services.renewal import renew_invoice
 __all__ = [
     "InternalReceipt",
     "InvoiceDraft",
+    "Key",
     "Payable",
     "clear_unfinished",
     "create_for_any_wallet",
     "create_invoice",
+    "create_invoice_once",
     "internal_receipt",
     "lock_for_internal_payment",
     "record_lightning_receipts",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts import idempotency
+from accounts.errors import IdempotencyInProgress
+from accounts.idempotency import Named
 from accounts.models import User
 from accounts.statement import MEMO_MAX_CHARACTERS, clean_memo
 from coinos import limits, rates
@@ -78,8 +83,43 @@ class LnurlTerms:
     comment: str = ""
 
 
+@dataclass(frozen=True)
+class Key:
+    """The name that a caller has given to the request, among all of that caller's."""
+
+    caller: User
+    named: Named
+
+
+def create_invoice_once(user: User, draft: InvoiceDraft, key: Key) -> tuple[Invoice, bool]:
+    """`create_invoice` for a caller who names the request, and whether an earlier one with the same
+    key made it. Raises `IdempotencyKeyReused` and `IdempotencyInProgress`, too.
+
+    | the process dies          | what the same key gets                                     |
+    |---------------------------|------------------------------------------------------------|
+    | before the rows           | a new invoice                                              |
+    | between rows and node     | 409 for a minute, then a new invoice: nobody saw the first |
+    | before the bolt11 is kept | the same                                                   |
+    | after it                  | that invoice                                               |
+    """
+
+    def make() -> Invoice:
+        return create_invoice(user, draft, own=key.caller == user, key=key)
+
+    def again(invoice_id: UUID) -> Invoice | None:
+        made = Invoice.objects.select_related("user").exclude(hash="")
+        return made.filter(id=invoice_id).first()
+
+    return idempotency.once(key.caller, key.named, make, again)
+
+
 def create_invoice(
-    user: User, draft: InvoiceDraft, *, own: bool, lnurl: LnurlTerms | None = None
+    user: User,
+    draft: InvoiceDraft,
+    *,
+    own: bool,
+    lnurl: LnurlTerms | None = None,
+    key: Key | None = None,
 ) -> Invoice:
     """Make an invoice of `user`; `own` says whether it is made by that user.
 
@@ -121,11 +161,11 @@ def create_invoice(
     invoice.webhook_secret = draft.secret
     invoice.webhook_set_by = user.id if draft.webhook or draft.secret else None
     if draft.type == Invoice.Type.BITCOIN:
-        return _with_address(invoice, draft.address_type)
+        return _with_address(invoice, draft.address_type, key)
     address = None
     if draft.with_address and not 0 < invoice.total_sat < settings.MIN_DEPOSIT_SAT:
         address = _new_address(invoice, draft.address_type)
-    return _with_bolt11(invoice, lnurl, address)
+    return _with_bolt11(invoice, lnurl, address, key)
 
 
 def create_for_any_wallet(user: User, draft: InvoiceDraft, *, own: bool) -> Invoice:
@@ -231,12 +271,24 @@ def _check(draft: InvoiceDraft, amount_sat: int) -> None:
         check_url(draft.webhook, kind="webhook", field="/webhook")
 
 
-def _with_address(invoice: Invoice, address_type: str) -> Invoice:
+def _with_address(invoice: Invoice, address_type: str, key: Key | None) -> Invoice:
     """An address that the node made and that we then lost was never shown to a payer."""
     address = _new_address(invoice, address_type)
     invoice.address_type, invoice.hash = address_type, address
-    insert_together(invoice, Address(address=address, invoice=invoice))
+    with _claimed(key, invoice, answered=True):
+        insert_together(invoice, Address(address=address, invoice=invoice))
     return invoice
+
+
+@contextlib.contextmanager
+def _claimed(key: Key | None, invoice: Invoice, *, answered: bool) -> Iterator[None]:
+    """Claim the key in one transaction with the rows that are written within."""
+    if key is None:
+        yield
+        return
+    with transaction.atomic():
+        idempotency.claim(key.caller, key.named, invoice.id, answered=answered)
+        yield
 
 
 def _new_address(invoice: Invoice, address_type: str) -> str:
@@ -244,7 +296,9 @@ def _new_address(invoice: Invoice, address_type: str) -> str:
     return bitcoin().new_address(label=str(invoice.id), address_type=address_type)
 
 
-def _with_bolt11(invoice: Invoice, lnurl: LnurlTerms | None, address: str | None = None) -> Invoice:
+def _with_bolt11(
+    invoice: Invoice, lnurl: LnurlTerms | None, address: str | None, key: Key | None
+) -> Invoice:
     """The rows come first: should the node's answer be lost, its label leads back to them."""
     amount_msat = lnurl.amount_msat if lnurl else invoice.total_sat * MSAT_PER_SAT
     request = LightningRequest(
@@ -252,21 +306,30 @@ def _with_bolt11(invoice: Invoice, lnurl: LnurlTerms | None, address: str | None
         amount_msat=amount_msat or None,
         comment=clean_memo(lnurl.comment) if lnurl else "",
     )
-    insert_together(invoice, request)
+    with _claimed(key, invoice, answered=False):
+        insert_together(invoice, request)
     failpoint("invoice.row_written")
-    if lnurl:
-        _mint(request, lnurl.metadata, invoice.expiry_s, hashed=True)
-    else:
-        _mint(request, _node_description(invoice), invoice.expiry_s)
+    try:
+        if lnurl:
+            _mint(request, lnurl.metadata, invoice.expiry_s, hashed=True)
+        else:
+            _mint(request, _node_description(invoice), invoice.expiry_s)
+    except Exception:
+        if key:
+            idempotency.release(key.caller, key.named, invoice.id)
+        raise
     failpoint("invoice.after_node")
     invoice.hash, invoice.payment_hash = request.bolt11 or "", request.payment_hash
     minted = (request, ["bolt11", "payment_hash", "state"]), (invoice, ["hash", "payment_hash"])
-    if not address:
+    if not address and not key:
         update_together(*minted)
         return invoice
     with transaction.atomic():
+        if key and not idempotency.note_answered(key.caller, key.named, invoice.id):
+            raise IdempotencyInProgress()  # this took so long that another request makes it anew
         update_together(*minted)
-        Address.objects.create(address=address, invoice=invoice)
+        if address:
+            Address.objects.create(address=address, invoice=invoice)
     return invoice
 
 

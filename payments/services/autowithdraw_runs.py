@@ -32,7 +32,7 @@ from django.utils.translation import gettext_noop as _
 
 from accounts.credentials import Credential
 from accounts.ledger import balance_of
-from accounts.models import Activity, Event
+from accounts.models import Activity, Event, IdempotencyKey
 from coinos import http
 from coinos.errors import CoinosError, InvalidAmount
 from coinos.failpoints import failpoint
@@ -42,7 +42,7 @@ from payments.destinations import LightningAddress, Lnurl, Onchain, recognise
 from payments.errors import InvalidPaymentRequest, PaymentFailed, UnknownDestination
 from payments.fees import most_sendable_sat
 from payments.idempotency import Named
-from payments.models import AutoWithdraw, AutoWithdrawRun, IdempotencyKey
+from payments.models import AutoWithdraw, AutoWithdrawRun
 from payments.services.internal import send_to_user
 from payments.services.lightning import pay_lightning
 from payments.services.lnurl import fetch_invoice, look_up
@@ -184,7 +184,7 @@ def _origin(receipt: Event) -> str:
         runs = AutoWithdrawRun.objects.filter(user=line.counterparty_id)
         for run in runs.filter(state=State.OPEN):  # first: it may be noted as paid at any moment
             if IdempotencyKey.objects.filter(
-                user=run.user_id, key=run.key, activity_id__in=sent
+                user=run.user_id, key=run.key, made_id__in=sent
             ).exists():
                 return run.event
         noted = runs.filter(activity_id__in=sent).first()
@@ -264,7 +264,7 @@ def _keep_invoice(run: AutoWithdrawRun, bolt11: str, amount_sat: int) -> None:
 def _line_of(run: AutoWithdrawRun) -> Activity | None:
     """The payment that this attempt has made, if it has made one."""
     key = IdempotencyKey.objects.filter(user=run.user_id, key=run.key).first()
-    return Activity.objects.get(id=key.activity_id) if key else None
+    return Activity.objects.get(id=key.made_id) if key else None
 
 
 def _judge(order: AutoWithdraw, run: AutoWithdrawRun, line: Activity) -> None:

@@ -131,7 +131,7 @@ MUTATIONS = (
     Mutation(
         10,
         "One idempotency key is one request",
-        "payments/idempotency.py",
+        "accounts/idempotency.py",
         "    if row.fingerprint != named.fingerprint:\n",
         "    if False:\n",
         (f"{INTERNAL}::test_the_same_key_pays_once_and_answers_the_same",),
@@ -139,7 +139,7 @@ MUTATIONS = (
     Mutation(
         11,
         "A key whose first request is still being answered has no answer yet",
-        "payments/idempotency.py",
+        "accounts/idempotency.py",
         "    if row.answered_at is None and timezone.now() - row.created < ANSWER_LATEST:\n",
         "    if False:\n",
         (f"{LIGHTNING}::test_while_the_first_request_is_being_answered_the_same_key_is_told_so",),

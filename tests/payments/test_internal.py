@@ -118,6 +118,62 @@ def test_a_refusal_does_not_use_up_the_key(alice: Person, bob: Person) -> None:
     assert paid.status_code == 200
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "a,b",
+        '"a", "b"',
+        '"a";p=1',
+        "k;p=1",
+        '"unterminated',
+        'unbegun"',
+        '"a"b',
+        r'"a\b"',
+        "(a b)",
+        '""',
+        "",
+        " ",
+        "x" * 256,
+        "caf\u00e9",
+        "tab\tbed",
+    ],
+)
+def test_a_header_that_is_not_one_key_is_refused(alice: Person, bob: Person, header: str) -> None:
+    """input-I17m"""
+    refused = alice.api.post("/send", {"amount": 1, "username": "bob"}, Idempotency_Key=header)
+    assert (refused.status_code, refused.body["code"]) == (400, "invalid_request")
+    assert "Idempotency-Key" in refused.body["message"]
+    assert bob.available_sat == 0
+
+
+@pytest.mark.parametrize(
+    ("header", "same"),
+    [
+        ("8e03978e-40d5-43dd-bc93-6894a57f9324", '"8e03978e-40d5-43dd-bc93-6894a57f9324"'),
+        ("order 7", '"order 7"'),
+        ("aGVsbG8+/w==", ' "aGVsbG8+/w==" '),
+        (r'"a \"b\", \\c;"', r'"a \"b\", \\c;"'),
+        ("x" * 255, '"' + "x" * 255 + '"'),
+    ],
+)
+def test_a_key_may_be_in_quotes_or_bare(alice: Person, bob: Person, header: str, same: str) -> None:
+    """input-I17m: clients send bare UUIDs."""
+    body = {"amount": 1, "username": "bob"}
+    first = alice.api.post("/send", body, Idempotency_Key=header)
+    again = alice.api.post("/send", body, Idempotency_Key=same)
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert again.body["id"] == first.body["id"]
+    assert bob.available_sat == 1
+
+
+def test_another_query_is_another_request(alice: Person, bob: Person) -> None:
+    first = alice.api.post("/send/bob/5?maxfee=1", {}, Idempotency_Key="k")
+    assert first.status_code == 200
+    assert alice.api.post("/send/bob/5?maxfee=1", {}, Idempotency_Key="k").status_code == 200
+    other = alice.api.post("/send/bob/5?maxfee=2", {}, Idempotency_Key="k")
+    assert (other.status_code, other.body["code"]) == (422, "idempotency_key_reused")
+
+
 def test_opposite_payments_at_once_do_not_lose_a_sat(alice: Person, charlie: Person) -> None:
     """A08"""
 

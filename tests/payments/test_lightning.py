@@ -156,6 +156,19 @@ def test_a_payment_that_certainly_failed_gives_everything_back(
     assert [(p["status"], p["amount"], p["fee"]) for p in failed] == [("failed", -1000, 0)]
 
 
+def test_a_failure_that_is_replayed_says_so(alice: Person, network: Control) -> None:
+    """input-I17l: nothing is tried a second time."""
+    body = {"payreq": network.invoice(1_000_000, node="fail")}
+    first = alice.api.post("/payments", body, Idempotency_Key="rent")
+    assert (first.status_code, first.body["code"]) == (400, "payment_failed")
+    assert "Idempotent-Replayed" not in first.headers
+    again = alice.api.post("/payments", body, Idempotency_Key="rent")
+    assert (again.status_code, again.body) == (400, first.body)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.headers["Content-Type"] == "application/problem+json"
+    assert Payment.objects.count() == 1
+
+
 def test_a_fee_limit_below_the_route_fails_without_a_loss(alice: Person, network: Control) -> None:
     refused = pay(alice, network.invoice(50_000_000), fee=0)
     assert refused.body["code"] == "payment_failed"

@@ -190,11 +190,10 @@ class Load:
 
 def lost_and_doubled(told: list[Told]) -> list[str]:
     """What the server reported and does not know, or did twice."""
-    from accounts.models import Activity
-    from payments.models import IdempotencyKey
+    from accounts.models import Activity, IdempotencyKey
 
     known = {str(id) for id in Activity.objects.values_list("id", flat=True)}
-    by_key = {(row.user_id, row.key): str(row.activity_id) for row in IdempotencyKey.objects.all()}
+    by_key = {(row.user_id, row.key): str(row.made_id) for row in IdempotencyKey.objects.all()}
     wrong = [f"lost: {t.path} {t.body} of {t.key}" for t in told if t.activity_id not in known]
     wrong += [
         f"doubled: key {t.key} is {by_key.get((t.person.id, t.key))}, told was {t.activity_id}"

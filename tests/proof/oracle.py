@@ -122,8 +122,8 @@ def _auto_withdraw_paid_once() -> Iterator[str]:
         SELECT used.user_id, count(*), (
             SELECT count(*) FROM payments_autowithdrawrun AS run
             WHERE run.user_id = used.user_id AND run.state = 'paid')
-        FROM payments_idempotencykey AS used
-        JOIN accounts_activity AS line ON line.id = used.activity_id
+        FROM accounts_idempotencykey AS used
+        JOIN accounts_activity AS line ON line.id = used.made_id
         WHERE used.key LIKE 'auto-withdraw:%' AND line.status <> 'failed'
         GROUP BY used.user_id
         """

@@ -379,7 +379,7 @@ class Matrix:
 
     def _ask_again(self) -> None:
         """Each client repeats its request with its key: at most one payment may come of both."""
-        from payments.models import IdempotencyKey
+        from accounts.models import IdempotencyKey
 
         self._age(IdempotencyKey.objects.filter(answered_at=None), "created", seconds=61)
         web = self._fork("web")
