@@ -14,6 +14,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -267,6 +268,19 @@ class Stage:
         child.process = child.start()
         self.wait_for(name)
 
+    def how_it_stands(self) -> str:
+        """For whoever reads of a failure without its logs: when each job last worked, and the last
+        of what the processes complained about, without tracebacks."""
+        complaints = re.compile(r" (WARNING|ERROR|CRITICAL) ")
+        with open(self.data_dir / "proof.log") as log:
+            last = deque((line[:300] for line in log if complaints.search(line)), 25)
+        try:
+            jobs = [f"{beat.job}: {beat.succeeded_at:%H:%M:%S} {beat.reason}" for beat in _beats()]
+        except Exception as error:
+            jobs = [f"the jobs cannot be asked for: {error}"]
+        now = f"{time.strftime('%H:%M:%S')}: how it stands"
+        return "\n".join([now, *jobs, *(line.rstrip() for line in last)])
+
     def stop(self) -> None:
         self._stopping = True
         if self.zygote:
@@ -282,6 +296,12 @@ class Stage:
         self.log.close()
         if "PROOF_KEEP" not in os.environ:
             shutil.rmtree(self.data_dir, ignore_errors=True)
+
+
+def _beats() -> Any:
+    from coinos.models import Heartbeat
+
+    return Heartbeat.objects.order_by("job")
 
 
 class Victim:
@@ -429,8 +449,8 @@ def still_moving(control: Any) -> list[str]:
         )
         credited = {row[0].removeprefix("lightning:") for row in cursor.fetchall()}
     moving += [f"receipt {h} is not credited" for h in set(truth["received"]) - credited]
-    if LightningRequest.objects.filter(state=LightningRequest.State.WITHDRAWN).exists():
-        moving.append("node invoices are to be deleted")
+    withdrawn = LightningRequest.objects.filter(state=LightningRequest.State.WITHDRAWN)
+    moving += [f"node invoice {request.id} is to be deleted" for request in withdrawn]
     ours = set(Address.objects.values_list("address", flat=True))
     deposits = {d.outpoint: d for d in Deposit.objects.all()}
     for output in chain["received"]:

@@ -88,7 +88,8 @@ def _on_stage(names: list[str]) -> str:
             try:
                 importlib.import_module(f"tests.proof.{name.lower()}").run(stage)
             except ProofFailed as failure:
-                print(f"FAILED\n{failure}\nlogs: PROOF_KEEP=1 keeps {stage.data_dir}")
+                print(f"FAILED\n{failure}\n{stage.how_it_stands()}")
+                print(f"logs: PROOF_KEEP=1 keeps {stage.data_dir}")
                 return name
             print(f"{time.monotonic() - started:.0f} s", flush=True)
     finally:
