@@ -205,6 +205,22 @@ def test_a_reorg_that_mines_the_deposit_again_changes_only_its_block(
     assert not Transfer.objects.filter(kind__startswith="reverse").exists()
 
 
+def test_credits_of_the_last_hundred_blocks_are_compared_with_the_chain_whatever_the_node_lists(
+    chain: Control, alice: User
+) -> None:
+    """As when a scan ended between the node's list of what has left and the look at it: the list
+    is not made again."""
+    pay_onchain(chain, address_of(alice), 9_000, blocks=1)
+    before = Deposit.objects.get()
+    chain.reorg(1)
+    chain.mine(50)
+    Cursor.objects.filter(name="bitcoin").update(value=bitcoin().info().tip_hash)
+    services.scan_bitcoin()
+    after = Deposit.objects.get()
+    assert before.block_hash != after.block_hash
+    assert after.state == Deposit.State.CREDITED
+
+
 def test_a_block_that_has_left_the_active_chain_meanwhile_credits_nothing(
     chain: Control, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -284,7 +284,10 @@ MUTATIONS = (
         "invoices/services/deposits.py",
         "REORG_BLOCKS = 100",
         "REORG_BLOCKS = 3",
-        (f"{DEPOSITS}::test_m26_a_reorg_takes_the_credit_back_and_a_new_block_gives_a_new_one",),
+        (
+            f"{DEPOSITS}::test_credits_of_the_last_hundred_blocks_are_compared_with_the_chain"
+            "_whatever_the_node_lists",
+        ),
     ),
     # --- Reconciliation and its alarms -----------------------------------------------------------
     Mutation(
