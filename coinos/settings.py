@@ -384,13 +384,19 @@ if REDIS_URL.startswith("unix://"):
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_IGNORE_RESULT = True
+# A worker takes as many messages as it has threads, and the next when one has ended.
 CELERY_TASK_ACKS_LATE = True
-CELERY_TASK_REJECT_ON_WORKER_LOST = True
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 30, "socket_connect_timeout": 5}
+# What was taken is gone from Redis; beat rings again. Kept there until it is acknowledged, a worker
+# whose threads all end while Redis is away counts them as at work for ever, and takes nothing more.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "ack_emulation": False,
+    "socket_timeout": 30,
+    "socket_connect_timeout": 5,
+}
 CELERY_TIMEZONE = "UTC"
 
 # --- Django --------------------------------------------------------------------------------
