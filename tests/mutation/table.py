@@ -285,8 +285,7 @@ MUTATIONS = (
         "REORG_BLOCKS = 100",
         "REORG_BLOCKS = 3",
         (
-            f"{DEPOSITS}::test_credits_of_the_last_hundred_blocks_are_compared_with_the_chain"
-            "_whatever_the_node_lists",
+            f"{DEPOSITS}::test_credits_of_the_last_hundred_blocks_are_compared_with_the_chain_whatever_the_node_lists",
         ),
     ),
     # --- Reconciliation and its alarms -----------------------------------------------------------
