@@ -26,7 +26,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from accounts import email_addresses, passwords
-from coinos import crypto
+from coinos import crypto, success_action
 
 
 class UserManager(BaseUserManager["User"]):
@@ -503,6 +503,14 @@ class StatementLine:
     def type_name(self: Any) -> str:
         return str(Activity.Type(self.type).label)
 
+    @property
+    def success_action(self: Any) -> dict[str, Any] | None:
+        """What the recipient's LNURL service gives for it, once it has settled (LUD-09)."""
+        action = (self.lnurl or {}).get("success_action")
+        if not action or self.status != Activity.Status.SETTLED:
+            return None
+        return success_action.opened(action, self.ref)
+
 
 class Activity(StatementLine, models.Model):
     """One line of a user's statement: a payment received or sent, as the user sees it.
@@ -540,6 +548,10 @@ class Activity(StatementLine, models.Model):
     )
     memo = models.TextField(blank=True)
     reason = models.TextField(blank=True, help_text="Why it failed or was reversed")
+    lnurl = models.JSONField(
+        null=True,
+        help_text="Of one paid by LNURL: success_action, and description_differs if it does",
+    )
     rate = models.DecimalField(max_digits=24, decimal_places=8, null=True)
     currency = models.CharField(max_length=3)
     created = models.DateTimeField(default=timezone.now, editable=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -155,6 +156,7 @@ class Line(StatementLine):
     invoice_id: UUID | None
     memo: str
     reason: str
+    lnurl: dict[str, Any] | None
     rate: Decimal | None
     currency: str
     created: datetime
@@ -202,7 +204,9 @@ LINE_COLUMNS = ", ".join(
 def read_line(row: Sequence[Any]) -> Line:
     """The line in a row of `LINE_COLUMNS`."""
     width = len(_LINE_NAMES)
-    return Line(OtherSide(*row[width:]) if row[width] else None, *row[:width])
+    line = Line(OtherSide(*row[width:]) if row[width] else None, *row[:width])
+    line.lnurl = line.lnurl and json.loads(line.lnurl)  # type: ignore[arg-type]
+    return line
 
 
 def _page(

@@ -175,7 +175,7 @@ def payment_json(
     activity: Activity | Line, *, with_profile: bool = True, private: bool = True
 ) -> dict[str, Any]:
     """A line of the statement. `private` is false for readers who are not a party: they get no
-    memo, no reference or preimage, no invoice id and no owner."""
+    memo, no reference or preimage, no invoice id, no owner, no words of an LNURL service."""
     body: dict[str, Any] = {
         "id": str(activity.id),
         "type": activity.type,
@@ -199,7 +199,10 @@ def payment_json(
         payment_hash=activity.payment_hash,
         iid=str(activity.invoice_id) if activity.invoice_id else None,
         reason=activity.reason,
+        successAction=activity.success_action,
     )
+    if (activity.lnurl or {}).get("description_differs"):
+        body["descriptionMatches"] = False
     if with_profile and activity.counterparty:
         body["with"] = public_profile(activity.counterparty)
     return body

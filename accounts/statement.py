@@ -52,10 +52,12 @@ def line(
     counterparty: User | None = None,
     memo: str = "",
     reason: str = "",
+    lnurl: dict[str, Any] | None = None,
 ) -> Activity:
     """A line for `record_all`: positive `amount_sat` for money in, negative for money out, without
     tip and fees. `fee_sat` is the network fee, or its reserve while pending. `reason` is a marked
-    sentence of ours, for lines that are more than a payment."""
+    sentence of ours, for lines that are more than a payment; `lnurl` what was said when it was
+    paid by LNURL."""
     now = timezone.now()
     return Activity(
         user_id=user_id,
@@ -72,6 +74,7 @@ def line(
         counterparty=counterparty,
         memo=clean_memo(memo),
         reason=reason,
+        lnurl=lnurl or None,
         currency=currency,
         rate=rate,
         created=now,

@@ -204,6 +204,23 @@ class PublicPayment(Answer):
     created = time_ms()
 
 
+class SuccessAction(Answer):
+    """What the recipient's LNURL service gives for the payment (LUD-09, LUD-10)."""
+
+    tag = ChoiceField(choices=["message", "url", "aes"])
+    message = optional(CharField, help_text="of a message")
+    description = optional(CharField, help_text="of a url or aes", allow_blank=True)
+    url = optional(CharField, help_text="of the service's own host")
+    plaintext = optional(
+        CharField,
+        allow_null=True,
+        allow_blank=True,
+        help_text="of aes: opened with the preimage; null when that does not open it",
+    )
+    ciphertext = optional(CharField, help_text="of aes that the preimage does not open")
+    iv = optional(CharField, help_text="of aes that the preimage does not open")
+
+
 class Payment(PublicPayment):
     uid = UUIDField()
     aid = UUIDField()
@@ -214,6 +231,11 @@ class Payment(PublicPayment):
     payment_hash = optional(CharField)
     iid = optional(UUIDField, help_text="the invoice")
     reason = optional(CharField, help_text="why it failed")
+    successAction = SuccessAction(required=False, help_text="of one paid by LNURL, once settled")
+    descriptionMatches = optional(
+        BooleanField,
+        help_text="false: the invoice does not commit to what the LNURL service showed (LUD-06)",
+    )
 
     def get_fields(self) -> dict[str, Any]:
         return super().get_fields() | {"with": PublicProfile(required=False)}

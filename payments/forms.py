@@ -330,6 +330,7 @@ class ConfirmForm(forms.Form):
     )
     subtract = forms.BooleanField(required=False, widget=forms.HiddenInput)
     memo = forms.CharField(max_length=MEMO_MAX_CHARACTERS, required=False, widget=forms.HiddenInput)
+    any_description = forms.BooleanField(required=False, widget=forms.HiddenInput)
     key = forms.CharField(max_length=64, widget=forms.HiddenInput)
     pin = forms.CharField(required=False, label="PIN", widget=pin_input())
 

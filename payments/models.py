@@ -322,6 +322,7 @@ class AutoWithdrawRun(models.Model):
     attempt = models.PositiveIntegerField(default=1)
     bolt11 = models.TextField(blank=True)
     bolt11_sat = models.BigIntegerField(default=0)
+    lnurl = models.JSONField(null=True, help_text="What came with the bolt11, for its line")
     activity_id = models.UUIDField(null=True, help_text="The line of the payment")
     created = models.DateTimeField(default=timezone.now, editable=False)
 

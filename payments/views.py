@@ -56,8 +56,8 @@ from payments.forms import (
 from payments.selectors import gift_of, own_payment_by_key, payment_of, recent_addresses
 from payments.services.bump import bump_own, suggested_rate_sat_vb
 from payments.services.cancel import cancel
-from payments.services.lnurl import RemoteRefused
-from payments.services.pasted import Bill, Target, everything_sat, look, pay, price
+from payments.services.lnurl import DescriptionDiffers, RemoteRefused
+from payments.services.pasted import Bill, Target, everything_sat, look, pay, price, target_of
 from payments.timeline import decided_by, fee_returned_sat, progress, timeline
 
 PAYMENTS_PER_PAGE = 30
@@ -150,6 +150,7 @@ def pay_confirmed(request: HttpRequest) -> HttpResponse:
             fee_rate_sat_vb=shown["fee_rate"],
             subtract=shown["subtract"],
             memo=shown["memo"],
+            any_description=shown["any_description"],
             pin=pin,
             named=idempotency.name_of(key, path=request.path, body=shown),
         )
@@ -163,12 +164,16 @@ def pay_confirmed(request: HttpRequest) -> HttpResponse:
 
 def _refused(request: HttpRequest, form: ConfirmForm, error: CoinosError) -> HttpResponse:
     """Nothing was sent: show the confirmation again with the reason and, but for a mistyped PIN, a
-    new key, so that trying again is a new payment."""
+    new key, so that trying again is a new payment; after a warning, it is to agree."""
     user, shown = user_of(request), form.cleaned_data
     try:
-        if isinstance(error, RemoteRefused | Busy | RateLimited):
+        if isinstance(error, DescriptionDiffers):
+            target = target_of(error.destination, error.service)
+            shown["any_description"] = True
+        elif isinstance(error, RemoteRefused | Busy | RateLimited):
             raise error  # it took its time: do not ask again at once
-        target = look(user, shown["text"])
+        else:
+            target = look(user, shown["text"])
         bill = price(
             user,
             target,
@@ -413,6 +418,7 @@ def payment(request: HttpRequest, payment_id: UUID) -> HttpResponse:
         "decided_by": decided_by(outgoing) if line.status == Activity.Status.PENDING else None,
         "now": timezone.now(),
         "fee_returned_sat": fee_returned_sat(outgoing) if outgoing else 0,
+        "given": line.success_action,
         "here": "payments",
     }
     return render(request, "payments/payment.html", context)

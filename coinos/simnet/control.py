@@ -85,9 +85,12 @@ class Control:
         description: str = "simnet",
         expiry: int = 3600,
         node: str = "carol",
+        hashed: bool = False,
+        preimage: str | None = None,
     ) -> str:
         """An outside invoice for our node to pay. `node`: bob (direct, no fee), carol (one hop,
-        100 ppm), fail (always refused), hold (kept for a minute), slow (5 s)."""
+        100 ppm), fail (always refused), hold (kept for a minute), slow (5 s). `hashed`: it has the
+        hash of the description only, as those of LNURL services. `preimage`: one of yours, hex."""
         return str(
             self.call(
                 "invoice",
@@ -95,6 +98,8 @@ class Control:
                 description=description,
                 expiry=expiry,
                 node=node,
+                hashed=hashed,
+                preimage=preimage,
             )
         )
 

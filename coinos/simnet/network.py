@@ -235,14 +235,21 @@ class Network:
     # --- the outside wallet ------------------------------------------------------------------
 
     def outside_invoice(
-        self, *, amount_msat: int | None, description: str, expiry: int, node: str
+        self,
+        *,
+        amount_msat: int | None,
+        description: str,
+        expiry: int,
+        node: str,
+        hashed: bool = False,
+        preimage: str | None = None,
     ) -> str:
-        """An outside node's invoice for us to pay."""
+        """An outside node's invoice for us to pay. Control.invoice says what there is to choose."""
         payee = self._outside_node(node)
         if amount_msat is not None and amount_msat <= 0:
             raise WorldError("bad_amount", "the amount must be positive")
-        preimage = secrets.token_bytes(32)
-        payment_hash = hashlib.sha256(preimage).hexdigest()
+        secret = bytes.fromhex(preimage) if preimage else secrets.token_bytes(32)
+        payment_hash = hashlib.sha256(secret).hexdigest()
         now = int(time.time())
         invstring = bolt11.encode(
             secret_key=payee.secret_key,
@@ -252,11 +259,12 @@ class Network:
             created_at=now,
             expiry=expiry,
             amount_msat=amount_msat,
-            description=description,
+            description=None if hashed else description,
+            description_hash=hashlib.sha256(description.encode()).hexdigest() if hashed else None,
             routes=self.hints(payee),
         )
         self.store.put(
-            OutsideInvoice(payment_hash, preimage.hex(), node, invstring, amount_msat, now + expiry)
+            OutsideInvoice(payment_hash, secret.hex(), node, invstring, amount_msat, now + expiry)
         )
         return invstring
 

@@ -6,6 +6,7 @@ import functools
 import re
 from datetime import date, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from babel.numbers import format_percent
 from django import template
@@ -136,6 +137,12 @@ def day(when: date) -> str:
 def spoken(sentence: str) -> str:
     """A sentence of ours that was stored in English, as the reason of a failure is."""
     return gettext(sentence) if sentence else ""
+
+
+@register.filter
+def host(url: str) -> str:
+    """Whose page a link opens."""
+    return urlsplit(url).hostname or ""
 
 
 @register.filter

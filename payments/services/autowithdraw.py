@@ -112,7 +112,7 @@ def save_auto_withdraw(user: User, order: Order | None) -> None:
             )
             # An invoice of the old destination is not paid any more.
             AutoWithdrawRun.objects.filter(user=user, state=AutoWithdrawRun.State.OPEN).update(
-                bolt11="", bolt11_sat=0
+                bolt11="", bolt11_sat=0, lnurl=None
             )
         audit(user, "autowithdraw.on" if user.autowithdraw else "autowithdraw.off")
 

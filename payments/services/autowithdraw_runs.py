@@ -45,7 +45,7 @@ from payments.idempotency import Named
 from payments.models import AutoWithdraw, AutoWithdrawRun
 from payments.services.internal import send_to_user
 from payments.services.lightning import pay_lightning
-from payments.services.lnurl import fetch_invoice, look_up
+from payments.services.lnurl import RemoteInvoice, fetch_invoice, look_up
 from payments.services.onchain import send_onchain
 
 logger = logging.getLogger(__name__)
@@ -228,14 +228,18 @@ def _pay(order: AutoWithdraw, run: AutoWithdrawRun) -> None:
         elif isinstance(found, LightningAddress | Lnurl):
             _resolve(run, found, most_sendable_sat(budget_sat))
             pay_lightning(
-                credential=credential, payreq=run.bolt11, recipient=str(found), named=named
+                credential=credential,
+                payreq=run.bolt11,
+                recipient=str(found),
+                lnurl=run.lnurl,
+                named=named,
             )
         else:
             raise UnknownDestination()
     except InvalidAmount as error:
         raise NothingToDo(error.reason) from error
     except (InvoiceExpired, InvoiceAlreadyPaid, InvalidPaymentRequest):
-        _keep_invoice(run, "", 0)  # nothing was paid with it; the next look fetches another
+        _keep_invoice(run, None, 0)  # nothing was paid with it; the next look fetches another
         raise
 
 
@@ -248,14 +252,15 @@ def _resolve(run: AutoWithdrawRun, found: LightningAddress | Lnurl, most_sat: in
         amount_sat = min(most_sat, service.max_msat // MSAT_PER_SAT)
         if amount_sat < 1:
             raise InvalidAmount(_("Too little would be left to send after the fees"))
-        bolt11 = fetch_invoice(service, amount_sat=amount_sat, until=until)
-    _keep_invoice(run, bolt11, amount_sat)
+        invoice = fetch_invoice(service, amount_sat=amount_sat, until=until)
+    _keep_invoice(run, invoice, amount_sat)
     failpoint("auto.resolved")
 
 
-def _keep_invoice(run: AutoWithdrawRun, bolt11: str, amount_sat: int) -> None:
-    run.bolt11, run.bolt11_sat = bolt11, amount_sat
-    run.save(update_fields=["bolt11", "bolt11_sat"])
+def _keep_invoice(run: AutoWithdrawRun, invoice: RemoteInvoice | None, amount_sat: int) -> None:
+    run.bolt11, run.bolt11_sat = invoice.bolt11 if invoice else "", amount_sat
+    run.lnurl = invoice.lnurl if invoice else None
+    run.save(update_fields=["bolt11", "bolt11_sat", "lnurl"])
 
 
 # --- What became of it ---------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 from accounts import ledger, statement
 from accounts.credentials import Credential
@@ -108,9 +109,10 @@ def pay_own_invoice(
     pin: object = None,
     named: Named | None = None,
     reuse_address: bool = False,
+    lnurl: dict[str, Any] | None = None,
 ) -> Spent:
     """Pay an invoice of another user here, named by bolt11, payment hash, address or id,
-    or found already.
+    or found already. `lnurl` is what was said by the service elsewhere that led here.
 
     `amount_sat` is for invoices without an amount; if given for another it must be all that is
     debited, tip included: whoever names a sum pays no other (M17). It has to be given where the
@@ -157,6 +159,7 @@ def pay_own_invoice(
             hash=payable.hash,
             payment_hash=payable.payment_hash,
             memo=memo or payable.memo,
+            lnurl=lnurl,
         )
         moved = ledger.move_internal(
             from_user_id=payer.id,
@@ -185,6 +188,7 @@ def _payer_line(
     memo: str,
     tip_sat: int | None = None,
     payment_hash: str | None = None,
+    lnurl: dict[str, Any] | None = None,
 ) -> Activity:
     return statement.line(
         id=payment_id,
@@ -200,6 +204,7 @@ def _payer_line(
         payment_hash=payment_hash,
         counterparty=recipient,
         memo=memo,
+        lnurl=lnurl,
         currency=payer.currency,
         rate=rate_or_none(payer.currency),
     )

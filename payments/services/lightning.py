@@ -20,6 +20,7 @@ import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection
@@ -79,6 +80,7 @@ def pay_lightning(
     max_fee_sat: int | None = None,
     memo: str = "",
     recipient: str = "",
+    lnurl: dict[str, Any] | None = None,
     pin: object = None,
     named: Named | None = None,
     gate_was_opened: bool = False,
@@ -86,8 +88,9 @@ def pay_lightning(
     """Pay a bolt11, of this server or of any other, and wait at most 15 seconds for the outcome.
 
     The line that comes back is settled, or pending when nobody can know yet. `max_fee_sat` is the
-    most that routing may cost, `recipient` the address that gave the bolt11. `gate_was_opened` says
-    that the caller has opened the gate, PIN included, before asking for the bolt11. Raises
+    most that routing may cost, `recipient` the address that gave the bolt11, `lnurl` what else its
+    service said. `gate_was_opened` says that the caller has opened the gate, PIN included, before
+    asking for the bolt11. Raises
     `PaymentFailed` only when it is certain that nothing was paid, `NodeUnavailable` only when
     nothing was started, and what the checks raise.
     """
@@ -100,6 +103,7 @@ def pay_lightning(
             memo=memo,
             pin=pin,
             named=named,
+            lnurl=lnurl,
         )
     earlier = idempotency.replay(credential.user, named)
     if earlier:
@@ -123,6 +127,7 @@ def pay_lightning(
         max_fee_sat=max_fee_sat,
         memo=memo,
         recipient=recipient,
+        lnurl=lnurl,
         named=named,
     )
     try:
@@ -203,6 +208,7 @@ def _accept(
     max_fee_sat: int | None,
     memo: str,
     recipient: str,
+    lnurl: dict[str, Any] | None,
     named: Named | None,
 ) -> Activity:
     """Hold the money and write the payment, all or nothing."""
@@ -241,6 +247,7 @@ def _accept(
         hash=bolt11,
         payment_hash=decoded.payment_hash,
         memo=memo or decoded.description or "",
+        lnurl=lnurl,
         currency=user.currency,
         rate=rate_or_none(user.currency),
     )

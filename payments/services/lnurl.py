@@ -1,8 +1,11 @@
-"""Pay a Lightning Address or LNURL elsewhere (LUD-06, LUD-12, LUD-16): ask for an invoice, check
-it, and pay that one invoice. What the remote says is hostile input."""
+"""Pay a Lightning Address or LNURL elsewhere (LUD-06, 09, 10, 12, 16): ask for an invoice, check
+it, and pay that one invoice. What the remote says is hostile input; docs/lnurl.md says what is done
+with each part of it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,7 +19,7 @@ from accounts.credentials import Credential
 from accounts.errors import InsufficientFunds
 from accounts.ledger import balance_of
 from accounts.models import User
-from coinos import http
+from coinos import http, success_action
 from coinos.drf import parse_json
 from coinos.errors import CoinosError, InvalidAmount
 from coinos.money import MAX_SAT, MSAT_PER_SAT
@@ -44,15 +47,42 @@ class RemoteRefused(CoinosError):
     message = _("The other server did not answer as a Lightning Address should")
 
 
+class DescriptionDiffers(RemoteRefused):
+    """Raised when the invoice does not commit to the description that the service showed, and the
+    payer has not agreed to that."""
+
+    message = _(
+        "The invoice does not commit to what the other server showed, so the payment would not"
+        " prove what it was for. Nothing was sent yet; press Send to pay it all the same"
+    )
+
+    def __init__(self, destination: LightningAddress | Lnurl, service: PayService) -> None:
+        super().__init__()
+        self.destination, self.service = destination, service
+
+
 @dataclass(frozen=True)
 class PayService:
-    """What a LNURL-pay service offers. Limits in msat."""
+    """What a LNURL-pay service offers. Limits in msat; `description` is for the payer to read,
+    `title` for the history."""
 
     callback: str
     min_msat: int
     max_msat: int
     comment_max: int
     host: str
+    metadata: str | None = None
+    """The text that the invoice commits to; None when the service sent none."""
+    title: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class RemoteInvoice:
+    """A checked bolt11, and what its service said beside, as the line of the payment keeps it."""
+
+    bolt11: str
+    lnurl: dict[str, Any]
 
 
 def is_ours(address: LightningAddress) -> bool:
@@ -67,13 +97,16 @@ def pay_address(
     amount_sat: int,
     max_fee_sat: int | None = None,
     memo: str = "",
+    any_description: bool = True,
     pin: object = None,
     named: Named | None = None,
 ) -> Spent:
     """Pay `amount_sat` to a Lightning Address or LNURL; one of our own settles internally.
 
-    Nobody is asked for a user who may not spend, or cannot. Raises `InvalidAmount`,
-    `RemoteRefused`, `Busy`, and what paying raises.
+    An invoice that does not commit to the description of the service is paid, and its line says so;
+    unless not `any_description`, which raises `DescriptionDiffers`. Nobody is asked for a user who
+    may not spend, or cannot. Raises `InvalidAmount`, `RemoteRefused`, `Busy`, and what paying
+    raises.
     """
     if isinstance(destination, LightningAddress) and is_ours(destination):
         return send_to_user(
@@ -92,13 +125,16 @@ def pay_address(
     open_gate(credential, pin=pin, external=True)
     with http.asking_others((credential.by or credential).user.id) as until:
         service = look_up(destination, until=until)
-        bolt11 = fetch_invoice(service, amount_sat=amount_sat, comment=memo, until=until)
+        invoice = fetch_invoice(service, amount_sat=amount_sat, comment=memo, until=until)
+    if "description_differs" in invoice.lnurl and not any_description:
+        raise DescriptionDiffers(destination, service)
     return pay_lightning(
         credential=credential,
-        payreq=bolt11,
+        payreq=invoice.bolt11,
         recipient=str(destination),
+        lnurl=invoice.lnurl,
         max_fee_sat=max_fee_sat,
-        memo=memo,
+        memo=memo or service.title,
         pin=pin,
         named=named,
         gate_was_opened=True,
@@ -125,18 +161,40 @@ def look_up(destination: LightningAddress | Lnurl, *, until: float) -> PayServic
     low, high = _whole(answer.get("minSendable")), _whole(answer.get("maxSendable"))
     if not isinstance(callback, str) or not host or low is None or high is None:
         raise RemoteRefused()
+    metadata = answer.get("metadata")
+    metadata = metadata if isinstance(metadata, str) else None
+    texts = _texts(metadata)
     return PayService(
         callback=callback,
         min_msat=low,
         max_msat=high,
         comment_max=_whole(answer.get("commentAllowed")) or 0,
         host=host,
+        metadata=metadata,
+        title=texts.get("text/plain", ""),
+        description=texts.get("text/long-desc") or texts.get("text/plain", ""),
     )
 
 
-def fetch_invoice(service: PayService, *, amount_sat: int, until: float, comment: str = "") -> str:
-    """An invoice for exactly `amount_sat`; anything else is refused unpaid (F18). Within
-    `coinos.http.asking_others`."""
+def _texts(metadata: str | None) -> dict[str, str]:
+    """The texts among the metadata, by kind (LUD-06, LUD-20); nothing of what cannot be read."""
+    try:
+        entries = json.loads(metadata or "[]")
+    except (ValueError, RecursionError):
+        return {}
+    found: dict[str, str] = {}
+    for entry in entries if isinstance(entries, list) else []:
+        match entry:
+            case ["text/plain" | "text/long-desc" as kind, str(text), *_]:
+                found.setdefault(kind, text.strip())
+    return found
+
+
+def fetch_invoice(
+    service: PayService, *, amount_sat: int, until: float, comment: str = ""
+) -> RemoteInvoice:
+    """An invoice for exactly `amount_sat`; anything else is refused unpaid (F18), and so is what
+    would give something for it that cannot be kept. Within `coinos.http.asking_others`."""
     amount_msat = amount_sat * MSAT_PER_SAT
     if not service.min_msat <= amount_msat <= service.max_msat:
         raise InvalidAmount(
@@ -159,7 +217,26 @@ def fetch_invoice(service: PayService, *, amount_sat: int, until: float, comment
         raise RemoteRefused(_("The other server sent an invoice that is not valid")) from error
     if decoded.amount_msat != amount_msat:
         raise RemoteRefused(_("The other server sent an invoice for another amount"))
-    return bolt11
+    said: dict[str, Any] = {}
+    try:
+        given = success_action.read(answer.get("successAction"), callback=service.callback)
+    except ValueError as error:
+        raise RemoteRefused(
+            _(
+                "The other server would give something for this payment that cannot be shown here,"
+                " so nothing was sent"
+            )
+        ) from error
+    if given:
+        said["success_action"] = given
+    if decoded.description_hash != _hash_of(service.metadata):
+        said["description_differs"] = True
+    return RemoteInvoice(bolt11, said)
+
+
+def _hash_of(metadata: str | None) -> str:
+    """What the invoice has to commit to (LUD-06)."""
+    return hashlib.sha256((metadata or "").encode()).hexdigest()
 
 
 def _get(url: str, until: float) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from payments.idempotency import Named, Spent
 from payments.services.internal import send_to_user
 from payments.services.lightning import decode, pay_lightning, require_payable
 from payments.services.lnurl import (
+    PayService,
     RemoteRefused,
     is_ours,
     look_up,
@@ -163,12 +164,18 @@ def _look_at(user: User, found: Payable, *, until: float) -> Target:
     require_within_balance(user, 1)
     with http.asking_others(user.id):
         service = look_up(found, until=until)
-    recipient_name = str(found) if isinstance(found, LightningAddress) else service.host
+    return target_of(found, service)
+
+
+def target_of(found: LightningAddress | Lnurl, service: PayService) -> Target:
+    """A service that has been asked already, as what is paid."""
     return Target(
         found,
-        recipient_name,
+        str(found) if isinstance(found, LightningAddress) else service.host,
+        text=str(found),
         minimum_sat=msat_to_sat_ceil(service.min_msat),
         maximum_sat=msat_to_sat_floor(service.max_msat),
+        memo=service.description,
     )
 
 
@@ -323,6 +330,7 @@ def pay(
     fee_rate_sat_vb: int | None = None,
     subtract: bool = False,
     memo: str = "",
+    any_description: bool = True,
     pin: object = None,
     named: Named | None = None,
 ) -> Spent:
@@ -365,6 +373,7 @@ def pay(
         amount_sat=amount_sat,
         max_fee_sat=max_fee_sat,
         memo=memo,
+        any_description=any_description,
         pin=pin,
         named=named,
     )

@@ -534,9 +534,9 @@ def test_an_address_elsewhere_is_remembered_and_tried_again_by_its_name(
         asked.append(url)
         if "amount=" not in url:
             terms = {"tag": "payRequest", "minSendable": 1000, "maxSendable": 10_000_000}
-            return terms | {"callback": "https://pay.example/callback"}
+            return terms | {"callback": "https://pay.example/callback", "metadata": "[]"}
         node = "fail" if sum("amount=" in url for url in asked) == 1 else "carol"
-        return {"pr": network.invoice(2_000_000, node=node)}
+        return {"pr": network.invoice(2_000_000, "[]", hashed=True, node=node)}
 
     monkeypatch.setattr("payments.services.lnurl._get", answer)
     confirm(alice, amount(alice, "carol@pay.example", amount="2000").page)

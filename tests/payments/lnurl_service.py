@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from bech32 import bech32_encode, convertbits
@@ -20,12 +20,16 @@ from coinos.simnet.control import Control
 
 @dataclass
 class Service:
-    """An LNURL-pay service on loopback. `invoice` answers the callback, given msat."""
+    """An LNURL-pay service on loopback. `terms` and `more` are added to its two answers; or
+    `invoice` answers the callback, given msat."""
 
     url: str = ""
     terms: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
     invoice: Callable[[int], Any] = lambda amount_msat: None
     asked: list[int] = field(default_factory=list)
+    query: dict[str, str] = field(default_factory=dict)
+    """Of the callback, as it came last."""
     status: int = 200
     drips: str = ""
     """What comes a byte at a time, for minutes: `/terms` or `/pay`."""
@@ -33,6 +37,21 @@ class Service:
     @property
     def lnurl(self) -> str:
         return lnurl_of(f"{self.url}/terms")
+
+    @property
+    def all_terms(self) -> dict[str, Any]:
+        return {
+            "tag": "payRequest",
+            "callback": f"{self.url}/pay?for=bob",
+            "minSendable": 1000,
+            "maxSendable": 10**9,
+            "metadata": '[["text/plain","bob"]]',
+        } | self.terms
+
+    @property
+    def committed(self) -> str:
+        """What its invoices have to commit to (LUD-06, LUD-18)."""
+        return str(self.all_terms["metadata"]) + self.query.get("payerdata", "")
 
 
 def lnurl_of(url: str) -> str:
@@ -49,21 +68,22 @@ def service(network: Control) -> Iterator[Service]:
 @contextmanager
 def serving(network: Control) -> Iterator[Service]:
     """A service whose invoices are of `network`, until the block ends."""
-    found = Service(invoice=lambda amount_msat: {"pr": network.invoice(amount_msat), "routes": []})
+    found = Service(
+        invoice=lambda amount_msat: {
+            "pr": network.invoice(amount_msat, found.committed, hashed=True),
+            "routes": [],
+            **found.more,
+        }
+    )
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
             if url.path == "/terms":
-                answer: Any = {
-                    "tag": "payRequest",
-                    "callback": f"{found.url}/pay?for=bob",
-                    "minSendable": 1000,
-                    "maxSendable": 10**9,
-                    "metadata": '[["text/plain","bob"]]',
-                } | found.terms
+                answer: Any = found.all_terms
             else:
-                amount_msat = int(parse_qs(url.query)["amount"][0])
+                found.query = dict(parse_qsl(url.query))
+                amount_msat = int(found.query["amount"])
                 found.asked.append(amount_msat)
                 answer = found.invoice(amount_msat)
             self.send_response(found.status)

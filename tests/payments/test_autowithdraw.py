@@ -407,7 +407,8 @@ def test_the_reserve_is_left_even_when_she_spends_at_the_same_moment(
 def test_whoever_is_killed_pays_once_and_asks_for_one_invoice(
     alice: Person, service: Service, network: Control, cloned_db: Database, failpoint: str
 ) -> None:
-    """M14, M23, M29: one hash, one payment."""
+    """M14, M23, M29, input-I08: one hash, one payment, and what was given for it."""
+    service.more = {"successAction": {"tag": "message", "message": "Thanks!"}}
     switch_on(alice, service.lnurl)
     environment = cloned_db.environment | {
         "COINOS_FAILPOINT": failpoint,
@@ -436,6 +437,8 @@ def test_whoever_is_killed_pays_once_and_asks_for_one_invoice(
     assert network.payment(str(payment.payment_hash))["status"] == "settled"
     run = AutoWithdrawRun.objects.get()
     assert (run.state, run.activity_id) == (AutoWithdrawRun.State.PAID, payment.id)
+    given = Activity.objects.get(id=payment.id).success_action
+    assert given == {"tag": "message", "message": "Thanks!"}
     assert books_are_right()
 
 

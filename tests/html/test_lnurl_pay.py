@@ -1,0 +1,109 @@
+"""On the pages: what a service says of itself, asks for and gives is read, and never runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from coinos.simnet.control import Control
+from payments.models import Payment
+from tests.html.conftest import Person
+from tests.html.test_send import amount, confirm, follow, paste
+from tests.payments.lnurl_service import Service, serving
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+def database(cloned_db: Any) -> Any:
+    """Payments are sent by threads, which see only what is committed."""
+    return cloned_db
+
+
+@pytest.fixture
+def service(network: Control) -> Any:
+    with serving(network) as found:
+        yield found
+
+
+def pay(alice: Person, service: Service, **fields: str) -> Any:
+    return follow(alice, confirm(alice, amount(alice, service.lnurl, amount="500", **fields).page))
+
+
+# --- What was given ------------------------------------------------------------------------------
+
+
+def test_a_message_is_shown_as_plain_text(alice: Person, service: Service) -> None:
+    """input-I08"""
+    service.more = {"successAction": {"tag": "message", "message": f"Your code: 4711 {HOSTILE}"}}
+    page = pay(alice, service)
+    assert f"From the recipient Your code: 4711 {HOSTILE}" in page.text
+    assert not [img for img in page.all("img") if img.get("src") == "x"]
+    assert "<script>alert" not in page.html
+
+
+def test_a_link_shows_its_host_and_opens_by_itself_never(alice: Person, service: Service) -> None:
+    """input-I08"""
+    url = f"{service.url}/order/7"
+    service.more = {"successAction": {"tag": "url", "description": f"Yours{HOSTILE}", "url": url}}
+    page = pay(alice, service)
+    assert f"Yours{HOSTILE}" in page.text
+    assert "Open 127.0.0.1" in page.text
+    [link] = [link for link in page.all("a") if link.get("href") == url]
+    assert link["rel"] == "noopener noreferrer nofollow"
+
+
+def test_strangers_with_the_receipt_do_not_see_it(
+    alice: Person, charlie: Person, service: Service
+) -> None:
+    """input-I08: it is what Alice has bought."""
+    service.more = {"successAction": {"tag": "message", "message": "code 4711"}}
+    pay(alice, service)
+    path = f"/payment/{alice.line().id}"
+    assert "4711" in alice.get(path).page.text
+    assert "4711" not in charlie.get(path).page.text
+    assert "4711" not in alice.get(f"{path}?public").page.text
+
+
+def test_one_that_does_not_open_says_whom_to_ask(alice: Person, service: Service) -> None:
+    """input-I08"""
+    block = "AAAAAAAAAAAAAAAAAAAAAA=="
+    sealed = {"tag": "aes", "description": "Your code", "ciphertext": block, "iv": block}
+    service.more = {"successAction": sealed}
+    page = pay(alice, service)
+    assert "Sent" in page.text
+    assert "Your code It is sealed, and the preimage of this payment does not open it" in page.text
+
+
+# --- What it is for ------------------------------------------------------------------------------
+
+
+def test_what_a_service_says_it_is_for_is_read_before_paying(
+    alice: Person, service: Service
+) -> None:
+    """LUD-06, LUD-20: the longer one, where there is one."""
+    service.terms = {"metadata": f'[["text/plain","{HOSTILE}"]]'}
+    assert f"“{HOSTILE}”" in paste(alice, service.lnurl).page.text
+    long = '[["text/plain","bob"],["text/long-desc","Coffee of Ethiopia"],["image/png;base64",1]]'
+    service.terms = {"metadata": long}
+    for page in (paste(alice, service.lnurl), amount(alice, service.lnurl, amount="500")):
+        assert "“Coffee of Ethiopia”" in page.page.text
+    assert "bob" in pay(alice, service).text  # the short one, in the history
+
+
+def test_an_invoice_for_another_description_is_asked_about_first(
+    alice: Person, service: Service, network: Control
+) -> None:
+    """input-I08, F18: a warning, not a refusal; nothing is held meanwhile, nobody asked again."""
+    service.invoice = lambda amount_msat: {"pr": network.invoice(amount_msat)}
+    shown = amount(alice, service.lnurl, amount="500").page
+    warned = confirm(alice, shown)
+    assert warned.status_code == 422
+    assert "does not commit to what the other server showed" in warned.page.text
+    assert "They get ⚡️500" in warned.page.text
+    assert (Payment.objects.count(), alice.available_sat) == (0, 100_000)
+    assert service.asked == [500_000]
+    page = follow(alice, confirm(alice, warned.page))
+    assert "Sent" in page.text
+    assert "Description the invoice does not commit to what the other server showed" in page.text
