@@ -457,7 +457,10 @@ def calls_of_account(user_id: UUID, url: str) -> QuerySet[WebhookDelivery]:
 
 def give_up(deliveries: QuerySet[WebhookDelivery]) -> None:
     """Make no more attempts at those of these that wait."""
-    waiting = deliveries.filter(state=WebhookDelivery.State.PENDING)
+    # By id: with a JOIN PostgreSQL would not look again at the state of a row it waited for.
+    waiting = WebhookDelivery.objects.filter(
+        id__in=deliveries.values("id"), state=WebhookDelivery.State.PENDING
+    )
     waiting.update(state=WebhookDelivery.State.FAILED)
 
 
