@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -31,6 +32,8 @@ from invoices.services.receipts import add, lock, tell_webhooks, tip_within, wit
 from invoices.webhooks import News
 
 logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 CURSOR = "bitcoin"
 REORG_BLOCKS = 100  # credited deposits this close to the tip are compared with the active chain
@@ -63,22 +66,33 @@ def scan_bitcoin() -> bool:
             )
             failpoint("dep.after_list")
             seen_height = node.block_height(cursor.value) if cursor else info.blocks
-            _check_credited(chain, seen_height=min(seen_height, info.blocks))
-            _check_removed(chain, receipts.removed_txids)
+            unchecked = _check_credited(chain, seen_height=min(seen_height, info.blocks))
+            unchecked = _check_removed(chain, receipts.removed_txids) or unchecked
         except NodeRefused as refusal:
             if refusal.code == "block_unknown":
                 stop_sends("the bitcoin node does not know a block that our deposits were in")
             raise
-        _note_new(receipts, is_first_look=cursor is None)
-        for deposit in Deposit.objects.filter(state__in=WAITING).order_by("created"):
-            try:
-                _follow(chain, deposit)
-            except (NodeUnavailable, OperationalError, InterfaceError):
-                raise
-            except Exception:  # one odd deposit does not hold up the others
-                logger.critical("cannot follow the deposit %s", deposit.outpoint, exc_info=True)
+        unnoted = _note_new(receipts, is_first_look=cursor is None)
+        waiting = Deposit.objects.filter(state__in=WAITING).order_by("created")
+        _one_by_one(functools.partial(_follow, chain), waiting)
+        if left_out := unchecked or unnoted:
+            raise left_out  # the cursor stays, so that it is listed again
         Cursor.objects.update_or_create(name=CURSOR, defaults={"value": receipts.next_block_hash})
         return True
+
+
+def _one_by_one(do: Callable[[Item], None], items: Iterable[Item]) -> Exception | None:
+    """Do each; one that cannot be done holds up no others. Returns the first error of those."""
+    failure: Exception | None = None
+    for item in items:
+        try:
+            do(item)
+        except (NodeUnavailable, OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            logger.critical("the scan has to leave out %s", item, exc_info=True)
+            failure = failure or error
+    return failure
 
 
 class _Chain:
@@ -103,18 +117,21 @@ def most_confirmations() -> int:
 # --- Seen ----------------------------------------------------------------------------------------
 
 
-def _note_new(receipts: Receipts, *, is_first_look: bool) -> None:
-    """Write a row for each output that is new."""
+def _note_new(receipts: Receipts, *, is_first_look: bool) -> Exception | None:
+    """Write a row for each output that is new. Returns the error of the first that cannot be."""
     # Many small outputs of one transaction are as large as the transaction.
     transaction_sat: Counter[str] = Counter()
     for output in receipts.outputs:
         transaction_sat[output.txid] += output.amount_sat
-    for output in receipts.outputs:
+
+    def note(output: Output) -> None:
         if output.amount_sat > 0 and output.confirmations >= 0:
             is_ours = _note(output, confirmations_required(transaction_sat[output.txid]))
             # What the wallet held before we first looked is the operator's own.
             if not is_ours and not is_first_look:
                 _note_unmatched(output)
+
+    return _one_by_one(note, receipts.outputs)
 
 
 @ledger.atomic
@@ -275,24 +292,28 @@ def _bring_back(deposit: Deposit) -> None:
 # --- Credited ------------------------------------------------------------------------------------
 
 
-def _check_credited(chain: _Chain, *, seen_height: int) -> None:
+def _check_credited(chain: _Chain, *, seen_height: int) -> Exception | None:
     """Compare the blocks of recent credits with the active chain: those that were recent when we
-    looked last, at `seen_height`. Since then any number of blocks may have been found."""
+    looked last, at `seen_height`. Since then any number of blocks may have been found. Returns the
+    error of the first that cannot be looked at again."""
     shallow = Deposit.objects.filter(
         state=Deposit.State.CREDITED, block_height__gt=seen_height - REORG_BLOCKS
     )
-    for block_hash in set(shallow.values_list("block_hash", flat=True)):
-        if block_hash and not chain.block_is_active(block_hash):
-            for deposit in shallow.filter(block_hash=block_hash):
-                _recheck(chain, deposit)
+    hashes = set(shallow.values_list("block_hash", flat=True))
+    gone = [each for each in hashes if each and not chain.block_is_active(each)]
+    return _one_by_one(functools.partial(_recheck, chain), shallow.filter(block_hash__in=gone))
 
 
-def _check_removed(chain: _Chain, txids: Iterable[str]) -> None:
-    """Look again at credits that the node says have left a block, however deep it was."""
+def _check_removed(chain: _Chain, txids: Iterable[str]) -> Exception | None:
+    """Look again at credits that the node says have left a block, however deep it was. Returns the
+    error of the first that cannot be looked at."""
     credited = Deposit.objects.filter(state=Deposit.State.CREDITED, txid__in=list(txids))
-    for deposit in credited:
-        if not (deposit.block_hash and chain.block_is_active(deposit.block_hash)):
-            _recheck(chain, deposit)
+    gone = [
+        deposit
+        for deposit in credited
+        if not (deposit.block_hash and chain.block_is_active(deposit.block_hash))
+    ]
+    return _one_by_one(functools.partial(_recheck, chain), gone)
 
 
 def _recheck(chain: _Chain, deposit: Deposit) -> None:

@@ -442,6 +442,52 @@ def test_a_deposit_that_another_scan_brought_back_and_credited_is_not_credited_a
     assert Deposit.objects.get().state == Deposit.State.CREDITED
 
 
+def test_a_deposit_that_cannot_be_noted_holds_up_no_other_and_is_listed_again(
+    chain: Control, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    his, hers = address_of(bob), address_of(alice)
+    lock = deposits.lock
+
+    def lock_all_but_his(invoice_id: UUID) -> Invoice:
+        if str(invoice_id) == his["id"]:
+            raise ValueError("an odd row")
+        return lock(invoice_id)
+
+    monkeypatch.setattr(deposits, "lock", lock_all_but_his)
+    chain.call("deposit", outputs={his["hash"]: 4_000, hers["hash"]: 6_000})
+    chain.mine(7)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="odd"):
+            services.scan_bitcoin()
+    assert (available_sat(bob), available_sat(alice)) == (0, 6_000)
+    monkeypatch.undo()
+    services.scan_bitcoin()
+    assert (available_sat(bob), available_sat(alice)) == (4_000, 6_000)
+
+
+def test_a_credit_that_cannot_be_looked_at_again_holds_up_no_other(
+    chain: Control, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    his, hers = address_of(bob), address_of(alice)
+    pay_onchain(chain, his, 4_000, blocks=0)
+    pay_onchain(chain, hers, 6_000, blocks=1)
+    reverse = deposits._reverse
+
+    def reverse_all_but_his(deposit: Deposit) -> None:
+        if deposit.amount_sat == 4_000:
+            raise ValueError("an odd row")
+        reverse(deposit)
+
+    monkeypatch.setattr(deposits, "_reverse", reverse_all_but_his)
+    chain.call("reorg", depth=1, remine=False)
+    with pytest.raises(ValueError, match="odd"):
+        services.scan_bitcoin()
+    assert (available_sat(bob), available_sat(alice)) == (4_000, 0)
+    monkeypatch.undo()
+    services.scan_bitcoin()
+    assert (available_sat(bob), available_sat(alice)) == (0, 0)
+
+
 def test_a_scan_asks_for_each_transaction_once_however_many_outputs_it_has(
     chain: Control, alice: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
