@@ -87,6 +87,9 @@ def redis_url(data_dir: Path) -> str:
 
 def parse_postgres_url(url: str) -> dict[str, Any]:
     """libpq's own reading of a connection URL; raises ValueError when it is not one."""
+    scheme, is_url, _ = url.partition("://")
+    if is_url and scheme not in ("postgresql", "postgres"):
+        raise ValueError("it must begin with postgresql://")
     try:
         options: dict[str, Any] = dict(conninfo_to_dict(url))
     except psycopg.ProgrammingError as error:

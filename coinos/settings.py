@@ -332,7 +332,8 @@ def database(url: str) -> dict[str, Any]:
     try:
         options = embedded.parse_postgres_url(url)
     except ValueError as error:
-        raise refuse(f"DATABASE_URL or DATABASE_OWNER_URL: {error}")
+        name = "DATABASE_URL" if url == DATABASE_URL else "DATABASE_OWNER_URL"
+        raise refuse(f"{name}: {error}")
     pool_size = number("DATABASE_POOL_SIZE", 20, maximum=200)
     return {
         "ENGINE": "coinos.postgresql",

@@ -64,6 +64,10 @@ class Reply:
         value = self._fields.get(key)
         return value if isinstance(value, str) else self._refuse(key)
 
+    def words(self, key: str) -> str:
+        """What somebody else wrote: without NULs, which no page shows and no database keeps."""
+        return self.text(key).replace("\x00", "")
+
     def hash32(self, key: str) -> str:
         """32 bytes as 64 lower-case hex digits: a payment hash, preimage, txid or block hash."""
         value = self.text(key)

@@ -66,14 +66,17 @@ def reloaded(walk: Walk) -> str:
     return walk.page.title()
 
 
-@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize(
+    ("language", "zone"), [("en", "America/Los_Angeles"), ("de", "UTC"), ("ja", "Asia/Tokyo")]
+)
 def test_no_page_scrolls_sideways_at_320_pixels(
-    open_window: Callable[..., Walk], world: World, language: str
+    open_window: Callable[..., Walk], world: World, language: str, zone: str
 ) -> None:
+    """input-C22: nor is there an error in a script, whatever the language and the hour."""
     alice, bob = world.person("alicelongname", sats=21_000_000), world.person("bob")
     world.send(alice, "/api/send", amount=1_234_567, username=bob.name)
     asked = world.invoice(bob, amount=123_456_789, memo="W" * 60)
-    walk = open_window(Window("narrow", ("light",)))
+    walk = open_window(Window("narrow", ("light",)), timezone_id=zone)
     walk.sign_in(alice)
     in_session = walk.context.cookies()
     walk.forget_everything()

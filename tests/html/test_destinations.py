@@ -12,6 +12,7 @@ from coinos.money import sat_to_btc
 from coinos.simnet.control import Control
 from tests.cast import Api, api_of
 from tests.html.conftest import Person
+from tests.html.test_hostile_text import assert_harmless
 from tests.html.test_send import amount, confirm, follow, paste
 from tests.payments.lnurl_service import Service, serving
 from tests.vectors import BOLT11
@@ -203,3 +204,28 @@ def test_the_api_knows_tags_too(alice: Person, bob: Person, settings: Any) -> No
     ):
         assert sent.status_code == 200, sent.body
     assert bob.available_sat == 6
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        "ナンセンス",
+        "👩‍👩‍👧‍👦 family",
+        "\u202egnp.exe",
+        "a\x00b",
+        "a\r\nSet-Cookie: x=1",
+        "<script>alert(1)</script>",
+    ],
+)
+def test_an_invoice_with_any_description_is_paid_and_its_words_are_kept(
+    alice: Person, network: Control, payload: str
+) -> None:
+    """input-C29: a NUL, which no database keeps, is left out."""
+    shown = alice.post("/send", text=network.invoice(1_000_000, description=payload)).page
+    words = payload.replace("\x00", "")
+    assert_harmless(shown, " ".join(words.split()))
+    paid = alice.post("/send/pay", **shown.hidden())
+    assert paid.status_code == 302, paid.page.text
+    line = alice.line()
+    assert (line.status, line.memo) == ("settled", words)
+    assert_harmless(alice.get(paid.headers["Location"]).page, " ".join(words.split()))

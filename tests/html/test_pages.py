@@ -115,6 +115,33 @@ def test_every_form_needs_its_csrf_token(alice: Person) -> None:
         assert "out of date" in answer.content.decode()
 
 
+@pytest.mark.parametrize(
+    ("origin", "is_ours"),
+    [
+        ("http://testserver", True),
+        (None, True),
+        ("null", False),
+        ("https://evil.example", False),
+        ("https://testserver", False),
+    ],
+)
+def test_a_form_is_taken_from_pages_of_this_site_only(
+    stranger: Browser, origin: str | None, is_ours: bool
+) -> None:
+    """input-C26: of the same scheme, too; and our pages let browsers say where a form is from."""
+    browser = Client(enforce_csrf_checks=True)
+    page = browser.get("/login")
+    assert page.headers["Referrer-Policy"] == "same-origin"
+    (token,) = set(re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', page.content.decode()))
+    answer = browser.post(
+        "/login",
+        {"username": "nobody", "password": "wrong", "csrfmiddlewaretoken": token},
+        headers={"Origin": origin} if origin else {},
+    )
+    assert answer.status_code == (422 if is_ours else 403)
+    assert ("out of date" in answer.content.decode()) is not is_ours
+
+
 @pytest.mark.parametrize("path", [*PUBLIC, *PRIVATE, "/nothing/here"])
 def test_a_page_allows_no_inline_script_or_style(path: str, alice: Person, bob: Person) -> None:
     answer = alice.get(path)

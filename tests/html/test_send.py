@@ -22,8 +22,8 @@ from coinos.simnet.control import Control
 from invoices.services import InvoiceDraft, create_invoice
 from payments.models import Payment
 from payments.services import advance_withdrawals
-from tests.cast import give_pin, make_user
-from tests.html.conftest import Browser, Page, Person
+from tests.cast import fund, give_pin, make_user
+from tests.html.conftest import Browser, Page, Person, sign_in
 from tests.payments.withdrawing import BROADCAST_IS_LOST, next_round
 
 
@@ -478,6 +478,20 @@ def test_send_max_leaves_what_the_lightning_fee_can_be_at_most(
     assert line.status == "settled"
     assert line.total_sat + 100_000 == alice.available_sat
     assert -line.amount_sat > 98_000
+
+
+def test_send_max_gives_back_what_the_route_did_not_cost(
+    known_rates: None, network: Control
+) -> None:
+    """input-C7: 0.5 % are kept for the route, and what it does not take stays with dave."""
+    dave = sign_in(make_user("dave"))
+    fund(dave.user, 32_760)
+    shown = amount(dave, network.invoice(amount_msat=None), amount="", all="1").page
+    follow(dave, confirm(dave, shown))
+    line = dave.line()
+    assert (line.status, line.amount_sat) == ("settled", -32_597)
+    assert line.fee_sat
+    assert dave.available_sat == 32_760 - 32_597 - line.fee_sat
 
 
 def test_send_max_is_no_more_than_one_payment_may_be(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.utils import timezone
 
 from accounts import ledger
 from accounts.models import AuditEvent, Transfer, User
@@ -93,6 +95,16 @@ def test_an_address_may_be_paid_again_and_again(chain: Control, alice: User) -> 
     pay_onchain(chain, invoice, 600, blocks=1)
     assert shown(invoice) == (0, 1_200, "overpaid")
     assert available_sat(alice) == 1_200
+
+
+def test_a_deposit_to_an_invoice_that_has_expired_is_credited(chain: Control, alice: User) -> None:
+    """input-C4"""
+    invoice = address_of(alice, amount=80_000, expiry=1)
+    Invoice.objects.update(created=timezone.now() - timedelta(hours=1))
+    assert seen(invoice)["status"] == "expired"
+    pay_onchain(chain, invoice, 80_000, blocks=1)
+    assert available_sat(alice) == 80_000
+    assert seen(invoice)["status"] == "paid"
 
 
 def test_one_transaction_can_pay_two_invoices(chain: Control, alice: User, bob: User) -> None:

@@ -191,6 +191,7 @@ def test_an_evicted_and_frozen_user_still_receives(world: Control, alice: User) 
 
 
 def test_an_expired_invoice_that_was_paid_is_credited(world: Control, alice: User) -> None:
+    """input-C4, over Lightning"""
     from datetime import timedelta
 
     from django.utils import timezone
@@ -202,6 +203,15 @@ def test_an_expired_invoice_that_was_paid_is_credited(world: Control, alice: Use
     receive()
     assert available_sat(alice) == 1000
     assert seen(invoice)["status"] == "paid"
+
+
+def test_a_node_that_was_started_again_is_heard_again(world: Control, alice: User) -> None:
+    """input-C25: by the watcher that waited for it meanwhile, and by the sweep."""
+    invoice = new_invoice(alice, amount=1000)
+    world.restart(down_s=0.2)
+    world.pay(invoice["hash"])
+    receive()
+    assert available_sat(alice) == 1000
 
 
 # --- Tips ----------------------------------------------------------------------------------------

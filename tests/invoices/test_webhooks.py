@@ -114,9 +114,25 @@ def test_a_deposit_is_told_when_seen_and_when_confirmed(
     assert len({call.headers["webhook-id"] for call in shop.heard}) == 2
 
 
+def test_a_deposit_of_another_amount_is_told_with_all_that_was_received(
+    world: Control, alice: User, shop: Receiver
+) -> None:
+    """input-C18: `amount` is what came now, `received` what came in all."""
+    invoice = new_invoice(alice, type="bitcoin", amount=10_000, webhook=shop.url)
+    for amount_sat, received_sat in ((25_000, 25_000), (5_000, 30_000)):
+        world.deposit(invoice["hash"], amount_sat)
+        world.mine()
+        services.scan_bitcoin()
+        deliver()
+        told = shop.heard[-1].body
+        assert (told["amount"], told["received"]) == (amount_sat, received_sat)
+        assert told["confirmed"] is True
+
+
 def test_an_internal_payment_is_told_once(
     world: Control, alice: User, bob: User, shop: Receiver
 ) -> None:
+    """input-C16: bob pays an invoice of another user of this server."""
     fund(bob, 5_000)
     invoice = new_invoice(alice, amount=1000, tip=50, webhook=shop.url)
     pay(bob, invoice["hash"])
@@ -144,6 +160,7 @@ def test_a_payment_to_the_earlier_bolt11_names_that_one(
 def test_a_failing_receiver_is_called_again_with_the_same_id_and_body(
     world: Control, alice: User, shop: Receiver
 ) -> None:
+    """input-C17"""
     shop.answers = [(500, {}), (302, {"location": "http://127.0.0.1:1/"}), (404, {})]
     paid_with_webhook(world, alice, shop)
     waits = []
@@ -158,6 +175,24 @@ def test_a_failing_receiver_is_called_again_with_the_same_id_and_body(
     assert [a.status for a in WebhookAttempt.objects.order_by("id")] == [500, 302, 404, 200]
     for wait_s, planned_s in zip(waits, [5, 300, 1800], strict=False):
         assert 0.85 * planned_s < wait_s < 1.15 * planned_s
+
+
+def test_a_second_call_is_signed_with_a_timestamp_of_its_own(
+    world: Control, alice: User, shop: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """input-C17: receivers refuse old ones."""
+    shop.answers = [(500, {})]
+    paid_with_webhook(world, alice, shop)
+    deliver()
+    make_due()
+    later = timezone.now() + timedelta(seconds=6)
+    monkeypatch.setattr(timezone, "now", lambda: later)
+    deliver()
+    first, second = (call.headers for call in shop.heard)
+    assert first["webhook-id"] == second["webhook-id"]
+    assert int(second["webhook-timestamp"]) == int(later.timestamp())
+    assert int(first["webhook-timestamp"]) < int(second["webhook-timestamp"])
+    assert first["webhook-signature"] != second["webhook-signature"]
 
 
 def test_after_ten_attempts_the_webhook_is_given_up_and_its_owner_told(

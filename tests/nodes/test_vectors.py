@@ -33,7 +33,7 @@ def bitcoin(simnet: Control) -> BitcoinCore:
 
 @pytest.mark.parametrize("row", BOLT11.valid, ids=lambda row: row["what"][:60])
 def test_a_valid_invoice_is_read(lightning: CoreLightning, row: dict[str, str]) -> None:
-    """input-I16"""
+    """input-I16, input-C28: also with fields and features that nobody knows."""
     decoded = lightning.decode(row["text"].lower())
     assert decoded.payee in SIGNERS
     assert decoded.payment_hash
@@ -106,7 +106,7 @@ def test_an_invalid_address_is_refused_under_any_prefix(
 def test_a_later_version_with_the_old_checksum_is_refused(
     bitcoin: BitcoinCore, row: dict[str, str]
 ) -> None:
-    """BIP 350 made these invalid."""
+    """input-C13: BIP 350 made these invalid."""
     again: Any = spoilt(row["text"])
     assert again
     assert not bitcoin.address_is_valid(again)

@@ -247,12 +247,13 @@ def test_every_way_to_pay_of_a_link_is_kept_the_best_first() -> None:
         (f"bitcoin:?lno={OFFER}", (Bolt12Offer(OFFER),)),
         (f"bitcoin:{ADDRESS}?lightning=nonsense", (Onchain(ADDRESS),)),
         (f"bitcoin:{ADDRESS.upper()}?AMOUNT=0.001", (Onchain(ADDRESS),)),
+        (f"BITCOIN:{ADDRESS.upper()}?AMOUNT=0.001", (Onchain(ADDRESS),)),
         (f"bitcoin://{ADDRESS}", (Onchain(ADDRESS),)),
         (f"bitcoin:{ADDRESS}?&&", (Onchain(ADDRESS),)),
     ],
 )
 def test_a_unified_link_in_every_spelling(link: str, ways: tuple[Any, ...]) -> None:
-    """input-I07"""
+    """input-I07; input-C15, a link in capitals, as QR codes have it"""
     assert read(link).ways == ways
 
 

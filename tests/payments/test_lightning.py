@@ -440,6 +440,32 @@ def test_a_held_invoice_is_pending_until_the_receiver_decides(
     assert alice.available_sat == 100_000
 
 
+def test_an_invoice_that_failed_can_be_paid_again_and_one_that_settled_cannot(
+    alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """input-C6: two payments of one invoice, of which one took money."""
+    monkeypatch.setattr("payments.services.lightning.ANSWER_WITHIN_S", 0.5)
+    bolt11 = network.invoice(4_000_000)
+    payment_hash = alice.api.get(f"/decode/{bolt11}").body["payment_hash"]
+    for settles, state in ((False, "failed"), (True, "settled")):
+        network.hold(payment_hash)
+        paid = pay(alice, bolt11)
+        assert paid.body["status"] == "pending"
+        network.release(payment_hash, settle=settles)
+        of_this = Payment.objects.get(id=paid.body["id"])
+        deadline = time.monotonic() + 20
+        while of_this.state == "sending" and time.monotonic() < deadline:
+            let_the_resolver_look()
+            of_this.refresh_from_db()
+            time.sleep(0.05)
+        assert of_this.state == state
+    again = pay(alice, bolt11)
+    assert again.status_code == 409
+    truth = network.payment(payment_hash)
+    cost_msat = truth["amount_msat"] + truth["fee_msat"]
+    assert alice.available_sat == 100_000 - -(-cost_msat // 1000)
+
+
 def test_the_whole_balance_cannot_be_spent_without_room_for_the_fee(
     alice: Person, network: Control
 ) -> None:
@@ -551,6 +577,18 @@ def test_sub_sat_amounts_are_ceiled_for_the_user_and_exact_in_the_books(
     truth = network.payment(paid["payment_hash"])
     post = Transfer.objects.get(kind="send.post")
     assert post.amount_msat == truth["amount_msat"] + truth["fee_msat"]
+    assert ledger.differences() == []
+
+
+@pytest.mark.parametrize(("amount_msat", "amount_sat"), [(1, 1), (999, 1), (1001, 2)])
+def test_the_smallest_invoices_cost_whole_sats(
+    alice: Person, network: Control, amount_msat: int, amount_sat: int
+) -> None:
+    """input-C5: rounded up, and what the rounding leaves is booked."""
+    paid = pay(alice, network.invoice(amount_msat))
+    assert (paid.body["status"], paid.body["amount"]) == ("settled", -amount_sat)
+    assert alice.available_sat == 100_000 - amount_sat - paid.body["fee"]
+    assert network.payment(paid.body["payment_hash"])["amount_msat"] == amount_msat
     assert ledger.differences() == []
 
 

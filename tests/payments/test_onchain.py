@@ -126,6 +126,23 @@ def test_an_address_of_another_user_is_paid_inside(
     assert own.body["code"] == "self_payment"
 
 
+TAPROOT = "bcrt1p0xlxvlhemja6c4dqv22uapctqupfhlxm9h8z3k2e72q4k9hcz7vqc8gma6"  # of BIP 350
+NOT_ON_THE_CURVE = "bcrt1plllllllllllllllllllllllllllllllllllllllllllllllllllse0lp4e"
+
+
+@pytest.mark.parametrize("address", [TAPROOT, TAPROOT.upper(), NOT_ON_THE_CURVE])
+def test_coins_go_to_a_taproot_address_however_it_is_written(
+    alice: Person, network: Control, address: str
+) -> None:
+    """input-C12, input-C14: Bitcoin Core sends to a key that is no point of the curve as well."""
+    sent = send(alice, address, 5000)
+    assert sent.status_code == 200, sent.body
+    network.mine(1)
+    next_round()
+    line = alice.api.get(f"/payments/{sent.body['hash']}").body
+    assert (line["status"], line["amount"]) == ("settled", -5000)
+
+
 def test_a_lost_broadcast_reply_is_given_the_same_transaction_again(
     alice: Person, network: Control
 ) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from coinos import asgi, bodies, limits, streaming, web_server
-from tests.cast import make_user, token_of
+from tests.cast import fund, make_user, token_of
 from tests.database import Database
 from tests.web_server import WebServer, head, read_all, serving
 
@@ -88,6 +90,31 @@ def test_a_stream_costs_no_thread_and_ends_when_the_server_is_told_to_stop(
     web.process.send_signal(signal.SIGTERM)
     assert web.process.wait(2 * web_server.STOP_S) == 0
     assert [read_all(one)[-5:] for one in streams] == [b"0\r\n\r\n"] * len(streams)
+
+
+def test_a_database_that_ends_every_session_is_asked_again(
+    cloned_db: Database, redis: Any, tmp_path: Path
+) -> None:
+    """input-C23: no request meets a connection that is gone, and what comes then is credited."""
+    alice = make_user("alice")
+    authorization = f"Bearer {token_of(alice)}"
+    with serving(cloned_db, tmp_path, DATABASE_POOL_SIZE="20") as web:
+
+        def ask(_: int = 0) -> bytes:
+            return web.ask("GET", "/api/me", Authorization=authorization)
+
+        with ThreadPoolExecutor(8) as callers:  # they leave connections in the pool
+            for answer in callers.map(ask, range(32)):
+                assert answer.startswith(b"HTTP/1.1 200")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            assert cursor.fetchone()[0] > 0
+        assert ask().startswith(b"HTTP/1.1 200")
+        fund(alice, 100)
+        assert b'"balance":100' in ask().replace(b" ", b"")
 
 
 def test_two_processes_serve_as_one(cloned_db: Database, redis: Any, tmp_path: Path) -> None:

@@ -126,6 +126,10 @@ def test_only_a_server_on_this_machine_answers_to_the_names_of_loopback(read, en
         ({"FIELD_KEY": "0123456789abcdef" * 3}, "FIELD_KEY must be 32 random bytes"),
         ({"REDIS_URL": "localhost:6379"}, "REDIS_URL must begin with"),
         ({"DATABASE_URL": "postgresql://app@db"}, "name the database"),
+        (
+            {"DATABASE_URL": "mysql://app@db/coinos"},
+            "DATABASE_URL: it must begin with postgresql://",
+        ),
         ({"DATABASE_OWNER_URL": "postgresql://o@db/c"}, "set both or neither"),
         ({"EMAIL_URL": "smtp://mail.example"}, "Set both EMAIL_URL and EMAIL_FROM"),
         ({"EMAIL_FROM": "a@b.example"}, "Set both EMAIL_URL and EMAIL_FROM"),
@@ -151,6 +155,7 @@ def test_only_a_server_on_this_machine_answers_to_the_names_of_loopback(read, en
     ],
 )
 def test_a_wrong_setting_is_refused_with_a_sentence(read, environment, sentence):
+    """input-C26, input-C27"""
     with pytest.raises(ImproperlyConfigured) as refusal:
         read(**environment)
     assert sentence in str(refusal.value)

@@ -140,6 +140,7 @@ def test_one_signal_to_make_stops_all_and_the_next_start_finds_everything(server
 
 
 def test_what_dies_is_started_again_and_a_killed_up_leaves_nothing(server):
+    """input-C24: Redis holds nothing that money needs."""
     server.start()
     refused = Server(server.data_dir).run("make", "up")
     assert refused.returncode != 0
