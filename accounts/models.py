@@ -552,6 +552,7 @@ class Activity(StatementLine, models.Model):
         null=True,
         help_text="Of one paid by LNURL: success_action, and description_differs if it does",
     )
+    """And `payer_data`, what its service was told. See `payments.services.lnurl`."""
     rate = models.DecimalField(max_digits=24, decimal_places=8, null=True)
     currency = models.CharField(max_length=3)
     created = models.DateTimeField(default=timezone.now, editable=False)

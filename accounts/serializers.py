@@ -201,7 +201,10 @@ def payment_json(
         reason=activity.reason,
         successAction=activity.success_action,
     )
-    if (activity.lnurl or {}).get("description_differs"):
+    said = activity.lnurl or {}
+    if "payer_data" in said:
+        body["payerData"] = said["payer_data"]
+    if "description_differs" in said:
         body["descriptionMatches"] = False
     if with_profile and activity.counterparty:
         body["with"] = public_profile(activity.counterparty)

@@ -232,6 +232,9 @@ class Payment(PublicPayment):
     iid = optional(UUIDField, help_text="the invoice")
     reason = optional(CharField, help_text="why it failed")
     successAction = SuccessAction(required=False, help_text="of one paid by LNURL, once settled")
+    payerData = optional(
+        DictField, child=CharField(), help_text="what the LNURL service was told (LUD-18)"
+    )
     descriptionMatches = optional(
         BooleanField,
         help_text="false: the invoice does not commit to what the LNURL service showed (LUD-06)",

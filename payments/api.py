@@ -206,7 +206,12 @@ class SendToAddressView(SpendView):
             case LightningAddress() | Lnurl():
                 max_fee_sat = fields.get("fee", query.get("maxfee"))
                 return self.answer(
-                    services.pay_address(destination=destination, max_fee_sat=max_fee_sat, **caller)
+                    services.pay_address(
+                        destination=destination,
+                        max_fee_sat=max_fee_sat,
+                        tell=fields.get("tell", ()),
+                        **caller,
+                    )
                 )
         raise InvalidRequest("not a user name or Lightning Address", field="/lnaddress")
 

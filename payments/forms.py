@@ -9,6 +9,8 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from django import forms
+from django.core.validators import MaxLengthValidator
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidPin
@@ -20,10 +22,11 @@ from coinos import rates
 from coinos.errors import CoinosError
 from coinos.money import MAX_SAT, fiat_to_sat
 from coinos.nodes.base import FeeRates
-from coinos.web import add_error
+from coinos.web import add_error, sentence
 from invoices.forms import AmountForm
-from payments.destinations import PASTED_MAX_CHARACTERS, LightningAddress, Lnurl
+from payments.destinations import PASTED_MAX_CHARACTERS
 from payments.fees import FEE_RATE_MAX_SAT_VB, USUAL_SIZE_VB
+from payments.services.lnurl import PayerDataRequired
 from payments.services.pasted import Target
 
 
@@ -84,6 +87,12 @@ class SendAmountForm(AmountForm):
         widget=forms.NumberInput(attrs={"inputmode": "numeric", "autocomplete": "off"}),
     )
     all = forms.BooleanField(required=False, label=_("Send all"))
+    tell = forms.MultipleChoiceField(
+        required=False,
+        label=_("They ask who pays"),
+        help_text=_("Only what you tick is sent to them."),
+        widget=forms.CheckboxSelectMultiple,
+    )
 
     def __init__(
         self, *args: Any, owner: User, target: Target, size_vb: int = USUAL_SIZE_VB, **kwargs: Any
@@ -91,6 +100,9 @@ class SendAmountForm(AmountForm):
         super().__init__(*args, owner=owner, **kwargs)
         self.fields["memo"].label = _("Note")
         self.fields["memo"].help_text = who_reads_the_note(target)
+        if target.comment_max:
+            self._shorten_the_note(target.comment_max)
+        self._ask(target)
         self.fields["amount"].required = False
         if owner.fiat and self.rate and not self.initial.get("amount"):
             self.initial["unit"] = owner.currency
@@ -98,6 +110,26 @@ class SendAmountForm(AmountForm):
         self.rates: dict[str, int] = {}
         if target.fees:
             self._offer_speeds(target.fees, size_vb)
+
+    def _shorten_the_note(self, most: int) -> None:
+        note = self.fields["memo"]
+        most = min(most, MEMO_MAX_CHARACTERS)
+        note.widget.attrs["maxlength"] = most
+        note.validators.append(MaxLengthValidator(most))
+
+    def _ask(self, target: Target) -> None:
+        """What the recipient wants to know about the payer, to be ticked; nothing is by itself."""
+        words = {
+            "name": _("Name"),
+            "identifier": _("Lightning Address"),
+            "email": _("E-mail address"),
+        }
+        self.fields["tell"].choices = [  # type: ignore[attr-defined]
+            (asked.kind, format_lazy("{}: {}", words[asked.kind], asked.text))
+            for asked in target.asked
+        ]
+        self.insisted = [asked.kind for asked in target.asked if asked.insists]
+        self.recipient = target.recipient
 
     def _offer_speeds(self, fees: FeeRates, size_vb: int) -> None:
         """The slowest first; of two that cost the same, the quicker."""
@@ -133,6 +165,9 @@ class SendAmountForm(AmountForm):
             cleaned["amount_sat"] = fiat_to_sat(cleaned["fiat"], rate)
         if not cleaned.get("amount_sat") and not cleaned.get("all") and not self.errors:
             self.add_error("amount", _("How much should arrive?"))
+        missing = [kind for kind in self.insisted if kind not in cleaned.get("tell", ())]
+        if missing and "tell" not in self.errors:
+            self.add_error("tell", sentence(PayerDataRequired(self.recipient, missing)))
         speed = cleaned.get("speed")
         if speed in self.rates:
             cleaned["fee_rate"] = self.rates[speed]
@@ -144,9 +179,7 @@ class SendAmountForm(AmountForm):
 def who_reads_the_note(target: Target) -> Any:
     if target.is_internal:
         return _("The recipient sees it too.")
-    if isinstance(target.destination, LightningAddress | Lnurl):
-        return _("The recipient may see it too.")
-    return _("Only you see it.")
+    return _("The recipient may see it too.") if target.comment_max else _("Only you see it.")
 
 
 class HistoryForm(forms.Form):
@@ -331,6 +364,7 @@ class ConfirmForm(forms.Form):
     subtract = forms.BooleanField(required=False, widget=forms.HiddenInput)
     memo = forms.CharField(max_length=MEMO_MAX_CHARACTERS, required=False, widget=forms.HiddenInput)
     any_description = forms.BooleanField(required=False, widget=forms.HiddenInput)
+    tell = forms.CharField(max_length=100, required=False, widget=forms.HiddenInput)
     key = forms.CharField(max_length=64, widget=forms.HiddenInput)
     pin = forms.CharField(required=False, label="PIN", widget=pin_input())
 

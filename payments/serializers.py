@@ -44,6 +44,13 @@ class AddressInPath(serializers.Serializer[Any]):
 class AddressPayment(serializers.Serializer[Any]):
     fee = SatField(required=False, minimum=0)
     memo = TextField(required=False, max_length=5000)
+    payerData = serializers.ListField(
+        child=serializers.ChoiceField(["name", "identifier", "email"]),
+        required=False,
+        max_length=3,
+        source="tell",
+        help_text="what the recipient may be told about you, if it asks (LUD-18)",
+    )
 
 
 class OnchainPayment(serializers.Serializer[Any]):

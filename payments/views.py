@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -121,6 +122,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
                 bill,
                 amount_sat=amount_sat,
                 memo=form.cleaned_data["memo"],
+                tell=form.cleaned_data["tell"],
                 fee_rate=rate,
                 subtract=subtract,
             )
@@ -151,6 +153,7 @@ def pay_confirmed(request: HttpRequest) -> HttpResponse:
             subtract=shown["subtract"],
             memo=shown["memo"],
             any_description=shown["any_description"],
+            tell=shown["tell"].split(),
             pin=pin,
             named=idempotency.name_of(key, path=request.path, body=shown),
         )
@@ -168,7 +171,7 @@ def _refused(request: HttpRequest, form: ConfirmForm, error: CoinosError) -> Htt
     user, shown = user_of(request), form.cleaned_data
     try:
         if isinstance(error, DescriptionDiffers):
-            target = target_of(error.destination, error.service)
+            target = target_of(user, error.destination, error.service)
             shown["any_description"] = True
         elif isinstance(error, RemoteRefused | Busy | RateLimited):
             raise error  # it took its time: do not ask again at once
@@ -201,6 +204,7 @@ def _confirm_form(
     *,
     amount_sat: int | None = None,
     memo: str = "",
+    tell: Collection[str] = (),
     fee_rate: int | None = None,
     subtract: bool = False,
 ) -> ConfirmForm:
@@ -213,6 +217,7 @@ def _confirm_form(
             "fee_rate": fee_rate,
             "subtract": subtract,
             "memo": memo,
+            "tell": " ".join(tell),
             "key": ConfirmForm.new_key(),
         },
         target=target,
@@ -293,7 +298,14 @@ def _size_vb(user: User, target: Target, amount_sat: int | None) -> int:
 def _confirm_page(
     request: HttpRequest, target: Target, bill: Bill, form: ConfirmForm
 ) -> HttpResponse:
-    context = {"form": form, "target": target, "bill": bill, "here": "send"}
+    told = (form["tell"].value() or "").split()
+    context = {
+        "form": form,
+        "target": target,
+        "bill": bill,
+        "told": [asked.text for asked in target.asked if asked.kind in told],
+        "here": "send",
+    }
     return render(request, "payments/confirm.html", context, status=422 if form.errors else 200)
 
 

@@ -140,5 +140,6 @@ def _look_up(user: User, text: str) -> tuple[str, User | None]:
                 ),
             )
     with http.asking_others(user.id) as until:
-        look_up(found, until=until)
+        service = look_up(found, until=until)
+    service.require(())  # nobody is there to be asked, later
     return str(found), None

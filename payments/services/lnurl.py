@@ -1,13 +1,14 @@
-"""Pay a Lightning Address or LNURL elsewhere (LUD-06, 09, 10, 12, 16): ask for an invoice, check
-it, and pay that one invoice. What the remote says is hostile input; docs/lnurl.md says what is done
-with each part of it."""
+"""Pay a Lightning Address or LNURL elsewhere (LUD-06, 09, 10, 12, 16, 18): ask for an invoice,
+check it, and pay that one invoice. What the remote says is hostile input; docs/lnurl.md says what
+is done with each part of it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -21,7 +22,7 @@ from accounts.ledger import balance_of
 from accounts.models import User
 from coinos import http, success_action
 from coinos.drf import parse_json
-from coinos.errors import CoinosError, InvalidAmount
+from coinos.errors import CoinosError, InvalidAmount, InvalidRequest
 from coinos.money import MAX_SAT, MSAT_PER_SAT
 from payments import idempotency
 from payments.destinations import NOT_FOR_PAYING, LightningAddress, Lnurl
@@ -36,6 +37,9 @@ MAX_MSAT = MAX_SAT * MSAT_PER_SAT
 ANSWER_MAX_BYTES = http.MAX_BYTES + 136_536
 """An answer may have a picture in it, of so many characters (LUD-06)."""
 
+KINDS_ASKED_MAX = 20
+KIND_SHOWN_CHARACTERS = 40
+
 TOOK_TOO_LONG = _("The other server took too long to answer, so nothing was sent")
 
 
@@ -45,6 +49,17 @@ class RemoteRefused(CoinosError):
     code = "remote_refused"
     title = _("The other server refused")
     message = _("The other server did not answer as a Lightning Address should")
+
+
+class PayerDataRequired(RemoteRefused):
+    """Raised when a service wants to know more about the payer than it is told (LUD-18)."""
+
+    code = "payer_data_required"
+    title = _("They want to know who pays")
+    message = _("%(host)s takes payments only from those who tell it: %(kinds)s")
+
+    def __init__(self, host: str, kinds: Collection[str]) -> None:
+        super().__init__(field="/payerData", values={"host": host, "kinds": ", ".join(kinds)})
 
 
 class DescriptionDiffers(RemoteRefused):
@@ -75,6 +90,14 @@ class PayService:
     """The text that the invoice commits to; None when the service sent none."""
     title: str = ""
     description: str = ""
+    wanted: Mapping[str, bool] = field(default_factory=dict)
+    """What it asks about the payer, by LUD-18's names, and whether it insists."""
+
+    def require(self, told: Collection[str]) -> None:
+        """Raise `PayerDataRequired` unless `told` has all that it insists on."""
+        missing = [kind for kind, insists in self.wanted.items() if insists and kind not in told]
+        if missing:
+            raise PayerDataRequired(self.host, missing)
 
 
 @dataclass(frozen=True)
@@ -90,6 +113,15 @@ def is_ours(address: LightningAddress) -> bool:
     return address.host == settings.DOMAIN.lower()
 
 
+def payer_data(user: User) -> dict[str, str]:
+    """What a service can be told about the user, if the user wants that, by LUD-18's names."""
+    told = {
+        "name": user.display or user.username,
+        "identifier": f"{user.username}@{settings.DOMAIN}",
+    }
+    return told | ({"email": user.email} if user.email_verified_at else {})
+
+
 def pay_address(
     *,
     credential: Credential,
@@ -98,15 +130,17 @@ def pay_address(
     max_fee_sat: int | None = None,
     memo: str = "",
     any_description: bool = True,
+    tell: Collection[str] = (),
     pin: object = None,
     named: Named | None = None,
 ) -> Spent:
     """Pay `amount_sat` to a Lightning Address or LNURL; one of our own settles internally.
 
     An invoice that does not commit to the description of the service is paid, and its line says so;
-    unless not `any_description`, which raises `DescriptionDiffers`. Nobody is asked for a user who
-    may not spend, or cannot. Raises `InvalidAmount`, `RemoteRefused`, `Busy`, and what paying
-    raises.
+    unless not `any_description`, which raises `DescriptionDiffers`. Of the `payer_data` the service
+    is told those in `tell` that it asks for. Nobody is asked for a user who may not spend, or
+    cannot. Raises `InvalidAmount`, `InvalidRequest` for a long memo, `RemoteRefused`, `Busy`, and
+    what paying raises.
     """
     if isinstance(destination, LightningAddress) and is_ours(destination):
         return send_to_user(
@@ -125,7 +159,10 @@ def pay_address(
     open_gate(credential, pin=pin, external=True)
     with http.asking_others((credential.by or credential).user.id) as until:
         service = look_up(destination, until=until)
-        invoice = fetch_invoice(service, amount_sat=amount_sat, comment=memo, until=until)
+        told = {kind: text for kind, text in payer_data(credential.user).items() if kind in tell}
+        invoice = fetch_invoice(
+            service, amount_sat=amount_sat, comment=memo, told=told, until=until
+        )
     if "description_differs" in invoice.lnurl and not any_description:
         raise DescriptionDiffers(destination, service)
     return pay_lightning(
@@ -173,6 +210,7 @@ def look_up(destination: LightningAddress | Lnurl, *, until: float) -> PayServic
         metadata=metadata,
         title=texts.get("text/plain", ""),
         description=texts.get("text/long-desc") or texts.get("text/plain", ""),
+        wanted=_wanted(answer.get("payerData")),
     )
 
 
@@ -190,11 +228,29 @@ def _texts(metadata: str | None) -> dict[str, str]:
     return found
 
 
+def _wanted(asked: object) -> dict[str, bool]:
+    """What is asked about the payer, and whether it is mandatory (LUD-18). To be named is enough."""
+    kinds = list(asked.items())[:KINDS_ASKED_MAX] if isinstance(asked, dict) else []
+    return {
+        str(kind)[:KIND_SHOWN_CHARACTERS]: isinstance(how, dict) and how.get("mandatory") is True
+        for kind, how in kinds
+        if how is not None and how is not False
+    }
+
+
 def fetch_invoice(
-    service: PayService, *, amount_sat: int, until: float, comment: str = ""
+    service: PayService,
+    *,
+    amount_sat: int,
+    until: float,
+    comment: str = "",
+    told: Mapping[str, str] | None = None,
 ) -> RemoteInvoice:
     """An invoice for exactly `amount_sat`; anything else is refused unpaid (F18), and so is what
-    would give something for it that cannot be kept. Within `coinos.http.asking_others`."""
+    would give something for it that cannot be kept. Of `told`, the service hears what it asks for;
+    it is not asked when it insists on more. Within `coinos.http.asking_others`."""
+    told = {kind: text for kind, text in (told or {}).items() if kind in service.wanted}
+    service.require(told)
     amount_msat = amount_sat * MSAT_PER_SAT
     if not service.min_msat <= amount_msat <= service.max_msat:
         raise InvalidAmount(
@@ -203,11 +259,23 @@ def fetch_invoice(
             field="/amount",
         )
     query: dict[str, Any] = {"amount": amount_msat}
-    if comment and len(comment) <= service.comment_max:
+    if comment and service.comment_max:
+        if len(comment) > service.comment_max:
+            raise InvalidRequest(
+                _("The recipient takes a note of at most %(most)s characters"),
+                field="/memo",
+                values={"most": service.comment_max},
+            )
         query["comment"] = comment
+    data = json.dumps(told, ensure_ascii=False, separators=(",", ":")) if told else ""
+    if data:
+        query["payerdata"] = data
     url = urlsplit(service.callback)
     asked = "&".join(filter(None, [url.query, urlencode(query)]))
-    answer = _get(url._replace(query=asked, fragment="").geturl(), until)
+    with_query = url._replace(query=asked, fragment="").geturl()
+    if len(with_query) > http.MAX_URL_LENGTH and "comment" in query:
+        raise InvalidRequest(_("The note is too long to be sent to the recipient"), field="/memo")
+    answer = _get(with_query, until)
     if not isinstance(answer.get("pr"), str):
         raise RemoteRefused()
     try:
@@ -229,14 +297,13 @@ def fetch_invoice(
         ) from error
     if given:
         said["success_action"] = given
-    if decoded.description_hash != _hash_of(service.metadata):
+    if told:
+        said["payer_data"] = told
+    # What it has to commit to: the metadata, and who pays (LUD-06, LUD-18).
+    committed = (service.metadata or "") + data
+    if decoded.description_hash != hashlib.sha256(committed.encode()).hexdigest():
         said["description_differs"] = True
     return RemoteInvoice(bolt11, said)
-
-
-def _hash_of(metadata: str | None) -> str:
-    """What the invoice has to commit to (LUD-06)."""
-    return hashlib.sha256((metadata or "").encode()).hexdigest()
 
 
 def _get(url: str, until: float) -> dict[str, Any]:

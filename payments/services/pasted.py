@@ -6,6 +6,7 @@ Looking and pricing leave no trace. Each kind of destination is paid by its own 
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from django.conf import settings
@@ -54,11 +55,22 @@ from payments.services.lnurl import (
     is_ours,
     look_up,
     pay_address,
+    payer_data,
     require_within_balance,
 )
 from payments.services.onchain import quote_onchain, send_onchain
 
 Payable = Bolt11 | Onchain | Username | LightningAddress | Lnurl
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Something that an LNURL service asks about the payer: LUD-18's name of it, what it would be
+    told, and whether it insists."""
+
+    kind: str
+    text: str
+    insists: bool
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,9 @@ class Target:
     minimum_sat: int = 1
     maximum_sat: int | None = None
     memo: str = ""
+    comment_max: int = 0
+    """How long a note the recipient takes, where another server is asked for the invoice."""
+    asked: tuple[Asked, ...] = ()
     invoice: Invoice | None = None
     """Ours, so it is settled inside: at once and free."""
     fees: FeeRates | None = None
@@ -164,11 +179,14 @@ def _look_at(user: User, found: Payable, *, until: float) -> Target:
     require_within_balance(user, 1)
     with http.asking_others(user.id):
         service = look_up(found, until=until)
-    return target_of(found, service)
+    return target_of(user, found, service)
 
 
-def target_of(found: LightningAddress | Lnurl, service: PayService) -> Target:
-    """A service that has been asked already, as what is paid."""
+def target_of(user: User, found: LightningAddress | Lnurl, service: PayService) -> Target:
+    """A service that has been asked already, as what is paid. Raises `PayerDataRequired` where it
+    wants to know about the user what it cannot be told."""
+    known = payer_data(user)
+    service.require(known)
     return Target(
         found,
         str(found) if isinstance(found, LightningAddress) else service.host,
@@ -176,6 +194,12 @@ def target_of(found: LightningAddress | Lnurl, service: PayService) -> Target:
         minimum_sat=msat_to_sat_ceil(service.min_msat),
         maximum_sat=msat_to_sat_floor(service.max_msat),
         memo=service.description,
+        comment_max=service.comment_max,
+        asked=tuple(
+            Asked(kind, known[kind], insists)
+            for kind, insists in service.wanted.items()
+            if kind in known
+        ),
     )
 
 
@@ -331,6 +355,7 @@ def pay(
     subtract: bool = False,
     memo: str = "",
     any_description: bool = True,
+    tell: Collection[str] = (),
     pin: object = None,
     named: Named | None = None,
 ) -> Spent:
@@ -374,6 +399,7 @@ def pay(
         max_fee_sat=max_fee_sat,
         memo=memo,
         any_description=any_description,
+        tell=tell,
         pin=pin,
         named=named,
     )

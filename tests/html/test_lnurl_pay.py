@@ -12,6 +12,7 @@ from tests.html.conftest import Person
 from tests.html.test_send import amount, confirm, follow, paste
 from tests.payments.lnurl_service import Service, serving
 
+NAME_AND_MAIL = {"name": {"mandatory": True}, "email": {"mandatory": False}}
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
@@ -107,3 +108,61 @@ def test_an_invoice_for_another_description_is_asked_about_first(
     page = follow(alice, confirm(alice, warned.page))
     assert "Sent" in page.text
     assert "Description the invoice does not commit to what the other server showed" in page.text
+
+
+# --- What it asks --------------------------------------------------------------------------------
+
+
+def test_nothing_about_alice_is_told_unless_she_ticks_it(alice: Person, service: Service) -> None:
+    """input-I08, LUD-18"""
+    service.terms = {"payerData": {"name": {}, "identifier": None}}
+    asked = paste(alice, service.lnurl).page
+    assert "They ask who pays" in asked.text
+    assert "Name: alice" in asked.text
+    boxes = [box for box in asked.all("input") if box.get("name") == "tell"]
+    assert [(box["value"], "checked" in box) for box in boxes] == [("name", False)]
+    pay(alice, service)
+    assert "payerdata" not in service.query
+
+    shown = amount(alice, service.lnurl, amount="500", tell="name").page
+    assert "They are told: alice" in shown.text
+    page = follow(alice, confirm(alice, shown))
+    assert service.query["payerdata"] == '{"name":"alice"}'
+    assert "They were told alice" in page.text
+    assert "does not commit" not in page.text
+
+
+def test_what_they_insist_on_is_asked_before_they_are_asked_for_an_invoice(
+    alice: Person, service: Service
+) -> None:
+    """input-I08, LUD-18"""
+    service.terms = {"payerData": NAME_AND_MAIL}
+    refused = amount(alice, service.lnurl, amount="500")
+    assert refused.status_code == 422
+    assert "127.0.0.1 takes payments only from those who tell it: name" in refused.page.text
+    assert "E-mail" not in refused.page.text  # Alice has none
+    assert service.asked == []
+    follow(alice, confirm(alice, amount(alice, service.lnurl, amount="500", tell="name").page))
+
+
+def test_what_cannot_be_told_is_named_at_once(alice: Person, service: Service) -> None:
+    """input-I08, LUD-18: before she has chosen an amount."""
+    service.terms = {"payerData": {"pubkey": {"mandatory": True}, "email": {"mandatory": True}}}
+    refused = paste(alice, service.lnurl)
+    assert refused.status_code == 422
+    assert "only from those who tell it: pubkey, email" in refused.page.text
+
+
+def test_a_note_is_as_long_as_the_recipient_takes_it(alice: Person, service: Service) -> None:
+    """LUD-12"""
+    asked = paste(alice, service.lnurl).page
+    assert "Only you see it." in asked.text
+    service.terms = {"commentAllowed": 5}
+    asked = paste(alice, service.lnurl).page
+    assert "The recipient may see it too." in asked.text
+    [note] = [field for field in asked.all("input") if field.get("name") == "memo"]
+    assert note["maxlength"] == "5"
+    refused = amount(alice, service.lnurl, amount="500", memo="thanks")
+    assert (refused.status_code, service.asked) == (422, [])
+    pay(alice, service, memo="merci")
+    assert service.query["comment"] == "merci"
