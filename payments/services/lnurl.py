@@ -229,7 +229,7 @@ def _texts(metadata: str | None) -> dict[str, str]:
 
 
 def _wanted(asked: object) -> dict[str, bool]:
-    """What is asked about the payer, and whether it is mandatory (LUD-18). To be named is enough."""
+    """What is asked about the payer, and whether it is insisted on (LUD-18)."""
     kinds = list(asked.items())[:KINDS_ASKED_MAX] if isinstance(asked, dict) else []
     return {
         str(kind)[:KIND_SHOWN_CHARACTERS]: isinstance(how, dict) and how.get("mandatory") is True
