@@ -64,7 +64,7 @@ class LightningAddress:
 
     @property
     def url(self) -> str:
-        return f"https://{self.host}/.well-known/lnurlp/{self.name}"
+        return f"{_scheme(self.host)}://{self.host}/.well-known/lnurlp/{self.name}"
 
     def __str__(self) -> str:
         return f"{self.name}@{self.host}"
@@ -307,8 +307,14 @@ def _lud17(scheme: str, rest: str) -> Destination:
     """`lnurlp://<host>/<path>` and the schemes that do something else (LUD-17)."""
     if scheme in _TAG_OF_SCHEME:
         raise UnknownDestination(NOT_FOR_PAYING[_TAG_OF_SCHEME[scheme]])
-    local = urlsplit(f"//{rest}").hostname in ("127.0.0.1", "localhost")
-    return _service(f"{'http' if local else 'https'}://{rest}")
+    host = urlsplit(f"//{rest}").hostname or ""
+    is_local = host in ("127.0.0.1", "localhost")
+    return _service(f"{'http' if is_local else _scheme(host)}://{rest}")
+
+
+def _scheme(host: str) -> str:
+    """How a service is asked: those of onion networks without TLS (LUD-01)."""
+    return "http" if host.partition(":")[0].endswith(".onion") else "https"
 
 
 def _web_link(text: str) -> Destination:

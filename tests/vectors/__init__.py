@@ -1,21 +1,25 @@
-"""Public specification vectors, each file with its source and the commit it was taken from."""
+"""Public specification vectors, each file with its source and the commit it was taken from; rows of
+another commit say theirs (LUD-21 is in a branch)."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """The valid and the invalid strings of one specification, as printed there."""
+    """The valid and the invalid strings of one specification, as printed there; of the LUDs the
+    invalid ones are those that nobody is paid by."""
 
     source: str
     commit: str
     valid: list[dict[str, str]]
     invalid: list[dict[str, str]]
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    """What services answer, of specifications that are about that."""
 
     @property
     def texts(self) -> list[str]:
@@ -32,4 +36,5 @@ BIP21 = vectors("bip21")
 BIP173 = vectors("bip173")
 BIP321 = vectors("bip321")
 BIP350 = vectors("bip350")
-EVERY = [BOLT11, BIP21, BIP173, BIP321, BIP350]
+LUDS = vectors("luds")
+EVERY = [BOLT11, BIP21, BIP173, BIP321, BIP350, LUDS]
