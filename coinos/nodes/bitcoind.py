@@ -111,6 +111,7 @@ ALREADY_IN_CHAIN = -27
 WARMING_UP = -28
 ALREADY_LOADED = -35
 NOT_ENOUGH = ("insufficient funds", "exceeds your balance", "creates a chain of transactions")
+NOT_WAITING = ("already spent", "mined", "already bumped")
 CATEGORIES = ("receive", "send", "immature", "generate", "orphan")
 NOT_JSON = (-342, -343)  # python-bitcoinrpc's own: 401, 503, an empty body
 
@@ -681,7 +682,8 @@ def _cannot_prepare(error: RpcError) -> NodeRefused | NodeUnavailable:
 
 
 def _cannot_bump(error: RpcError) -> NodeRefused | NodeUnavailable:
-    """Why there is no replacement. bitcoind uses -4 and -8 for several reasons."""
+    """Why there is no replacement. bitcoind uses -1, -4 and -8 for several reasons; of one that a
+    block has it says that its inputs are spent, before it looks at anything else."""
     text = error.message.lower()
     if "insufficient total fee" in text or "lower than the minimum" in text:
         return NodeRefused(
@@ -689,6 +691,6 @@ def _cannot_bump(error: RpcError) -> NodeRefused | NodeUnavailable:
         )
     if "descendants" in text:
         return NodeRefused(_("Another payment of this server is built upon it"))
-    if "mined" in text or "already bumped" in text or error.code == NOT_FOUND:
+    if any(words in text for words in NOT_WAITING) or error.code == NOT_FOUND:
         return NodeRefused(_("It is in a block already, or has been replaced"))
     return _cannot_prepare(error)

@@ -11,6 +11,7 @@ from coinos.simnet.bitcoin_rpc import (
     INSUFFICIENT_FUNDS,
     INVALID_ADDRESS,
     INVALID_PARAMETER,
+    MISC_ERROR,
     TYPE_ERROR,
     WALLET_ERROR,
     RpcError,
@@ -20,7 +21,7 @@ from coinos.simnet.bitcoin_rpc import (
     rpc,
 )
 from coinos.simnet.bitcoin_wallet_rpc import outpoint_argument
-from coinos.simnet.chain import RELAY_FLOOR_SAT_KVB
+from coinos.simnet.chain import RELAY_FLOOR_SAT_KVB, Chain
 from coinos.simnet.spending import (
     CannotSpend,
     Draft,
@@ -230,6 +231,7 @@ def _bumped(
 ) -> tuple[Transaction, Draft]:
     """Same inputs, same recipients, less change, more fee."""
     old = wallet_transaction(wallet, txid)
+    _check_inputs_are_there(wallet.chain, old)
     _check_may_bump(wallet, old)
     chosen = checked_options(options)
     old_fee_sat = wallet.chain.fee_sat(old)
@@ -265,16 +267,19 @@ def _bumped(
         raise RpcError(WALLET_ERROR, f"Unable to create transaction. {error}") from None
 
 
+def _check_inputs_are_there(chain: Chain, tx: Transaction) -> None:
+    """They are not once a block has this transaction, or another one that spends them."""
+    for outpoint in tx.inputs:
+        if outpoint not in chain.coins and outpoint.txid not in chain.mempool:
+            raise RpcError(MISC_ERROR, f"{outpoint.txid}:{outpoint.vout} is already spent")
+
+
 def _check_may_bump(wallet: Wallet, tx: Transaction) -> None:
     outpoints = [Outpoint(tx.txid, vout) for vout in range(len(tx.outputs))]
     if any(wallet.is_spent(outpoint) for outpoint in outpoints):
         raise RpcError(INVALID_PARAMETER, "Transaction has descendants in the wallet")
     if any(outpoint in wallet.chain.mempool_spender for outpoint in outpoints):
         raise RpcError(INVALID_PARAMETER, "Transaction has descendants in the mempool")
-    if wallet.depth(tx.txid) != 0:
-        raise RpcError(
-            WALLET_ERROR, "Transaction has been mined, or is conflicted with a mined transaction"
-        )
     replaced_by = wallet.history[tx.txid].replaced_by
     if replaced_by:
         raise RpcError(

@@ -549,6 +549,35 @@ def test_a_payment_that_cannot_be_built_says_why(bitcoin, bitcoind, error, code)
     assert refusal.value.code == code
 
 
+BUMPING = {"address": "bcrt1q", "amount_sat": 50_000, "fee_rate_sat_vb": 20}
+TOO_LITTLE = (
+    "Insufficient total fee 0.00000282, must be at least 0.00000296 (oldFee 0.00000282 +"
+    " incrementalFee 0.00000014)"
+)
+NOT_TWICE = f"Cannot bump transaction {'11' * 32} which was already bumped by transaction"
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "ours"),
+    [
+        (-1, f"{'22' * 32}:0 is already spent", "in a block"),
+        (-4, "Transaction has been mined, or is conflicted with a mined", "in a block"),
+        (-4, f"{NOT_TWICE} {'33' * 32}", "in a block"),
+        (-5, "Invalid or non-wallet transaction id", "in a block"),
+        (-8, "Transaction has descendants in the wallet", "built upon it"),
+        (-8, "Transaction has descendants in the mempool", "built upon it"),
+        (-8, TOO_LITTLE, "must be higher"),
+        (-4, "Unable to create transaction. Insufficient funds", "Not enough coins"),
+    ],
+)
+def test_a_withdrawal_that_cannot_be_sped_up_says_why(bitcoin, bitcoind, code, message, ours):
+    """In the words of Core 31 (src/wallet/feebumper.cpp)."""
+    bitcoind.will(psbtbumpfee=Error({"code": code, "message": message}))
+
+    with pytest.raises(NodeRefused, match=ours):
+        bitcoin.bump("11" * 32, **BUMPING)
+
+
 @pytest.mark.parametrize("code", [-13, -1, -20])
 def test_a_locked_or_confused_wallet_makes_withdrawals_wait(bitcoin, bitcoind, code):
     bitcoind.will(send=Error({"code": code, "message": "Please enter the wallet passphrase"}))
