@@ -13,6 +13,7 @@ from itertools import groupby
 from uuid import UUID
 
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
@@ -46,8 +47,8 @@ def rows(lines: Iterable[Line], units: Units) -> list[Row]:
 
 
 def days(lines: Iterable[Line], units: Units) -> list[tuple[date, list[Row]]]:
-    """The rows of each day (UTC), in the order of the lines."""
-    by_day = groupby(lines, key=lambda line: line.created.date())
+    """The rows of each day where the reader is, in the order of the lines."""
+    by_day = groupby(lines, key=lambda line: timezone.localdate(line.created))
     return [(day, rows(of_day, units)) for day, of_day in by_day]
 
 

@@ -99,9 +99,19 @@ def ended(sentence: str) -> str:
 
 
 def moment(when: datetime) -> str:
-    """`23 Nov 2026, 07:46 UTC`."""
-    day = _date("yMMMd", when.date(), _calendar())
-    return f"{day}, {when:%H:%M} UTC"
+    """`23 Nov 2026, 07:46 UTC`, or `08:46 UTC+1` for a reader in Berlin."""
+    local = timezone.localtime(when)
+    day = _date("yMMMd", local.date(), _calendar())
+    return f"{day}, {local:%H:%M} UTC{_ahead(local.utcoffset() or timedelta(0))}"
+
+
+def _ahead(offset: timedelta) -> str:
+    """`+1`, `−3:30`, nothing for none."""
+    hours, minutes = divmod(abs(offset) // timedelta(minutes=1), 60)
+    if not offset:
+        return ""
+    sign = "+" if offset > timedelta(0) else "−"
+    return f"{sign}{hours}:{minutes:02}" if minutes else f"{sign}{hours}"
 
 
 def day(when: date) -> str:
@@ -117,7 +127,9 @@ def ago(when: datetime) -> str:
         return _("just now")
     if passed < timedelta(days=1):
         return _minutes_ago(round(passed / timedelta(minutes=1)), _calendar())
-    return _date("MMMd" if when.year == now.year else "yMMMd", when.date(), _calendar())
+    local = timezone.localtime(when)
+    this_year = local.year == timezone.localtime(now).year
+    return _date("MMMd" if this_year else "yMMMd", local.date(), _calendar())
 
 
 # Babel takes a tenth of a millisecond for each, and a page has many that are alike.

@@ -67,8 +67,8 @@ async def csv_lines(user: User, wanted: StatementFilter) -> AsyncIterator[str]:
 
 
 def _opening(user: User, wanted: StatementFilter) -> tuple[int, list[Line], dict[UUID, Line]]:
-    """The balance after the newest line of the dates (which end with a day, UTC), the first lines,
-    and all that are open: in one SQL statement, so that they are of one moment."""
+    """The balance after the newest line of the dates, the first lines, and all that are open: in
+    one SQL statement, so that they are of one moment."""
     end = wanted.end
     values = {
         "user": user.id,
@@ -192,10 +192,17 @@ _OPENING = f"""
             sats + CASE WHEN incoming THEN tips_sat ELSE -tips_sat END - fees_sat
         ), 0) AS sats FROM accounts_dailytotal
         WHERE user_id = %(user)s AND day > %(last_day)s::date AND day < %(all_days)s
+    ), later_that_day AS (
+        SELECT coalesce(sum(
+            amount_sat + CASE WHEN amount_sat > 0 THEN 1 ELSE -1 END * coalesce(tip_sat, 0)
+            - coalesce(fee_sat, 0) - coalesce(platform_fee_sat, 0)
+        ), 0) AS sats FROM accounts_activity
+        WHERE user_id = %(user)s AND status <> 'failed' AND created > %(end)s::timestamptz
+            AND created < (%(last_day)s::date + 1)::timestamp AT TIME ZONE 'UTC'
     )
-    SELECT (account.posted_msat - account.held_msat) / 1000 - later.sats,
+    SELECT (account.posted_msat - account.held_msat) / 1000 - later.sats - later_that_day.sats,
         line.id IN (SELECT id FROM newest), {LINE_COLUMNS}
-    FROM ledger_account AS account CROSS JOIN later
+    FROM ledger_account AS account CROSS JOIN later CROSS JOIN later_that_day
     LEFT JOIN accounts_activity AS line
         ON line.id IN (SELECT id FROM newest UNION SELECT id FROM undecided)
     LEFT JOIN accounts_user AS other ON other.id = line.counterparty_id

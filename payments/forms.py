@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Self
 from urllib.parse import urlencode
 
 from django import forms
 from django.core.validators import MaxLengthValidator
+from django.utils import timezone
 from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
@@ -183,7 +184,7 @@ def who_reads_the_note(target: Target) -> Any:
 
 
 class HistoryForm(forms.Form):
-    """Which payments to list. Days are whole days, UTC."""
+    """Which payments to list. Days are whole days where the reader is."""
 
     SHOW = {
         "all": StatementFilter(status="all"),
@@ -216,10 +217,11 @@ class HistoryForm(forms.Form):
     def wanted(self) -> StatementFilter:
         """The filter without the search; a day that cannot be read does not narrow it."""
         start, end = self.cleaned_data.get("start"), self.cleaned_data.get("end")
+        zone = timezone.get_current_timezone()
         return replace(
             self.SHOW[self.cleaned_data.get("show", "all")],
-            start=datetime.combine(start, time.min, UTC) if start else None,
-            end=datetime.combine(end, time.max, UTC) if end else None,
+            start=datetime.combine(start, time.min, zone) if start else None,
+            end=datetime.combine(end, time.max, zone) if end else None,
         )
 
     def ranges(self, today: date) -> list[tuple[str, Any, bool]]:

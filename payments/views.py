@@ -331,7 +331,7 @@ def payments(request: HttpRequest) -> HttpResponse:
         user, listed, counted, after=before, limit=PAYMENTS_PER_PAGE + 1
     )
     show = form.cleaned_data["show"]
-    ranges = form.ranges(timezone.now().date())
+    ranges = form.ranges(timezone.localdate())
     has_more = len(lines) > PAYMENTS_PER_PAGE
     units = Units(user)
     context = {

@@ -23,6 +23,9 @@ document.addEventListener('click', async (event) => {
   }
 })
 
+// Pages tell times where the reader is, from the next page on.
+document.cookie = `time_zone=${Intl.DateTimeFormat().resolvedOptions().timeZone}; path=/; max-age=31536000; samesite=lax${location.protocol === 'https:' ? '; secure' : ''}`
+
 // Buttons that need a script are hidden until there is one.
 function reveal(root) {
   root.querySelectorAll('[data-print][hidden]').forEach((button) => { button.hidden = false })

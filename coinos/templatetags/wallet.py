@@ -123,7 +123,7 @@ def ago(when: datetime) -> SafeString:
 
 @register.filter
 def at(when: datetime) -> SafeString:
-    """`23 Nov 2026, 07:46 UTC`."""
+    """`23 Nov 2026, 07:46 UTC`, or `08:46 UTC+1` for a reader in Berlin."""
     return format_html('<time datetime="{}">{}</time>', when.isoformat(), languages.moment(when))
 
 

@@ -63,7 +63,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def browser_context_args(playwright: Playwright) -> dict[str, Any]:
     """Nothing moves, so that no picture and no contrast is measured half-way."""
-    return {"reduced_motion": "reduce", "locale": "en", "timezone_id": "UTC"}
+    return {"reduced_motion": "reduce", "locale": "en"}
 
 
 # --- The server and its people -------------------------------------------------------------
@@ -112,9 +112,15 @@ def open_window(
     walks: list[Walk] = []
     test = request.node.originalname.removeprefix("test_")
 
-    def open_it(window: Window, *, scripts: bool = True, **more: Any) -> Walk:
+    def open_it(
+        window: Window, *, scripts: bool = True, timezone_id: str = "UTC", **more: Any
+    ) -> Walk:
         context = new_context(
-            base_url=world.url, java_script_enabled=scripts, **window.options, **more
+            base_url=world.url,
+            java_script_enabled=scripts,
+            timezone_id=timezone_id,
+            **window.options,
+            **more,
         )
         pictures = screenshots / test
         walk = Walk(context, window, host=world.host, pictures=pictures, has_scripts=scripts)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.walk import Walk
+from tests.browser.walk import Walk, Window
 from tests.browser.world import Person, World
 
 
@@ -69,3 +70,17 @@ def unfold_search(walk: Walk) -> None:
     """On a desk it stands open."""
     if not walk.field("Search").is_visible():
         walk.page.get_by_text("Search and dates").click()
+
+
+def test_she_reads_the_hours_of_where_she_is(
+    open_window: Callable[..., Walk], world: World
+) -> None:
+    """input-I17k"""
+    alice, bob = world.person("alice", sats=5_000), world.person("bob")
+    world.send(alice, "/api/send", amount=1_000, username=bob.name)
+    walk = open_window(Window("phone", ("light",)), timezone_id="Asia/Tokyo")
+    walk.sign_in(alice)
+    walk.open("/payments")
+    walk.sees("Payments")
+    walk.page.get_by_role("main").locator("a.payment").first.click()
+    walk.reads("UTC+9")
