@@ -23,6 +23,7 @@ from accounts import (
 )
 from accounts.authentication import TOKEN_COOKIE, ApiRequest
 from accounts.authenticators import Change
+from accounts.errors import AccountNotFound
 from accounts.idempotency import Named
 from accounts.models import Session, User
 from accounts.serializers import (
@@ -50,6 +51,13 @@ IDEMPOTENCY_KEY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="Repeating the request with the same key returns what the first one made.",
 )
+
+
+def require_own(user: User, aid: str | None) -> None:
+    """`aid`, the account that a request is about, is the caller's own: there are no others, and
+    what is asked about another is not answered about this. Raises `AccountNotFound`."""
+    if aid not in (None, "", str(user.id)):
+        raise AccountNotFound(field="/aid")
 
 
 def named(request: Request) -> Named | None:
@@ -86,7 +94,7 @@ class RegisterView(ApiView):
         with errors_at(at):
             user, secret_key = services.register(
                 username=fields["username"],
-                password=fields.get("password", ""),
+                password=fields["password"],
                 pubkey=fields.get("pubkey"),
                 picture=fields.get("picture", ""),
                 at_api=True,
@@ -172,9 +180,13 @@ class UserView(ApiView):
             change.username(profile["username"])
         if "email" in profile:
             change.email(profile["email"], password)
+        if security.get("pubkey") not in (None, "", user.pubkey):
+            raise InvalidRequest(
+                "pubkey: the Nostr key of an account cannot be changed here", field="/pubkey"
+            )
+        if security.get("confirm") not in (None, security.get("password", "")):
+            raise InvalidRequest("the passwords do not match", field="/confirm")
         if security.get("password"):
-            if security.get("confirm") not in (None, security["password"]):
-                raise InvalidRequest("the passwords do not match", field="/confirm")
             change.password(security["password"], password)
         if "locktime_s" in security:
             change.lock_timer(security["locktime_s"], pin)
@@ -245,7 +257,8 @@ class SaveConnectionView(ApiView):
     def post(self, request: ApiRequest) -> Response:
         """Create or update a wallet connection. It can spend: an account with a PIN sends it."""
         fields: dict[str, Any] = read(ConnectionChanges, request.data)
-        grants.save_connection(request.user, pin=request.data.get("pin"), **fields)
+        pin = fields.pop("pin", None)
+        grants.save_connection(request.user, pin=pin, **fields)
         return ok({})
 
 

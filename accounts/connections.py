@@ -43,6 +43,8 @@ def save(
     `TooManyConnections`."""
     if secret or not pubkey:
         pair = _pair_of(secret) if secret else nostr.generate_keypair()
+        if pubkey and pubkey.lower() != pair.pubkey:
+            raise InvalidRequest("pubkey must be that of the secret", field="/pubkey")
         secret, pubkey = pair.secret, pair.pubkey
     elif not nostr.is_pubkey(pubkey.lower()):
         raise InvalidRequest("pubkey must be a Nostr public key in hex", field="/pubkey")

@@ -34,6 +34,12 @@ class KeyInUse(CoinosError):
     message = _("Another account uses this key")
 
 
+class AccountNotFound(NotFound):
+    """The same for another's account and one that does not exist."""
+
+    message = "account not found"
+
+
 class InvalidCredentials(CoinosError):
     """The same for an unknown user, a wrong password and an evicted account."""
 

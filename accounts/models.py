@@ -82,7 +82,6 @@ class User(AbstractBaseUser, PermissionsMixin):
     memo_prompt = models.BooleanField(default=False)
     hidepay = models.BooleanField(default=False, help_text="Hide the public pay page")
     notify = models.BooleanField(default=False)
-    push = models.BooleanField(default=False)
     toasts = models.BooleanField(default=True, help_text="Open pages show what arrives")
     sound = models.BooleanField(default=False, help_text="Open pages sound when money arrives")
 

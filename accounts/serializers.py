@@ -11,14 +11,23 @@ from accounts.ledger import Balance
 from accounts.models import Activity, Connection, User
 from accounts.selectors import Line, OtherSide
 from coinos import nostr
-from coinos.api import FlagField, SatField, TextField, WholeField, milliseconds
+from coinos.api import (
+    AsSentField,
+    FlagField,
+    NotOfferedField,
+    SatField,
+    TextField,
+    WholeField,
+    WordField,
+    milliseconds,
+)
 
 # --- Read ----------------------------------------------------------------------------------------
 
 
 class Registration(serializers.Serializer[Any]):
     username = TextField()
-    password = TextField(required=False)
+    password = TextField()
     pubkey = TextField(required=False)
     picture = TextField(required=False, max_length=500)
 
@@ -46,13 +55,13 @@ class ProfileChanges(serializers.Serializer[Any]):
     )
     fiat = FlagField(required=False)
     language = TextField(required=False, max_length=2)
-    theme = serializers.ChoiceField(["light", "dark", "system"], required=False)
+    theme = WordField(["light", "dark", "system"], required=False)
     prompt = FlagField(required=False)
     tip = WholeField(required=False, minimum=0, maximum=1000)
     memoPrompt = FlagField(required=False, source="memo_prompt")
     hidepay = FlagField(required=False)
     notify = FlagField(required=False)
-    push = FlagField(required=False)
+    push = NotOfferedField("this server pushes nothing to devices; `notify` is for e-mail")
 
 
 class AutoWithdrawChanges(serializers.Serializer[Any]):
@@ -76,6 +85,8 @@ class SecurityChanges(serializers.Serializer[Any]):
     locktime = WholeField(required=False, minimum=0, maximum=86400, source="locktime_s")
     twofa = FlagField(required=False)
     token = TextField(required=False, max_length=40)
+    pubkey = TextField(required=False, help_text="Only the one that the account has already")
+    event = NotOfferedField("the Nostr key of an account cannot be changed here")
 
 
 class ConnectionChanges(serializers.Serializer[Any]):
@@ -84,8 +95,9 @@ class ConnectionChanges(serializers.Serializer[Any]):
     pubkey = TextField(required=False)
     max_amount = SatField(required=False, minimum=0, source="max_amount_sat")
     max_fee = SatField(required=False, minimum=0, source="max_fee_sat")
-    budget_renewal = serializers.ChoiceField(Connection.Renewal.choices, required=False)
+    budget_renewal = WordField(Connection.Renewal.choices, required=False)
     notify = FlagField(required=False)
+    pin = AsSentField(required=False, help_text="Six digits, where the account has a PIN")
 
 
 class AccountChanges(ProfileChanges, AutoWithdrawChanges, SecurityChanges):
@@ -134,7 +146,7 @@ def user_json(user: User, balance: Balance | None = None) -> dict[str, Any]:
         "memoPrompt": user.memo_prompt,
         "hidepay": user.hidepay,
         "notify": user.notify,
-        "push": user.push,
+        "push": False,
         "autowithdraw": user.autowithdraw,
         "haspin": user.has_pin,
         "twofa": user.has_second_factor,

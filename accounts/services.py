@@ -129,7 +129,7 @@ def confirm_password(user: User, password: str, *, refusal: CoinosError | None =
 PROFILE_FIELDS = frozenset(
     """
     display about picture banner currency currencies fiat language theme prompt tip
-    memo_prompt hidepay notify push toasts sound
+    memo_prompt hidepay notify toasts sound
     """.split()
 )
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, QueryDict
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import serializers
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -82,6 +82,53 @@ class FlagField(serializers.BooleanField):
         return data
 
 
+class QueryFlagField(FlagField):
+    """true or false, as a query writes it."""
+
+    WORDS: ClassVar[Mapping[object, bool]] = {"true": True, "1": True, "false": False, "0": False}
+
+    def to_internal_value(self, data: object) -> bool:
+        if data not in self.WORDS:
+            raise serializers.ValidationError("must be true or false")
+        return self.WORDS[data]
+
+
+class WordField(serializers.ChoiceField):
+    """One of a few words, in small letters as they are written here."""
+
+    def __init__(self, choices: Any, **kwargs: Any) -> None:
+        super().__init__(choices, **kwargs)
+        words = ", ".join(self.choices)
+        self.error_messages["invalid_choice"] = f"must be one of these words: {words}"
+
+
+class AsSentField(serializers.Field[Any, Any, Any, Any]):
+    """A value whose meaning depends on its neighbours."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class NotOfferedField(serializers.Field[None, object, None, None]):
+    """A member of the original's API that we cannot honour: refused when it asks for anything, so
+    that nobody counts on what does not happen. Blanks, zeroes and false ask for nothing."""
+
+    def __init__(self, reason: str, **kwargs: Any) -> None:
+        self.reason = reason
+        super().__init__(required=False, help_text=f"Refused: {reason}", **kwargs)
+
+    def to_internal_value(self, data: object) -> None:
+        if data:
+            raise serializers.ValidationError(self.reason)
+        raise serializers.SkipField()
+
+    def to_representation(self, value: None) -> None:
+        return value
+
+
 class WholeField(serializers.Field[int, object, int, int]):
     """A JSON integer, or a string of digits, between two bounds."""
 
@@ -123,6 +170,8 @@ def read(
             continue
         try:
             checked[field.source or name] = field.run_validation(value)
+        except serializers.SkipField:
+            continue
         except errors.CoinosError as error:
             error.field = error.field or f"{at}/{name}"
             error.message = f"{name} {error.message}"
@@ -132,6 +181,16 @@ def read(
                 f"{name}: {_first_sentence(error.detail)}", field=f"{at}/{name}"
             ) from error
     return checked
+
+
+def read_query(serializer: type[serializers.Serializer[Any]], query: QueryDict) -> dict[str, Any]:
+    """The known parameters of a query, each of them once; empty ones are left out. A filter that
+    cannot be read is refused: without it the answer would be that to another question."""
+    given = {name: query[name] for name in _fields(serializer) if query.get(name)}
+    for name in given:
+        if len(query.getlist(name)) > 1:
+            raise errors.InvalidRequest(f"{name} may be given once", field=f"/{name}")
+    return read(serializer, given)
 
 
 @functools.cache

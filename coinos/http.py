@@ -345,6 +345,8 @@ def _parse(url: str, kind: Kind) -> _Target:
     except (httpx.InvalidURL, UnicodeError) as error:
         raise UrlRefused(_("This is not a URL")) from error
     if parsed.scheme not in ("http", "https") or not host:
+        if kind.any_port:
+            raise UrlRefused(_("The URL must begin with https:// or http://"))
         raise UrlRefused(_("The URL must begin with https://"))
     if parsed.userinfo:
         raise UrlRefused(_("The URL may not contain a user name or password"))

@@ -83,6 +83,13 @@ class Sats(OpenApiSerializerFieldExtension):
         return sats(self.target.minimum)
 
 
+class NotOffered(OpenApiSerializerFieldExtension):
+    target_class = "coinos.api.NotOfferedField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
+        return {"deprecated": True}
+
+
 class Tip(OpenApiSerializerFieldExtension):
     target_class = "invoices.serializers.TipField"
 
@@ -91,7 +98,7 @@ class Tip(OpenApiSerializerFieldExtension):
 
 
 class AnyJSON(OpenApiSerializerFieldExtension):
-    target_class = "invoices.serializers.AsSentField"
+    target_class = "coinos.api.AsSentField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: str) -> dict[str, Any]:
         return {}

@@ -11,14 +11,23 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.api import IDEMPOTENCY_KEY, named
+from accounts.api import IDEMPOTENCY_KEY, named, require_own
 from accounts.credentials import Credential
 from accounts.models import User
 from accounts.selectors import user_by_name
 from coinos import answers, limits
-from coinos.api import ApiView, WholeField, errors_at, ok, read
+from coinos.api import (
+    ApiView,
+    QueryFlagField,
+    TextField,
+    WholeField,
+    errors_at,
+    ok,
+    read,
+    read_query,
+)
 from coinos.drf import to_json
-from coinos.errors import Forbidden, InvalidRequest, NotFound, Unauthorized
+from coinos.errors import Forbidden, InvalidRequest, Unauthorized
 from coinos.places import Places
 from invoices import services
 from invoices.errors import NotByReadOnlyToken, NotTheOwner
@@ -50,9 +59,8 @@ class CreateInvoiceView(ApiView):
         draft, aid = read_draft(_body(request))
         key = _key(request)
         user = _payee(request)
-        if aid is not None and aid != str(user.id):
-            raise NotFound("account not found")
         with errors_at("/invoice"):
+            require_own(user, aid)
             _require_payee(request, user, is_new=True, webhook=draft.webhook, secret=draft.secret)
             if key:
                 invoice, replayed = services.create_invoice_once(user, draft, key)
@@ -116,8 +124,8 @@ class InvoiceView(ApiView):
 class PageFields(serializers.Serializer[Any]):
     limit = WholeField(required=False, minimum=0, maximum=10**9)
     offset = WholeField(required=False, minimum=0, maximum=10**9)
-    own = serializers.ChoiceField(
-        ["true", "false"],
+    aid = TextField(required=False, max_length=100)
+    own = QueryFlagField(
         required=False,
         help_text="true: only those that the account made; false: only those that others made",
     )
@@ -132,13 +140,13 @@ class InvoicesView(ApiView):
 
     @extend_schema(parameters=[PageFields], responses=answers.Invoice(many=True))
     def get(self, request: Request) -> HttpResponse:
-        page = read(PageFields, request.query_params.dict())
+        page = read_query(PageFields, request.query_params)
         limit = min(page.get("limit") or MOST_INVOICES, MOST_INVOICES)
         offset = page.get("offset", 0)
         credential = _credential(request)
         assert credential is not None
-        own = {"true": True, "false": False}.get(page.get("own", ""))
-        invoices = invoices_of(credential.user, own=own)[offset : offset + limit]
+        require_own(credential.user, page.get("aid"))
+        invoices = invoices_of(credential.user, own=page.get("own"))[offset : offset + limit]
         return list_of(invoices, shown=_may_see(credential, credential.user))
 
 
@@ -178,10 +186,9 @@ def _key(request: Request) -> services.Key | None:
 
 def _payee(request: Request) -> User:
     """Who gets the money: the user named in the body, else whose token this is."""
-    named = _body(request).get("user")
-    fields = read(PayeeFields, named, at="/user") if named is not None else {}
-    if fields.get("username"):
-        return user_by_name(fields["username"])
+    payee = _body(request).get("user")
+    if payee is not None:
+        return user_by_name(read(PayeeFields, payee, at="/user")["username"])
     credential = _credential(request)
     if credential is None:
         raise Unauthorized("A valid token or a user to pay is required")

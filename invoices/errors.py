@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.utils.translation import gettext_noop as _
 
-from coinos.errors import CoinosError, Forbidden, InvalidAmount, NotFound
+from coinos.errors import CoinosError, Forbidden, InvalidAmount, InvalidRequest, NotFound
 
 
 class InvoiceNotFound(NotFound):
@@ -93,6 +93,15 @@ class NotTheOwner(Forbidden):
     """Raised when somebody else than the payee says who is told of the payments."""
 
     message = _("Only the owner of the invoice may set its webhook")
+
+
+class SecretWithoutWebhook(InvalidRequest):
+    """Raised when a secret would be sent to nobody."""
+
+    message = "secret is sent to a webhook: name one"
+
+    def __init__(self) -> None:
+        super().__init__(field="/secret")
 
 
 class NotByReadOnlyToken(Forbidden):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.conf import settings
 from django.urls import reverse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -52,7 +52,13 @@ class PayRequestView(LnurlView):
 class CallbackView(LnurlView):
     """GET /api/lnurl/:token?amount=<msat>[&comment=]: the invoice."""
 
-    @extend_schema(responses=answers.LnurlInvoice)
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("amount", int, required=True, description="millisatoshi"),
+            OpenApiParameter("comment", str, description="at most 512 characters (LUD-12)"),
+        ],
+        responses=answers.LnurlInvoice,
+    )
     def get(self, request: Request, token: str) -> Response:
         """The invoice for `amount` millisatoshi, and a `comment` (LUD-06, LUD-12)."""
         invoice = lnurl.request_invoice(

@@ -11,7 +11,16 @@ from rest_framework import serializers
 
 from accounts.serializers import public_profile
 from coinos import limits
-from coinos.api import FlagField, TextField, WholeField, milliseconds, read
+from coinos.api import (
+    AsSentField,
+    FlagField,
+    NotOfferedField,
+    TextField,
+    WholeField,
+    WordField,
+    milliseconds,
+    read,
+)
 from coinos.drf import to_json
 from coinos.errors import InvalidAmount, InvalidRequest
 from coinos.money import MAX_SAT, parse_decimal, parse_sat
@@ -21,18 +30,9 @@ from invoices.services import InvoiceDraft
 from invoices.services.creation import MAX_EXPIRY_S
 
 MAX_ITEMS = 200
+OWN_INVOICE = "This server makes its own invoices"
 
 # --- Read ----------------------------------------------------------------------------------------
-
-
-class AsSentField(serializers.Field[Any, Any, Any, Any]):
-    """A value whose meaning depends on its neighbours."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        return data
-
-    def to_representation(self, value: Any) -> Any:
-        return value
 
 
 class TipField(serializers.Field[int, object, int, int]):
@@ -76,16 +76,19 @@ class InvoiceFields(serializers.Serializer[Any]):
     prompt = FlagField(required=False)
     memoPrompt = FlagField(required=False, source="memo_prompt")
     request_id = TextField(required=False, max_length=200)
-    address_type = serializers.ChoiceField(
-        ["bech32", "bech32m", "p2sh-segwit", "legacy"], required=False
+    address_type = WordField(
+        ["bech32", "bech32m", "p2sh-segwit", "legacy"],
+        required=False,
+        help_text="Of an invoice of type bitcoin",
     )
     aid = TextField(required=False, max_length=100)
-    bolt11 = AsSentField(required=False)
-    bolt12 = AsSentField(required=False)
+    bolt11 = NotOfferedField(OWN_INVOICE)
+    bolt12 = NotOfferedField(OWN_INVOICE)
+    usePreimage = NotOfferedField("This server does not sell preimages")
 
 
 class PayeeFields(serializers.Serializer[Any]):
-    username = TextField(required=False, max_length=200)
+    username = TextField(max_length=200)
 
 
 class InvoiceRequest(serializers.Serializer[Any]):
@@ -115,11 +118,11 @@ def read_draft(body: Mapping[str, Any]) -> tuple[InvoiceDraft, str | None]:
     if given is None:
         raise InvalidRequest("no invoice object provided", field="/invoice")
     fields = read(InvoiceFields, given, at="/invoice")
-    for own_invoice in ("bolt11", "bolt12"):
-        if fields.pop(own_invoice, None):
-            raise InvalidRequest(
-                "This server makes its own invoices", field=f"/invoice/{own_invoice}"
-            )
+    is_bitcoin = fields.get("type") == Invoice.Type.BITCOIN
+    if "address_type" in fields and not is_bitcoin:
+        raise InvalidRequest(
+            "address_type is for invoices of type bitcoin", field="/invoice/address_type"
+        )
     aid = fields.pop("aid", None)
     amount, fiat = fields.pop("amount", None), fields.pop("fiat", False)
     if fields.get("currency") == "":

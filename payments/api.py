@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
 from accounts import selectors as accounts
-from accounts.api import IDEMPOTENCY_KEY, UserView, named
+from accounts.api import IDEMPOTENCY_KEY, UserView, named, require_own
 from accounts.authentication import ApiRequest
 from accounts.serializers import (
     AccountChanges,
@@ -16,7 +16,7 @@ from accounts.serializers import (
     user_json,
 )
 from coinos import answers, limits
-from coinos.api import ApiView, ok, read
+from coinos.api import ApiView, ok, read, read_query
 from coinos.errors import InvalidRequest
 from coinos.money import msat_to_sat_ceil
 from payments import services
@@ -28,11 +28,14 @@ from payments.serializers import (
     AddressInPath,
     AddressPayment,
     Bump,
+    FeeLimit,
     InternalPayment,
     LightningPayment,
     OnchainPayment,
+    OnchainQuote,
     PaymentRequestToParse,
-    statement_filter,
+    StatementQuery,
+    statement_page,
     totals_json,
 )
 
@@ -81,20 +84,16 @@ class PaymentsView(SpendView):
         return self.request.method != "POST"
 
     @extend_schema(
-        parameters=[
-            OpenApiParameter("start", int, description="From this unix time on"),
-            OpenApiParameter("end", int, description="Until this unix time"),
-            OpenApiParameter("limit", int, description="At most this many, up to 1000"),
-            OpenApiParameter("offset", int, description="Leave out this many"),
-            OpenApiParameter("received", bool, description="Incoming only"),
-            OpenApiParameter("status", str, enum=["all", "pending", "settled", "failed"]),
-        ],
+        parameters=[StatementQuery],
         responses=answers.Payments,
     )
     def get(self, request: ApiRequest) -> Response:
         """Payments sent and received, newest first, with totals."""
-        wanted, limit, offset = statement_filter(request.query_params)
-        lines, totals = accounts.page_and_totals(request.user, wanted, limit=limit, offset=offset)
+        page = statement_page(request.query_params)
+        require_own(request.user, page.aid)
+        lines, totals = accounts.page_and_totals(
+            request.user, page.wanted, limit=page.limit, offset=page.offset
+        )
         return ok({"payments": [payment_json(line) for line in lines], **totals_json(totals)})
 
     @extend_schema(
@@ -103,11 +102,12 @@ class PaymentsView(SpendView):
     def post(self, request: ApiRequest) -> Response:
         """Pay a Lightning invoice, or an invoice of this server by its hash."""
         fields = read(LightningPayment, request.data)
+        require_own(request.user, fields.get("aid"))
         caller = {
             "credential": request.auth,
             "amount_sat": fields.get("amount"),
             "memo": fields.get("memo", ""),
-            "pin": request.data.get("pin"),
+            "pin": fields.get("pin"),
             "named": named(request),
         }
         if "payreq" in fields:
@@ -159,7 +159,7 @@ class BumpView(ApiView):
             credential=request.auth,
             payment=own_payment_by_key(key, request.user),
             fee_rate_sat_vb=fields["feeRate"],
-            pin=request.data.get("pin"),
+            pin=fields.get("pin"),
         )
         return ok(payment_json(line))
 
@@ -169,13 +169,14 @@ class SendView(SpendView):
     def post(self, request: ApiRequest) -> Response:
         """Pay another user of this server, free and at once."""
         fields = read(InternalPayment, request.data)
+        require_own(request.user, fields.get("aid"))
         return self.answer(
             services.send_to_user(
                 credential=request.auth,
                 username=fields["username"],
                 amount_sat=fields["amount"],
                 memo=fields.get("memo", ""),
-                pin=request.data.get("pin"),
+                pin=fields.get("pin"),
                 named=named(request),
             )
         )
@@ -185,18 +186,19 @@ class SendToAddressView(SpendView):
     @extend_schema(
         request=AddressPayment,
         responses=answers.Payment,
-        parameters=[IDEMPOTENCY_KEY, OpenApiParameter("maxfee", int)],
+        parameters=[IDEMPOTENCY_KEY, FeeLimit],
     )
     def post(self, request: ApiRequest, lnaddress: str, amount: str) -> Response:
         """Pay a Lightning Address or a user of this server."""
         fields = read(AddressPayment, request.data)
+        require_own(request.user, fields.get("aid"))
         sums = read(AddressInPath, {"lnaddress": lnaddress, "amount": amount})
-        query = read(LightningPayment, {"maxfee": request.query_params.get("maxfee")})
+        query = read_query(FeeLimit, request.query_params)
         caller = {
             "credential": request.auth,
             "amount_sat": sums["amount"],
             "memo": fields.get("memo", ""),
-            "pin": request.data.get("pin"),
+            "pin": fields.get("pin"),
             "named": named(request),
         }
         destination = recognise(lnaddress)
@@ -204,7 +206,7 @@ class SendToAddressView(SpendView):
             case Username(name):
                 return self.answer(services.send_to_user(username=name, **caller))
             case LightningAddress() | Lnurl():
-                max_fee_sat = fields.get("fee", query.get("maxfee"))
+                max_fee_sat = fields.get("fee", fields.get("maxfee", query.get("maxfee")))
                 return self.answer(
                     services.pay_address(
                         destination=destination,
@@ -221,6 +223,7 @@ class OnchainSendView(SpendView):
     def post(self, request: ApiRequest) -> Response:
         """Send to a bitcoin address."""
         fields = read(OnchainPayment, request.data)
+        require_own(request.user, fields.get("aid"))
         return self.answer(
             services.send_onchain(
                 credential=request.auth,
@@ -229,7 +232,7 @@ class OnchainSendView(SpendView):
                 fee_rate_sat_vb=fields.get("feeRate"),
                 subtract=fields.get("subtract", False),
                 memo=fields.get("memo", ""),
-                pin=request.data.get("pin"),
+                pin=fields.get("pin"),
                 named=named(request),
             )
         )
@@ -239,10 +242,11 @@ class OnchainFeeView(ApiView):
     required_scope = "read"
     counted = {"GET": limits.READ, "POST": limits.QUOTE}
 
-    @extend_schema(request=OnchainPayment, responses=answers.FeeQuote)
+    @extend_schema(request=OnchainQuote, responses=answers.FeeQuote)
     def post(self, request: ApiRequest) -> Response:
         """What a bitcoin payment would cost. Moves and locks nothing."""
-        fields = read(OnchainPayment, request.data)
+        fields = read(OnchainQuote, request.data)
+        require_own(request.user, fields.get("aid"))
         quote = services.quote_onchain(
             user=request.user,
             address=fields["address"],

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from operator import add
 from typing import Any
 
+from django.http import QueryDict
 from rest_framework import serializers
 
 from accounts.selectors import StatementFilter, TotalsByCurrency
-from coinos.api import FlagField, SatField, TextField, WholeField
+from coinos.api import (
+    AsSentField,
+    FlagField,
+    NotOfferedField,
+    QueryFlagField,
+    SatField,
+    TextField,
+    WholeField,
+    WordField,
+    read_query,
+)
 from coinos.errors import InvalidRequest
 from payments.destinations import PASTED_MAX_CHARACTERS
 
@@ -20,17 +32,27 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
-class LightningPayment(serializers.Serializer[Any]):
+BUILT_HERE = "this server chooses the coins, builds the transaction and signs it"
+
+
+class FromAccount(serializers.Serializer[Any]):
+    """What every spend may name."""
+
+    aid = TextField(required=False, max_length=100, help_text="The caller's own account")
+    pin = AsSentField(required=False, help_text="Six digits, where the account has a PIN")
+
+
+class LightningPayment(FromAccount):
     payreq = TextField(required=False, max_length=PASTED_MAX_CHARACTERS)
     hash = TextField(required=False, max_length=PASTED_MAX_CHARACTERS)
     amount = SatField(required=False)
     fee = SatField(required=False, minimum=0)
     maxfee = SatField(required=False, minimum=0)
     memo = TextField(required=False, max_length=5000)
-    fund = TextField(required=False, max_length=200)
+    fund = NotOfferedField("what is in a fund is taken out on its page")
 
 
-class InternalPayment(serializers.Serializer[Any]):
+class InternalPayment(FromAccount):
     username = TextField(max_length=200)
     amount = SatField()
     memo = TextField(required=False, max_length=5000)
@@ -41,11 +63,12 @@ class AddressInPath(serializers.Serializer[Any]):
     amount = SatField()
 
 
-class AddressPayment(serializers.Serializer[Any]):
+class AddressPayment(FromAccount):
     fee = SatField(required=False, minimum=0)
+    maxfee = SatField(required=False, minimum=0)
     memo = TextField(required=False, max_length=5000)
     payerData = serializers.ListField(
-        child=serializers.ChoiceField(["name", "identifier", "email"]),
+        child=WordField(["name", "identifier", "email"]),
         required=False,
         max_length=3,
         source="tell",
@@ -53,47 +76,82 @@ class AddressPayment(serializers.Serializer[Any]):
     )
 
 
-class OnchainPayment(serializers.Serializer[Any]):
+class FeeLimit(serializers.Serializer[Any]):
+    """The query of POST /send/:lnaddress/:amount."""
+
+    maxfee = SatField(required=False, minimum=0)
+
+
+class OnchainQuote(serializers.Serializer[Any]):
     address = TextField(max_length=PASTED_MAX_CHARACTERS)
     amount = SatField()
     feeRate = WholeField(required=False, minimum=1, maximum=100_000)
     subtract = FlagField(required=False)
+    aid = TextField(required=False, max_length=100, help_text="The caller's own account")
+
+
+class OnchainPayment(OnchainQuote, FromAccount):
     memo = TextField(required=False, max_length=5000)
+    hex = NotOfferedField(BUILT_HERE)
+    signed = NotOfferedField(BUILT_HERE)
+    inputs = NotOfferedField(BUILT_HERE)
 
 
 class Bump(serializers.Serializer[Any]):
     feeRate = WholeField(minimum=1, maximum=100_000)
+    pin = AsSentField(required=False, help_text="Six digits, where the account has a PIN")
 
 
 class PaymentRequestToParse(serializers.Serializer[Any]):
     payreq = TextField(max_length=PASTED_MAX_CHARACTERS)
 
 
-def statement_filter(query: Any) -> tuple[StatementFilter, int, int]:
-    """The filter, limit and offset of `GET /payments`. Raises `InvalidRequest`."""
-    limit = _whole(query, "limit") or LIMIT_MAX
-    status = query.get("status") or None
-    if status not in (None, "all", "pending", "settled", "failed"):
-        raise InvalidRequest("status must be all, pending, settled or failed", field="/status")
-    incoming = True if query.get("received") in ("true", "1") else None
-    start, end = _time(query, "start"), _time(query, "end", to_the_end_of_its_unit=True)
-    wanted = StatementFilter(start, end, incoming, status)
-    return wanted, min(limit, LIMIT_MAX), _whole(query, "offset") or 0
+class StatementQuery(serializers.Serializer[Any]):
+    """The query of GET /payments."""
+
+    start = WholeField(
+        required=False, minimum=0, maximum=10**18, help_text="From this unix time on"
+    )
+    end = WholeField(required=False, minimum=0, maximum=10**18, help_text="Until this unix time")
+    limit = WholeField(
+        required=False, minimum=0, maximum=10**18, help_text="At most this many, up to 1000"
+    )
+    offset = WholeField(required=False, minimum=0, maximum=10**18, help_text="Leave out this many")
+    received = QueryFlagField(required=False, help_text="true: incoming only")
+    status = WordField(["all", "pending", "settled", "failed"], required=False)
+    aid = TextField(required=False, max_length=100, help_text="The caller's own account")
 
 
-def _whole(query: Any, name: str) -> int | None:
-    text = query.get(name)
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise InvalidRequest(f"{name} must be a whole number, 0 or more", field=f"/{name}")
-    return int(text)
+@dataclass(frozen=True)
+class StatementPage:
+    """What GET /payments asks for."""
+
+    wanted: StatementFilter
+    limit: int
+    offset: int
+    aid: str | None
 
 
-def _time(query: Any, name: str, *, to_the_end_of_its_unit: bool = False) -> datetime | None:
+def statement_page(query: QueryDict) -> StatementPage:
+    """Raises `InvalidRequest` for a filter that cannot be read."""
+    fields = read_query(StatementQuery, query)
+    start = _time(fields, "start")
+    end = _time(fields, "end", to_the_end_of_its_unit=True)
+    incoming = True if fields.get("received") else None
+    return StatementPage(
+        wanted=StatementFilter(start, end, incoming, fields.get("status")),
+        limit=min(fields.get("limit") or LIMIT_MAX, LIMIT_MAX),
+        offset=fields.get("offset", 0),
+        aid=fields.get("aid"),
+    )
+
+
+def _time(
+    fields: dict[str, Any], name: str, *, to_the_end_of_its_unit: bool = False
+) -> datetime | None:
     """Seconds below 1e11, else milliseconds; the first microsecond of it, or the last: a payment
     whose time is shown in milliseconds is within the range that names it."""
-    value = _whole(query, name)
+    value = fields.get(name)
     if value is None:
         return None
     unit = timedelta(milliseconds=1) if value >= MILLISECONDS_FROM else timedelta(seconds=1)

@@ -110,7 +110,7 @@ class Decoded:
     offer without an end says (an offer has no creation time: 0).
     """
 
-    kind: str  # bolt11 | bolt12 offer | bolt12 invoice
+    kind: str  # bolt11 invoice | bolt12 offer | bolt12 invoice
     payment_hash: str | None  # None for offers
     payee: str | None
     amount_msat: int | None  # None: the payer chooses

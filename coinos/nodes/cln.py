@@ -608,7 +608,7 @@ def _node_invoice(invoice: Reply) -> NodeInvoice:
 def _decoded_bolt11(reply: Reply) -> Decoded:
     created_at_s = reply.time_s("created_at")
     return Decoded(
-        kind="bolt11",
+        kind="bolt11 invoice",
         payment_hash=reply.hash32("payment_hash"),
         payee=reply.text("payee"),
         amount_msat=reply.optional(reply.positive_msat, "amount_msat"),

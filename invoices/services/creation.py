@@ -36,6 +36,7 @@ from invoices.errors import (
     InvoiceExpired,
     MemoTooLong,
     NotTheOwner,
+    SecretWithoutWebhook,
     TipTooLarge,
 )
 from invoices.models import Address, Invoice, LightningRequest
@@ -234,7 +235,8 @@ def set_webhook(invoice: Invoice, *, by: User, webhook: str | None, secret: str 
 
     Another webhook needs another secret: the old one is dropped, not sent to the new place. Calls
     that wait go on to where they were meant to go; without a webhook they are given up. May look a
-    name up: not inside a transaction. Raises `NotTheOwner` unless `by` is the payee, `UrlRefused`.
+    name up: not inside a transaction. Raises `NotTheOwner` unless `by` is the payee, `UrlRefused`,
+    `SecretWithoutWebhook`.
     """
     if by.id != invoice.user_id:
         raise NotTheOwner(field="/secret" if webhook is None else "/webhook")
@@ -245,6 +247,8 @@ def set_webhook(invoice: Invoice, *, by: User, webhook: str | None, secret: str 
         before = invoice.webhook
         if webhook is not None:
             invoice.webhook, invoice.webhook_disabled_at = webhook, None
+        if secret and not invoice.webhook:
+            raise SecretWithoutWebhook()
         if secret is not None and webhook != "":
             invoice.webhook_secret = secret
         elif invoice.webhook != before:
@@ -267,6 +271,8 @@ def _check(draft: InvoiceDraft, amount_sat: int) -> None:
         raise AmountBelowMinimum()
     if len(draft.memo) > MEMO_MAX_CHARACTERS:
         raise MemoTooLong(field="/memo")
+    if draft.secret and not draft.webhook:
+        raise SecretWithoutWebhook()
     if draft.webhook:
         check_url(draft.webhook, kind="webhook", field="/webhook")
 

@@ -98,7 +98,7 @@ def test_every_setting_comes_back_as_it_was_sent(alice: User) -> None:
         "memoPrompt": True,
         "hidepay": True,
         "notify": True,
-        "push": True,
+        "push": False,
         "locktime": 60,
     }
     with_password(alice)
@@ -214,7 +214,6 @@ def test_what_is_not_a_setting_cannot_be_written(alice: User) -> None:
             "twofa": False,
             "haspin": False,
             "pin_hash": "",
-            "pubkey": "11" * 32,
             "posted_msat": 10**9,
             "created": 0,
         },

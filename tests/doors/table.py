@@ -49,7 +49,7 @@ ACCOUNTS = [
             "/username /display /about /picture /banner /email /currency /currencies /fiat"
             " /language /theme /prompt /tip /memoPrompt /hidepay /notify /push /autowithdraw"
             " /threshold /reserve /destination /locktime /password /confirm /current_password"
-            " /pin /newpin /twofa /token"
+            " /pin /newpin /twofa /token /pubkey /event"
         ),
     ),
     API(
@@ -164,7 +164,8 @@ INVOICES = [
             "/invoice /invoice/amount /invoice/type /invoice/fiat /invoice/currency /invoice/tip"
             " /invoice/memo /invoice/expiry /invoice/webhook /invoice/secret /invoice/items"
             " /invoice/prompt /invoice/memoPrompt /invoice/request_id /invoice/address_type"
-            " /invoice/id /invoice/aid /invoice/bolt11 /invoice/rate /user /user/username"
+            " /invoice/id /invoice/aid /invoice/bolt11 /invoice/bolt12 /invoice/usePreimage"
+            " /invoice/rate /user /user/username"
         ),
         way=lambda w: {"invoice": {"amount": 1000}, "user": {"username": "alice"}},
     ),
@@ -246,7 +247,7 @@ PAYMENTS = [
         limit="spend",
         lowers="now",
         body={"payreq": "lnbcrt1"},
-        fields=("/payreq", "/hash", "/amount", "/fee", "/maxfee", "/memo", "/pin"),
+        fields=pointers("/payreq /hash /amount /fee /maxfee /memo /aid /fund /pin"),
         way=lambda w: {"payreq": w.bobs_invoice["hash"], "pin": PIN},
     ),
     API(
@@ -290,7 +291,7 @@ PAYMENTS = [
         limit="spend",
         lowers="now",
         body={"username": "bob", "amount": 1},
-        fields=("/username", "/amount", "/memo", "/pin"),
+        fields=("/username", "/amount", "/memo", "/aid", "/pin"),
         way=lambda w: {"username": "bob", "amount": 1, "pin": PIN},
     ),
     API(
@@ -302,7 +303,7 @@ PAYMENTS = [
         lowers="now",
         path="/send/bob/1",
         body={},
-        fields=("/fee", "/memo", "/pin"),
+        fields=("/fee", "/maxfee", "/memo", "/aid", "/pin"),
         way=lambda w: {"pin": PIN},
     ),
     API(
@@ -313,7 +314,7 @@ PAYMENTS = [
         limit="spend",
         lowers="now",
         body={"address": "bcrt1q", "amount": 5000},
-        fields=("/address", "/amount", "/feeRate", "/subtract", "/memo", "/pin"),
+        fields=pointers("/address /amount /feeRate /subtract /memo /hex /signed /inputs /aid /pin"),
         way=lambda w: {"address": w.bobs_address["hash"], "amount": 5000, "pin": PIN},
     ),
     API(
@@ -322,7 +323,7 @@ PAYMENTS = [
         "read",
         limit="quote",
         body={"address": "bcrt1q", "amount": 5000},
-        fields=("/address", "/amount", "/feeRate", "/subtract"),
+        fields=("/address", "/amount", "/feeRate", "/subtract", "/aid"),
         way=lambda w: {"address": w.bobs_address["hash"], "amount": 5000},
     ),
     API(

@@ -93,7 +93,6 @@ def test_a_key_sees_the_secret_that_it_has_just_set_and_no_other(
         ({"secret": "new"}, "new"),
         ({"secret": ""}, ""),
         ({"webhook": ""}, ""),
-        ({"webhook": "", "secret": "new"}, ""),
         ({"tip": 1}, "order 7"),
     ],
 )
@@ -105,6 +104,22 @@ def test_the_secret_of_an_invoice_stays_with_its_webhook(
     assert row(invoice).webhook_secret == secret
     edit(api_of(alice), invoice, webhook="https://93.184.215.14/third")
     assert row(invoice).webhook_secret == ""
+
+
+def test_a_secret_without_a_webhook_is_refused(world: Control, alice: User) -> None:
+    """It would be sent to nobody."""
+    api = api_of(alice)
+    plain = new_invoice(alice, amount=5)["id"]
+    told = new_invoice(alice, amount=5, webhook=HOOK, secret="order 7")
+    for path, fields in [
+        ("/invoice", {"secret": "new"}),
+        (f"/invoice/{plain}", {"secret": "new"}),
+        (f"/invoice/{told['id']}", {"webhook": "", "secret": "new"}),
+    ]:
+        refused = api.post(path, {"invoice": fields})
+        assert (refused.status_code, refused.body["code"]) == (400, "invalid_request")
+        assert refused.body["errors"][0]["pointer"] == "#/invoice/secret"
+    assert (row(told).webhook, row(told).webhook_secret) == (HOOK, "order 7")
 
 
 def test_a_new_place_never_hears_the_old_secret(

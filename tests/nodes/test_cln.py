@@ -273,7 +273,7 @@ def test_a_bolt11_invoice_is_read(lightning, lightningd, scenario):
 
     decoded = lightning.decode(entry["params"]["string"])
 
-    assert (decoded.kind, decoded.currency) == ("bolt11", "bcrt")
+    assert (decoded.kind, decoded.currency) == ("bolt11 invoice", "bcrt")
     assert (decoded.payment_hash, decoded.amount_msat) == (HASH, 1_000_000)
     assert (decoded.created_at_s, decoded.expiry_s) == (1795403490, 3600)
     assert decoded.payee.startswith("0383bcad")

@@ -134,6 +134,17 @@ def test_nonsense_is_refused(alice: Person, network: Control, payreq: Any, code:
     assert (refused.status_code, refused.body["code"]) == (400, code)
 
 
+def test_an_invoice_without_an_amount_is_not_paid_without_one(
+    alice: Person, network: Control
+) -> None:
+    for body in ({}, {"amount": None}):
+        refused = alice.api.post("/payments", {"payreq": network.invoice(None)} | body)
+        assert (refused.status_code, refused.body["code"]) == (400, "invalid_amount")
+        assert refused.body["message"] == "This invoice names no amount: choose one"
+        assert refused.body["errors"][0]["pointer"] == "#/amount"
+    assert not Payment.objects.exists()
+
+
 def test_an_expired_invoice_is_refused_before_anything_is_held(
     alice: Person, network: Control
 ) -> None:

@@ -165,3 +165,15 @@ def test_a_payment_is_within_the_range_of_its_own_time(alice: Person, microsecon
         (f"end={second - 1}", 0),
     ]:
         assert len(alice.api.get(f"/payments?{query}").body["payments"]) == count, query
+
+
+def test_pages_put_together_are_the_whole_list(alice: Person) -> None:
+    """Payments of one and the same moment among them: none is shown twice, none is left out."""
+    lines = [record(alice.user, amount_sat=sats) for sats in range(1, 9)]
+    moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    Activity.objects.filter(id__in=[line.id for line in lines[2:7]]).update(created=moment)
+    whole = alice.api.get("/payments").body
+    assert len(whole["payments"]) == whole["count"] == 8
+    pages = [alice.api.get(f"/payments?limit=3&offset={n}").body for n in (0, 3, 6)]
+    assert [line for page in pages for line in page.pop("payments")] == whole.pop("payments")
+    assert pages == [whole] * 3
