@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import IO, Any
+from uuid import UUID
 
 import orjson
 from django.conf import settings
@@ -96,13 +97,22 @@ class StrictJSONParser(BaseParser):
 
 
 def to_json(value: Any) -> bytes:
-    return orjson.dumps(value, default=_plain)
+    try:
+        return orjson.dumps(value, default=_plain)
+    except TypeError:  # an integer beyond 64 bits, which PostgreSQL makes of the number 1e20
+        return json.dumps(
+            value, default=_plain_or_id, ensure_ascii=False, separators=(",", ":")
+        ).encode()
 
 
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return float(value)  # rates and fiat values only: amounts are integers
     raise TypeError(f"not JSON: {type(value)}")
+
+
+def _plain_or_id(value: object) -> object:
+    return str(value) if isinstance(value, UUID) else _plain(value)
 
 
 class JSONRenderer(BaseRenderer):

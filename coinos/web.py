@@ -333,4 +333,5 @@ def next_url(request: HttpRequest, default: str) -> str:
     allowed = url_has_allowed_host_and_scheme(
         wanted, allowed_hosts={request.get_host()}, require_https=request.is_secure()
     )
-    return wanted if allowed else default
+    # What begins otherwise is no path: `redirect` would look for a view of that name.
+    return wanted if allowed and wanted.startswith("/") else default

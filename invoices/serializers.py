@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container, Mapping
 from decimal import Decimal
 from typing import Any
@@ -156,7 +155,7 @@ def _storable(value: Any) -> Any:
     match value:
         case Decimal():
             number = float(value)
-            if not math.isfinite(number):
+            if not abs(number) < 2**63:  # as an integer; PostgreSQL keeps 1e20 as one
                 raise serializers.ValidationError("a number is too large")
             return number
         case dict():

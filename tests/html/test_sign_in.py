@@ -105,6 +105,7 @@ def test_the_key_of_the_session_changes_at_sign_in(stranger: Browser) -> None:
         ("//evil.example", "/dora"),
         ("/\\evil.example", "/dora"),
         ("javascript:alert(1)", "/dora"),
+        ("payments", "/dora"),  # no path, and no name of a view either
         ("", "/dora"),
     ],
 )

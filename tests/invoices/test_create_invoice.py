@@ -8,12 +8,13 @@ import uuid
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from accounts.models import User
 from coinos.nodes import lightning
 from coinos.simnet.control import Control
 from invoices.models import Invoice, LightningRequest
-from tests.cast import Api, api_of
+from tests.cast import Api, api_of, token_of
 from tests.invoices.helpers import new_invoice, row, seen
 
 
@@ -210,6 +211,25 @@ def test_what_the_shop_keeps_with_an_invoice_comes_back(world: Control, alice: U
     assert got["prompt"] is True
     assert got["memoPrompt"] is True
     assert got["memo"] == "☕"
+
+
+def test_a_number_that_the_database_keeps_as_a_longer_one_is_refused_and_read(
+    world: Control, alice: User
+) -> None:
+    """Found by make fuzz: one such invoice, which anybody could make, took the list of all away."""
+    for number in ("1e20", "9223372036854775808", "-1e300", "1e400"):
+        answer = Client().post(
+            "/api/invoice",
+            f'{{"invoice": {{"amount": 7, "items": [{number}]}}}}',
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {token_of(alice)}"},
+        )
+        assert answer.status_code == 400, number
+        assert answer.json()["errors"][0]["pointer"].startswith("#/invoice/items"), answer.json()
+    kept = new_invoice(alice, amount=7, items=[1e18])
+    Invoice.objects.filter(id=kept["id"]).update(items=[10**20, "é"])
+    assert api_of(alice).get("/invoices").body[0]["items"] == [10**20, "é"]
+    assert seen(kept)["items"] == [10**20, "é"]
 
 
 @pytest.mark.parametrize("memo", ["x" * 640, "é" * 5000, "☕" * 5000])
