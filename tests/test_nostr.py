@@ -5,15 +5,10 @@ from __future__ import annotations
 import pytest
 
 from coinos import nostr
+from tests.vectors import NIP19
 
-SECRET = "67dea2ed018072d675f5415ecfaed7d2597555e202d85b3d65ea4e58d2d92ffa"
-NSEC = "nsec1vl029mgpspedva04g90vltkh6fvh240zqtv9k0t9af8935ke9laqsnlfe5"
-PUBKEY = "7e7e9c42a91bfef19fa929e5fda1b72e0ebc1a4c1141673e2794234d86addf4e"
-NPUB = "npub10elfcs4fr0l0r8af98jlmgdh9c8tcxjvz9qkw038js35mp4dma8qzvjptg"
-NPROFILE_PUBKEY = "3bf0c63fcb93463407af97a5e5ee64fa883d107ef9e558472c4eb9aaaefa459d"
-NPROFILE = (
-    "nprofile1qqsrhuxx8l9ex335q7he0f09aej04zpazpl0ne2cgukyawd24mayt8gpp4mhxue69uhhytnc9e3k7mgpz4mh"
-    "xue69uhkg6nzv9ejuumpv34kytnrdaksjlyr9p"
+(NPUB, PUBKEY), (NSEC, SECRET), (NPROFILE, NPROFILE_PUBKEY) = (
+    (row["text"], row["hex"]) for row in NIP19.valid
 )
 
 

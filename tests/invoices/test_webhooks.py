@@ -23,6 +23,7 @@ from tests.invoices.helpers import new_invoice, receive, row, seen
 from tests.invoices.receiver import Receiver, receiver
 from tests.invoices.test_internal import pay
 from tests.invoices.test_lightning_receipts import in_threads
+from tests.vectors import STANDARD_WEBHOOKS
 
 State = WebhookDelivery.State
 
@@ -86,13 +87,16 @@ def test_p11_the_receiver_can_verify_the_signature(
         Webhook(key).verify(call.raw + b" ", call.headers)
 
 
-def test_the_signature_is_that_of_the_published_vector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timezone, "now", lambda: datetime.fromtimestamp(1795402800, tz=UTC))
-    body = b'{"type":"invoice.settled","timestamp":"2026-11-23T03:00:00Z","data":{"id":"inv_1"}}'
-    headers = webhooks.headers("msg_test1", body, "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX")
-    assert headers["webhook-id"] == "msg_test1"
-    assert headers["webhook-timestamp"] == "1795402800"
-    assert headers["webhook-signature"] == "v1,3T6Do0CApEVozbpU9Xmnn28mf0JtNc+6zspj2p/0Rd8="
+@pytest.mark.parametrize("row", STANDARD_WEBHOOKS.valid, ids=lambda row: row["what"])
+def test_the_signature_is_that_of_the_published_vector(
+    monkeypatch: pytest.MonkeyPatch, row: dict[str, str]
+) -> None:
+    at = datetime.fromtimestamp(int(row["timestamp"]), tz=UTC)
+    monkeypatch.setattr(timezone, "now", lambda: at)
+    headers = webhooks.headers(row["id"], row["payload"].encode(), row["secret"])
+    assert headers["webhook-id"] == row["id"]
+    assert headers["webhook-timestamp"] == row["timestamp"]
+    assert headers["webhook-signature"] == row["text"]
 
 
 def test_a_deposit_is_told_when_seen_and_when_confirmed(

@@ -10,6 +10,8 @@ import pytest
 from coinos.nodes.bitcoind import BitcoinCore
 from coinos.nodes.cln import CoreLightning
 from tests.nodes.replay import ScriptedBitcoin, ScriptedLightning
+from tests.nodes.worlds import Simnet, World
+from tests.realnode.regtest import AVAILABLE, regtest  # noqa: F401
 
 TIMEOUT_S = 0.5
 
@@ -39,3 +41,12 @@ def bitcoind() -> Iterator[ScriptedBitcoin]:
 @pytest.fixture
 def bitcoin(bitcoind: ScriptedBitcoin) -> BitcoinCore:
     return BitcoinCore(bitcoind.url, wallet="coinos", timeout_s=TIMEOUT_S)
+
+
+REALNODE = [pytest.param("regtest", marks=pytest.mark.realnode)] if AVAILABLE else []
+
+
+@pytest.fixture(params=["simnet", *REALNODE])
+def world(request: pytest.FixtureRequest) -> World:
+    given = request.getfixturevalue(request.param)
+    return Simnet(given) if request.param == "simnet" else given

@@ -18,21 +18,12 @@ from coinos.nodes.base import (
     Unknown,
 )
 from coinos.nodes.release import outcome
-from tests.nodes.worlds import Simnet, World
+from tests.nodes.worlds import World
 from tests.realnode.regtest import AVAILABLE, regtest  # noqa: F401
 
 RETRY_FOR_S = 2
 SETTLING_SECONDS_MAX = 30
 DEPOSIT_SAT = 150_000
-
-
-REALNODE = [pytest.param("regtest", marks=pytest.mark.realnode)] if AVAILABLE else []
-
-
-@pytest.fixture(params=["simnet", *REALNODE])
-def world(request: pytest.FixtureRequest) -> World:
-    given = request.getfixturevalue(request.param)
-    return Simnet(given) if request.param == "simnet" else given
 
 
 # --- Lightning: receiving --------------------------------------------------------------------

@@ -13,6 +13,7 @@ from coinos.nodes.bitcoind import BitcoinCore
 from coinos.nodes.cln import CoreLightning
 from coinos.simnet.control import Control
 from coinos.simnet.transactions import address_of, script_of
+from tests.nodes.worlds import World
 from tests.vectors import BIP173, BIP350, BOLT11
 
 SIGNERS = (
@@ -22,13 +23,13 @@ SIGNERS = (
 
 
 @pytest.fixture
-def lightning(simnet: Control) -> CoreLightning:
-    return CoreLightning(simnet.lightning_rpc)
+def lightning(world: World) -> CoreLightning:
+    return world.lightning
 
 
 @pytest.fixture
-def bitcoin(simnet: Control) -> BitcoinCore:
-    return BitcoinCore(simnet.bitcoin_rpc_url, wallet="coinos")
+def bitcoin(world: World) -> BitcoinCore:
+    return world.bitcoin
 
 
 @pytest.mark.parametrize("row", BOLT11.valid, ids=lambda row: row["what"][:60])

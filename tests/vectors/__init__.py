@@ -38,3 +38,5 @@ BIP321 = vectors("bip321")
 BIP350 = vectors("bip350")
 LUDS = vectors("luds")
 EVERY = [BOLT11, BIP21, BIP173, BIP321, BIP350, LUDS]
+NIP19 = vectors("nip19")
+STANDARD_WEBHOOKS = vectors("standard_webhooks")
