@@ -4,6 +4,7 @@
 #             QUICK=1 two minutes, SEED=… T=T4,T5 to replay)
 # make attack attacks a server as strangers would while others use it (3 minutes; A=streams,logins
 #             for some)
+# make fuzz   types, pastes and sends whatever there is, for ten minutes (MINUTES=60; SEED=… to replay)
 # make mutate breaks one guard of the money at a time and sees that a test notices (an hour; M=4,5
 #             for some)
 # make lint   formatter, linter, types, imports, Django's own checks
@@ -17,7 +18,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: up test proof attack mutate lint bench audit sbom lock install install-dev
+.PHONY: up test proof attack fuzz mutate lint bench audit sbom lock install install-dev
 .DEFAULT_GOAL := up
 
 # exec: SIGTERM to make reaches manage.py itself, which stops everything.
@@ -34,6 +35,10 @@ proof: install-dev
 # Starts a server of its own, and removes it again. A reaches it through the environment.
 attack: install-dev
 	@exec $(BIN)/python -m tests.attack
+
+# Starts a server of its own. MINUTES and SEED reach it through the environment.
+fuzz: install-dev
+	@exec $(BIN)/python -m tests.fuzz
 
 # M reaches it through the environment.
 mutate: install-dev

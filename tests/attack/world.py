@@ -243,9 +243,9 @@ class World:
 
 
 @contextmanager
-def started() -> Iterator[World]:
-    """A server on an empty data dir and a free port, with every setting at its default, a mail
-    server and people; removed at the end."""
+def started(**settings: str) -> Iterator[World]:
+    """A server on an empty data dir and a free port, with every other setting at its default, a
+    mail server and people; removed at the end."""
     with open_mailbox() as mailbox:
         data_dir = Path(tempfile.mkdtemp(prefix="coinos-attack-"))
         kept = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
@@ -255,6 +255,7 @@ def started() -> Iterator[World]:
             "PORT": str(free_port()),
             "EMAIL_URL": f"smtp://127.0.0.1:{mailbox.port}",
             "EMAIL_FROM": "wallet@server.example",
+            **settings,
         }
         with server.up(data_dir, environment) as running:
             _become_django(environment)
