@@ -186,6 +186,20 @@ class InvoiceWithUser(Invoice):
     user = PublicProfile()
 
 
+class WebhookCall(Answer):
+    """What the webhook of an invoice, or of the account, is told of a payment."""
+
+    amount = sats(help_text="sats of this payment, without the tip")
+    confirmed = BooleanField(help_text="false: seen and not credited, or taken away again")
+    hash = CharField(help_text="the bolt11 or address that was paid")
+    received = sats(help_text="sats that the invoice has received so far, tip included")
+    status = ChoiceField(choices=["pending", "settled", "failed"])
+    text = CharField(help_text="what stood in the QR code")
+    own = optional(BooleanField, help_text="false: somebody else made the invoice")
+    memo = optional(CharField)
+    secret = optional(CharField, help_text="the one that was set with the webhook")
+
+
 # --- Payments -------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""The API described by itself: OpenAPI at /api/schema, a page to try it at /api/schema/docs.
+"""The API described by itself: OpenAPI 3.1 at /api/schema, a page to try it at /api/schema/docs.
 
 Views say what they read and answer; this adds what holds for all of them: names, groups, the
 bearer token, the one shape of errors, and what our own field types accept.
@@ -18,9 +18,10 @@ from drf_spectacular.extensions import (
 )
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, OpenApiWebhook, extend_schema
 from rest_framework.request import Request
 
+from coinos import answers
 from coinos.api import ApiView
 from coinos.drf import to_json
 from coinos.money import MAX_SAT
@@ -144,6 +145,30 @@ PROBLEM = {
     "required": ["type", "title", "status", "detail", "code", "message", "error"],
 }
 
+PAYMENT_WEBHOOK = OpenApiWebhook(
+    "payment",
+    extend_schema(
+        summary="A payment to an invoice",
+        description=(
+            "Sent to the `webhook` of the invoice, or of the account, for every payment: when a"
+            " deposit is first seen, when it is credited, and when it is taken away again. Signed"
+            " as [Standard Webhooks](https://www.standardwebhooks.com) says, with the account's"
+            " key. Any 2xx within 10 s ends it; else it is called again for 75 hours."
+        ),
+        tags=["Receive"],
+        request=answers.WebhookCall,
+        responses={
+            "2XX": OpenApiResponse(description="Heard"),
+            "410": OpenApiResponse(description="Call no more"),
+        },
+    ),
+)
+SIGNED_WITH = {
+    "webhook-id": "the same at every attempt; a receiver may see a call twice",
+    "webhook-timestamp": "of this attempt, seconds since the epoch",
+    "webhook-signature": "`v1,` and the HMAC-SHA256 of id, timestamp and body",
+}
+
 EVENTS = {
     "operationId": "get_events",
     "tags": ["Server"],
@@ -157,10 +182,23 @@ EVENTS = {
 def add_problems(
     result: dict[str, Any], generator: SchemaGenerator, request: Request | None, public: bool
 ) -> dict[str, Any]:
-    """Give every operation its error answers, and name the one route that is no DRF view."""
+    """Give every operation its error answers and the webhook its headers, and name the one route
+    that is no DRF view."""
     result["paths"]["/api/events"] = {"get": EVENTS}
     result["components"]["schemas"]["Problem"] = PROBLEM
     result["tags"] = [{"name": name} for name in (*GROUPS, "Server")]
+    # What only the webhook refers to was not there yet when these were collected.
+    result["components"]["schemas"] |= generator.registry.build({})["schemas"]
+    result["webhooks"]["payment"]["post"]["parameters"] = [
+        {
+            "name": name,
+            "in": "header",
+            "required": True,
+            "description": description,
+            "schema": {"type": "string"},
+        }
+        for name, description in SIGNED_WITH.items()
+    ]
     answer = {
         "description": "The request was refused",
         "content": {

@@ -533,6 +533,8 @@ SPECTACULAR_SETTINGS = {
     # `check --deploy` is about security; the schema has tests of its own.
     "ENABLE_DJANGO_DEPLOY_CHECK": False,
     "SERVERS": [{"url": PUBLIC_URL}],
+    "OAS_VERSION": "3.1.1",
+    "WEBHOOKS": ["coinos.schema.PAYMENT_WEBHOOK"],
     "POSTPROCESSING_HOOKS": ["coinos.schema.add_problems"],
 }
 

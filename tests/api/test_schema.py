@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from io import StringIO
@@ -38,7 +39,32 @@ def quoted(db: None, redis: Any) -> Iterator[None]:
 
 
 def test_the_schema_is_valid_and_made_without_a_warning() -> None:
+    """By the schema that OpenAPI 3.1 has of itself."""
     call_command("spectacular", "--validate", "--fail-on-warn", stdout=StringIO())
+
+
+def test_every_part_is_a_json_schema_and_every_reference_leads_to_one(
+    schema: dict[str, Any],
+) -> None:
+    """What OpenAPI's own schema leaves open."""
+    assert schema["openapi"].startswith("3.1.")
+    parts = schema["components"]["schemas"]
+    for part in parts.values():
+        Draft202012Validator.check_schema(part)
+    known = {f"#/components/schemas/{name}" for name in parts}
+    assert set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(schema))) <= known
+
+
+def test_the_webhook_is_described(schema: dict[str, Any]) -> None:
+    """What a call looks like is held against it in tests/invoices/test_webhooks.py."""
+    call = schema["webhooks"]["payment"]["post"]
+    assert call["description"]
+    assert {one["name"] for one in call["parameters"]} == {
+        "webhook-id",
+        "webhook-timestamp",
+        "webhook-signature",
+    }
+    assert set(call["responses"]) == {"2XX", "410"}
 
 
 def test_every_endpoint_is_described(schema: dict[str, Any]) -> None:
@@ -94,7 +120,7 @@ def check(schema: dict[str, Any], method: str, path: str, status: str, answer: A
 
 
 def closed(schema: dict[str, Any], part: Any) -> Any:
-    """The part with its references put in, nullable as JSON Schema says it, objects closed."""
+    """The part with its references put in, and its objects closed."""
     if isinstance(part, list):
         return [closed(schema, entry) for entry in part]
     if not isinstance(part, dict):
@@ -102,11 +128,9 @@ def closed(schema: dict[str, Any], part: Any) -> Any:
     if "$ref" in part:
         name = part["$ref"].rsplit("/", 1)[1]
         return closed(schema, schema["components"]["schemas"][name])
-    found = {name: closed(schema, value) for name, value in part.items() if name != "nullable"}
+    found = {name: closed(schema, value) for name, value in part.items()}
     if "properties" in found and "additionalProperties" not in found:
         found["additionalProperties"] = False
-    if part.get("nullable"):
-        return {"anyOf": [found, {"type": "null"}]}
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from playwright.sync_api import expect
+
 from tests.browser.walk import Walk
 from tests.browser.world import World
 
@@ -38,3 +40,11 @@ def test_a_language_of_ones_own_is_chosen_on_any_page(desk: Walk, world: World) 
         walk.page.get_by_role("button", name=language).click()
         walk.reads(words)
         walk.examine(language)
+
+
+def test_the_reference_of_the_api_is_drawn_with_its_webhook(desk: Walk, world: World) -> None:
+    """Swagger UI reads OpenAPI 3.1. Its own styles are not ours to examine."""
+    desk.open("/api/schema/docs")
+    for heading in ("Receive", "Send", "Webhooks"):
+        expect(desk.page.get_by_role("heading", name=heading).first).to_be_visible()
+    expect(desk.page.get_by_text("A payment to an invoice").first).to_be_visible()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.utils import timezone
+from jsonschema import Draft202012Validator
 from standardwebhooks import Webhook
 
 from accounts.models import Activity, Event, User
@@ -18,7 +19,8 @@ from coinos.simnet.control import Control
 from invoices import services, webhook_turns, webhooks
 from invoices.models import Invoice, WebhookAttempt, WebhookDelivery
 from invoices.selectors import deliveries_of
-from tests.cast import api_of, fund, make_user
+from tests.api.test_schema import closed
+from tests.cast import Api, api_of, fund, make_user
 from tests.invoices.helpers import new_invoice, receive, row, seen
 from tests.invoices.receiver import Receiver, receiver
 from tests.invoices.test_internal import pay
@@ -69,6 +71,33 @@ def test_a_lightning_payment_is_told_once_as_documented(
     assert call.headers["content-type"] == "application/json"
     assert deliver() == 0
     assert WebhookDelivery.objects.get().state == State.DELIVERED
+
+
+def test_every_call_is_as_the_schema_describes_it(
+    world: Control, alice: User, bob: User, shop: Receiver
+) -> None:
+    """With all that a call can have: a deposit that is seen and credited, of an invoice with note
+    and secret, and a payment to one that somebody else made."""
+    invoice = new_invoice(
+        alice, type="bitcoin", amount=5_000, memo="coffee", webhook=shop.url, secret="s"
+    )
+    world.deposit(invoice["hash"], 5_000)
+    services.scan_bitcoin()
+    world.mine(1)
+    services.scan_bitcoin()
+    services.set_account_webhook(alice, url=shop.url, secret="all")
+    by_bob = {"invoice": {"amount": 7}, "user": {"username": "alice"}}
+    world.pay(api_of(bob).post("/invoice", by_bob).body["hash"])
+    receive()
+    deliver()
+    schema = Api().get("/schema").body
+    described = closed(schema, schema["components"]["schemas"]["WebhookCall"])
+    assert sorted(call.body["confirmed"] for call in shop.heard) == [False, True, True]
+    for call in shop.heard:
+        assert list(Draft202012Validator(described).iter_errors(call.body)) == []
+        for one in schema["webhooks"]["payment"]["post"]["parameters"]:
+            assert call.headers[one["name"]]
+    assert {name for call in shop.heard for name in call.body} == set(described["properties"])
 
 
 def test_p11_the_receiver_can_verify_the_signature(
