@@ -211,7 +211,9 @@ def require_pin(user: User, pin: object) -> None:
 
 def pin_contact(user: User, username: str, *, pinned: bool) -> None:
     """Keep a contact on top of the list, or no longer. Raises `NotFound` for anybody else."""
-    if not Contact.objects.filter(user=user, contact__username=username).update(pinned=pinned):
+    if not Contact.objects.filter(
+        user=user, contact__in=User.objects.filter(username=username)
+    ).update(pinned=pinned):
         raise NotFound(_("This is not one of your contacts"))
 
 
