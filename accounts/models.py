@@ -551,7 +551,8 @@ class Activity(StatementLine, models.Model):
         null=True,
         help_text="Of one paid by LNURL: success_action, and description_differs if it does",
     )
-    """And `payer_data`, what its service was told. See `payments.services.lnurl`."""
+    """And `payer_data`, what its service was told; `memo_is_theirs` where the payer wrote no note.
+    See `payments.services.lnurl`."""
     rate = models.DecimalField(max_digits=24, decimal_places=8, null=True)
     currency = models.CharField(max_length=3)
     created = models.DateTimeField(default=timezone.now, editable=False)

@@ -165,11 +165,12 @@ def pay_address(
         )
     if "description_differs" in invoice.lnurl and not any_description:
         raise DescriptionDiffers(destination, service)
+    is_titled = bool(service.title) and not memo
     return pay_lightning(
         credential=credential,
         payreq=invoice.bolt11,
         recipient=str(destination),
-        lnurl=invoice.lnurl,
+        lnurl=invoice.lnurl | ({"memo_is_theirs": True} if is_titled else {}),
         max_fee_sat=max_fee_sat,
         memo=memo or service.title,
         pin=pin,

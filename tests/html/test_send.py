@@ -541,6 +541,7 @@ def test_an_address_elsewhere_is_remembered_and_tried_again_by_its_name(
     alice: Person, network: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
+    metadata = '[["text/plain","Paying carol"]]'
 
     def answer(url: str, until: float) -> dict[str, Any]:
         """What the server of this address says: an invoice of a node that refuses, then one that
@@ -548,15 +549,17 @@ def test_an_address_elsewhere_is_remembered_and_tried_again_by_its_name(
         asked.append(url)
         if "amount=" not in url:
             terms = {"tag": "payRequest", "minSendable": 1000, "maxSendable": 10_000_000}
-            return terms | {"callback": "https://pay.example/callback", "metadata": "[]"}
+            return terms | {"callback": "https://pay.example/callback", "metadata": metadata}
         node = "fail" if sum("amount=" in url for url in asked) == 1 else "carol"
-        return {"pr": network.invoice(2_000_000, "[]", hashed=True, node=node)}
+        return {"pr": network.invoice(2_000_000, metadata, hashed=True, node=node)}
 
     monkeypatch.setattr("payments.services.lnurl._get", answer)
     confirm(alice, amount(alice, "carol@pay.example", amount="2000").page)
     detail = alice.get(f"/payment/{alice.line().id}").page
     assert "To carol@pay.example" in detail.text
     assert "Failed" in detail.text
+    assert "Note Paying carol" in detail.text
+    assert detail.value("memo") == ""  # those are Carol's words, not to be sent back to her
     assert detail.value("text") == "carol@pay.example"
     again = alice.post("/send", text=detail.value("text"), amount_sat=detail.value("amount_sat"))
     assert again.page.value("amount") == "2000"
