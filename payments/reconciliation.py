@@ -37,10 +37,16 @@ def solvency() -> Reading:
 
     The node counts a payment out as ours until both sides have removed its HTLC, even after it has
     settled: such payments are taken off. It counts one that came in only when both have, which a
-    peer may put off for hours: those whose receipt we have booked are added."""
+    peer may put off for hours: those whose receipt we have booked are added.
+
+    Raises `NodeUnavailable`, also while the Lightning node catches up with the chain: it has taken
+    the last blocks back, and the coins in them are unconfirmed until it has read them again."""
     began_at = now()
     owed_msat = ledger.owed_msat()
-    lightning = nodes.lightning().balance()
+    node = nodes.lightning()
+    if not node.info().synced:
+        raise NodeUnavailable()
+    lightning = node.balance()
     onchain = _onchain(began_at)
     reading = Reading(
         id=Reading.NEWEST,

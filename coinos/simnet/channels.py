@@ -19,6 +19,7 @@ Json = dict[str, Any]
 
 TO_SELF_DELAY = 6
 FORGOTTEN_AFTER = 100
+RESCAN_BLOCKS = 15  # that lightningd takes back at its start, and reads again
 CLOSE_FEE_MSAT = 1_411_000
 OUR_ADDRESS = "bcrt1pgy76clvc9fukerj64fz2ckfy45lx96ga8hknxnwfdw9y7ljl5v3snvrqqd"
 OUR_SCRIPT = "5120413dac7d982a796c8e5aaa44ac5924ad3e62e91d3ded334dc96b8a4f7e5fa323"
@@ -93,6 +94,8 @@ class ChannelViews:
         if not self.is_swept():
             return []
         txid, amount_msat, height = self._came_of_it()
+        is_taken_back = self.network.is_syncing and height > self.network.height() - RESCAN_BLOCKS
+        seen = {"status": "confirmed", "blockheight": height}
         return [
             {
                 "txid": txid,
@@ -100,8 +103,7 @@ class ChannelViews:
                 "amount_msat": amount_msat,
                 "scriptpubkey": OUR_SCRIPT,
                 "address": OUR_ADDRESS,
-                "status": "confirmed",
-                "blockheight": height,
+                **({"status": "unconfirmed"} if is_taken_back else seen),
                 "reserved": False,
             }
         ]

@@ -173,7 +173,8 @@ class Control:
         self.call("configure", options_s=options_s)
 
     def syncing(self, on: bool = True) -> None:
-        """Our Lightning node catches up with the chain, or says that it does."""
+        """Our Lightning node catches up with the chain, as after its start: it knows nothing of the
+        last blocks until it has read them again."""
         self.call("syncing", on=on)
 
     # --- fiat rates --------------------------------------------------------------------------

@@ -37,7 +37,6 @@ class Lightning:
         self.store = network.store
         self.directory = directory
         self.options_s: dict[str, int] = {}
-        self.is_syncing = False
         views = ChannelViews(network, payments)
         self.methods: dict[str, Method] = {
             "getinfo": self.getinfo,
@@ -88,7 +87,7 @@ class Lightning:
                 "invoice": "02000002024100",
             },
         }
-        if self.is_syncing:
+        if self.network.is_syncing:
             info["warning_lightningd_sync"] = "Still loading latest blocks from bitcoind."
         return info
 

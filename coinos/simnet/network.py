@@ -115,6 +115,7 @@ class Network:
         self.store = store
         self.timing = timing or Timing()
         self.height = height
+        self.is_syncing = False
         if not store.invoices and not store.counters.invoice_created:
             store.put(store.seed, store.channel, store.counters)
         self.ours = self._node("ours", 0)

@@ -127,7 +127,7 @@ class Simnet:
                 "set_pace": lambda p: pace.set(p["rules"]),
                 "restart": lambda p: self.restart(p["down_s"]),
                 "configure": lambda p: self.lightning.options_s.update(p["options_s"]),
-                "syncing": lambda p: setattr(self.lightning, "is_syncing", p["on"]),
+                "syncing": lambda p: setattr(self.network, "is_syncing", p["on"]),
             }
         )
 

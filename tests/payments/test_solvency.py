@@ -10,7 +10,7 @@ import pytest
 from django.db.models import F
 from pyln.client import LightningRpc
 
-from coinos import alarms, killswitch
+from coinos import alarms, killswitch, nodes
 from coinos.errors import NodeUnavailable
 from coinos.models import Alarm
 from coinos.simnet.channels import CLOSE_FEE_MSAT, FORGOTTEN_AFTER, TO_SELF_DELAY
@@ -40,6 +40,7 @@ def world(own_simnet: SimnetProcess, settings: Any) -> Iterator[Control]:
     settings.BITCOIN_RPC_URL = network.bitcoin_rpc_url
     yield network
     network.withhold(False)
+    network.syncing(False)
     network.open_channel()
 
 
@@ -77,6 +78,25 @@ def test_a_closing_channel_is_ours_all_the_way_to_the_wallet(
     world.mine(FORGOTTEN_AFTER)
     assert LightningRpc(world.lightning_rpc).listpeerchannels()["channels"] == []
     assert left_msat - SAT < solvency().wallet_msat <= left_msat
+
+
+def test_a_node_that_has_just_started_is_asked_later(alice: Person, world: Control) -> None:
+    """It takes the last blocks back and reads them again: a recent coin is unconfirmed meanwhile,
+    and a node that reads slowly would stop all sends."""
+    world.close_channel()
+    world.mine(1)
+    before = solvency()
+    spend_the_margin(alice, 10_000)
+    world.syncing()
+    assert nodes.lightning().balance().wallet_msat == 0
+    for _ in range(2):
+        with pytest.raises(NodeUnavailable):
+            two_readings()
+    world.syncing(False)
+    two_readings()
+    assert solvency().wallet_msat == before.wallet_msat > 0
+    assert not Alarm.objects.exists()
+    assert not killswitch.is_stopped()
 
 
 def test_a_peer_that_withholds_its_commitment_raises_no_alarm(

@@ -281,6 +281,11 @@ class Regtest:
         self._start_lightningd("alice")
         until(self._route_exists, "alice finds a route to carol again")
 
+    def restart(self, name: str) -> None:
+        """Returns as soon as it answers, which is before it has caught up with the chain."""
+        self._stop_lightningd(name)
+        self._start_lightningd(name)
+
     def _stop_lightningd(self, name: str) -> None:
         self.node(name).stop()
         self._processes[name].wait(60)

@@ -6,6 +6,7 @@ real nodes as well.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,15 +15,16 @@ from pyln.client import LightningRpc
 
 from accounts.models import User
 from coinos import killswitch, nodes
+from coinos.errors import NodeUnavailable
 from invoices.services import sweep_lightning, watch_lightning
 from invoices.services.node import NodeChanged, require_known
 from payments import reconciliation
-from payments.models import Payment
+from payments.models import Payment, Reading
 from payments.services.withdrawals import advance
 from tests.cast import api_of, available_sat, fund
 from tests.nodes.worlds import Simnet, World
 from tests.realnode.conftest import ON_REAL_NODES
-from tests.realnode.regtest import Regtest
+from tests.realnode.regtest import Regtest, until
 from tests.realnode.test_wallet_stories import ask, watch
 
 ON_REGTEST = pytest.mark.parametrize(
@@ -126,6 +128,27 @@ def test_a_second_channel_that_closes_is_no_loss(world: Regtest, cloned_db: Any)
         world.mine(blocks)
         world.until_synced("alice")
         require_nothing_is_lost(before_msat)
+
+
+@ON_REGTEST
+def test_a_node_that_has_just_started_has_lost_nothing(world: Regtest, cloned_db: Any) -> None:
+    """A coin of the last blocks is unconfirmed until it has read these again."""
+    world.deposit({world.node("alice").newaddr()["p2tr"]: 1_000_000})
+    world.mine()
+    world.until_synced("alice")
+    before_msat = reconciliation.solvency().wallet_msat
+
+    world.restart("alice")
+
+    readings: list[Reading] = []
+
+    def has_one() -> bool:
+        with suppress(NodeUnavailable):
+            readings.append(reconciliation.solvency())
+        return bool(readings)
+
+    until(has_one, "a reading of the node that has caught up")
+    assert readings[0].wallet_msat == before_msat
 
 
 def require_nothing_is_lost(before_msat: int) -> None:
