@@ -60,6 +60,8 @@ API_ONLY = {
     "Payment not found",
     "Something went wrong on our side. Quote the instance number to the operator",
     "This payment link has expired; ask for a new one",
+    "account not found",
+    "secret is sent to a webhook: name one",
 }
 OF_OPERATORS = {
     said
