@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 from django import forms
 from django.core.validators import MaxLengthValidator
 from django.utils import timezone
-from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from accounts.errors import InvalidPin
@@ -121,13 +120,12 @@ class SendAmountForm(AmountForm):
     def _ask(self, target: Target) -> None:
         """What the recipient wants to know about the payer, to be ticked; nothing is by itself."""
         words = {
-            "name": _("Name"),
-            "identifier": _("Lightning Address"),
-            "email": _("E-mail address"),
+            "name": _("Name: %(told)s"),
+            "identifier": _("Lightning Address: %(told)s"),
+            "email": _("E-mail address: %(told)s"),
         }
         self.fields["tell"].choices = [  # type: ignore[attr-defined]
-            (asked.kind, format_lazy("{}: {}", words[asked.kind], asked.text))
-            for asked in target.asked
+            (asked.kind, words[asked.kind] % {"told": asked.text}) for asked in target.asked
         ]
         self.insisted = [asked.kind for asked in target.asked if asked.insists]
         self.recipient = target.recipient

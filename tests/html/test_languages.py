@@ -210,6 +210,11 @@ def test_a_template_says_nothing_untranslated(name: str) -> None:
     assert untranslated((TEMPLATES / name).read_text()) == []
 
 
+@pytest.mark.parametrize("name", templates())
+def test_the_punctuation_after_a_word_is_translated_with_it(name: str) -> None:
+    assert not re.findall(r"%\}[:;!?] .*", (TEMPLATES / name).read_text())
+
+
 def test_untranslated_text_is_found() -> None:
     source = '<p class="x" title="Hello">{% if a %}{% translate "Yes" %}{% else %}No{% endif %}</p>'
     assert untranslated(source) == ["Hello", "No"]
