@@ -174,7 +174,8 @@ def test_f08_f09_an_amount_that_is_no_whole_number_of_sats_is_refused(
 def test_each_bad_field_is_named(
     world: Control, alice: User, fields: dict[str, Any], code: str, pointer: str
 ) -> None:
-    """M22: a bolt11 of the caller's is one of them."""
+    """M22: a bolt11 of the caller's is one of them; input-C3: so is less than half a sat;
+    input-C10: and a currency that is none."""
     response = api_of(alice).post("/invoice", {"invoice": fields})
     assert response.status_code == 400, response.content
     assert response.body["code"] == code

@@ -137,6 +137,7 @@ def test_nonsense_is_refused(alice: Person, network: Control, payreq: Any, code:
 def test_an_invoice_without_an_amount_is_not_paid_without_one(
     alice: Person, network: Control
 ) -> None:
+    """input-C8"""
     for body in ({}, {"amount": None}):
         refused = alice.api.post("/payments", {"payreq": network.invoice(None)} | body)
         assert (refused.status_code, refused.body["code"]) == (400, "invalid_amount")

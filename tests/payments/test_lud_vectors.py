@@ -167,7 +167,7 @@ def _shape(answer: dict[str, Any]) -> dict[str, type]:
 def test_parts_of_a_sat_stay_in_the_invoice_and_whole_ones_are_credited(
     bob: Person, network: Control
 ) -> None:
-    """input-I08, C1 of its list: btcpayserver 3056."""
+    """input-C1"""
     terms = ROOT.get("/.well-known/lnurlp/bob").body
     bolt11 = ROOT.get(_path_of(terms["callback"]) + "?amount=123123").body["pr"]
     assert decode(bolt11).amount_msat == 123_123
@@ -180,7 +180,7 @@ def test_parts_of_a_sat_stay_in_the_invoice_and_whole_ones_are_credited(
 def test_the_case_of_an_address_means_nothing_in_either_direction(
     alice: Person, bob: Person, settings: Any, name: str
 ) -> None:
-    """input-I08, C11 of its list: lnbits 3448."""
+    """input-C11"""
     assert ROOT.get(f"/.well-known/lnurlp/{name}").body["tag"] == "payRequest"
     paid = alice.api.post(f"/send/{name}@{settings.DOMAIN.upper()}/5", {})
     assert (paid.status_code, bob.available_sat) == (200, 5), paid.body

@@ -168,7 +168,8 @@ def test_a_payment_is_within_the_range_of_its_own_time(alice: Person, microsecon
 
 
 def test_pages_put_together_are_the_whole_list(alice: Person) -> None:
-    """Payments of one and the same moment among them: none is shown twice, none is left out."""
+    """input-C19: payments of one and the same moment among them, none is shown twice, none is left
+    out."""
     lines = [record(alice.user, amount_sat=sats) for sats in range(1, 9)]
     moment = datetime(2026, 3, 1, 12, tzinfo=UTC)
     Activity.objects.filter(id__in=[line.id for line in lines[2:7]]).update(created=moment)

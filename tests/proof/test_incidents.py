@@ -21,6 +21,8 @@ INCIDENT = re.compile(
 COUNTS = {"M": 35, "F": 20, "A": 15, "P": 27, "O": 7}
 SECURITY_FAULTS = 18
 MONEY_FAULTS = {"K": 6, "H": 11, "M": 10, "L": 5}
+INPUT_FAULTS = [f"I{n:02}" for n in range(1, 17)] + [f"I17{kind}" for kind in "abcdefghijklmnopq"]
+CASES_OF_OTHERS = 29
 EXPLAINED = "not applicable: "
 
 
@@ -70,6 +72,8 @@ def test_the_list_is_whole() -> None:
     assert {f"sec-{n}" for n in range(1, SECURITY_FAULTS + 1)} <= set(incidents())
     for severity, count in MONEY_FAULTS.items():
         assert {f"money-{severity}{n}" for n in range(1, count + 1)} <= set(incidents())
+    assert {f"input-{fault}" for fault in INPUT_FAULTS} <= set(incidents())
+    assert {f"input-C{n}" for n in range(1, CASES_OF_OTHERS + 1)} <= set(incidents())
 
 
 def test_no_incident_is_listed_twice() -> None:
