@@ -119,13 +119,17 @@ class SendAmountForm(AmountForm):
 
     def _ask(self, target: Target) -> None:
         """What the recipient wants to know about the payer, to be ticked; nothing is by itself."""
-        words = {
-            "name": _("Name: %(told)s"),
-            "identifier": _("Lightning Address: %(told)s"),
-            "email": _("E-mail address: %(told)s"),
+        self.kinds = {
+            "name": _("Name"),
+            "identifier": _("Lightning Address"),
+            "email": _("E-mail address"),
         }
         self.fields["tell"].choices = [  # type: ignore[attr-defined]
-            (asked.kind, words[asked.kind] % {"told": asked.text}) for asked in target.asked
+            (
+                asked.kind,
+                _("%(kind)s: %(told)s") % {"kind": self.kinds[asked.kind], "told": asked.text},
+            )
+            for asked in target.asked
         ]
         self.insisted = [asked.kind for asked in target.asked if asked.insists]
         self.recipient = target.recipient
@@ -166,7 +170,8 @@ class SendAmountForm(AmountForm):
             self.add_error("amount", _("How much should arrive?"))
         missing = [kind for kind in self.insisted if kind not in cleaned.get("tell", ())]
         if missing and "tell" not in self.errors:
-            self.add_error("tell", sentence(PayerDataRequired(self.recipient, missing)))
+            words = [str(self.kinds[kind]) for kind in missing]
+            self.add_error("tell", sentence(PayerDataRequired(self.recipient, words)))
         speed = cleaned.get("speed")
         if speed in self.rates:
             cleaned["fee_rate"] = self.rates[speed]

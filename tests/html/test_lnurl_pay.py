@@ -139,10 +139,19 @@ def test_what_they_insist_on_is_asked_before_they_are_asked_for_an_invoice(
     service.terms = {"payerData": NAME_AND_MAIL}
     refused = amount(alice, service.lnurl, amount="500")
     assert refused.status_code == 422
-    assert "127.0.0.1 takes payments only from those who tell it: name" in refused.page.text
+    assert "127.0.0.1 takes payments only from those who tell it: Name" in refused.page.text
     assert "E-mail" not in refused.page.text  # Alice has none
     assert service.asked == []
     follow(alice, confirm(alice, amount(alice, service.lnurl, amount="500", tell="name").page))
+
+
+def test_what_they_ask_is_said_in_alice_s_language(alice: Person, service: Service) -> None:
+    """LUD-18: its own words for the kinds are for programs."""
+    alice.post("/settings/preferences", currency="USD", language="fr", theme="system")
+    service.terms = {"payerData": {"identifier": {"mandatory": True}}}
+    refused = amount(alice, service.lnurl, amount="500").page
+    assert "Adresse Lightning : alice@" in refused.text
+    assert "accompagnés de ces informations : Adresse Lightning." in refused.text
 
 
 def test_what_cannot_be_told_is_named_at_once(alice: Person, service: Service) -> None:
