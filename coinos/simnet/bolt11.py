@@ -24,6 +24,8 @@ KNOWN_FEATURES = {8, 14, 16, 24, 48}
 # Multiplier letter of the amount -> tenths of a millisatoshi (1 pBTC = 0.1 msat).
 _TENTH_MSAT = {"m": 10**9, "u": 10**6, "n": 10**3, "p": 1, "": 10**12}
 _SIGNATURE_GROUPS = 104
+FIELDS = "pshdnxcfr9m"
+P2PKH, P2SH = 17, 18  # versions of a fallback; below them are witness programs
 
 
 class Bolt11Error(ValueError):
@@ -81,6 +83,9 @@ class Bolt11:
     payment_secret: str | None
     features: str
     routes: tuple[tuple[RouteHint, ...], ...]
+    fallbacks: tuple[bytes, ...]  # scripts
+    payment_metadata: str | None
+    extra: tuple[tuple[str, str], ...]  # fields that are passed over: letter and data
     signature: str
 
     @property
@@ -138,7 +143,7 @@ def decode(invoice: str) -> Bolt11:
     data, tail = list(groups[:-_SIGNATURE_GROUPS]), groups[-_SIGNATURE_GROUPS:]
     signature = _to_bytes(list(tail), pad=False)
     signed = hrp.encode() + _to_bytes(data, pad=True)
-    fields = _fields(data[7:])
+    fields, extra = _fields(data[7:])
     payee, signature_der = _verify(signature, signed, fields)
     if "p" not in fields or ("d" in fields) == ("h" in fields):
         raise Bolt11Error("Missing or doubled required field")
@@ -165,6 +170,9 @@ def decode(invoice: str) -> Bolt11:
         payment_secret=_trim(fields["s"][0]).hex() if "s" in fields else None,
         features=_features(features) if features else "",
         routes=tuple(_hints(_trim(route)) for route in fields.get("r", ())),
+        fallbacks=tuple(_fallback(groups) for groups in fields.get("f", ())),
+        payment_metadata=_trim(fields["m"][0]).hex() if "m" in fields else None,
+        extra=extra,
         signature=signature_der,
     )
 
@@ -185,10 +193,14 @@ def _verify(signature: bytes, signed: bytes, fields: dict[str, list[list[int]]])
     return key.format().hex(), der.hex()
 
 
-def _fields(groups: list[int]) -> dict[str, list[list[int]]]:
-    """Tagged fields by letter, in order. Fields of a wrong fixed length are skipped (BOLT 11)."""
+def _fields(
+    groups: list[int],
+) -> tuple[dict[str, list[list[int]]], tuple[tuple[str, str], ...]]:
+    """Tagged fields by letter, in order; and those that BOLT 11 has passed over: of another letter,
+    of a wrong fixed length, or a fallback of a version to come."""
     lengths = {"p": 52, "h": 52, "s": 52, "n": 53}
     found: dict[str, list[list[int]]] = {}
+    extra: list[tuple[str, str]] = []
     position = 0
     while position < len(groups):
         if position + 3 > len(groups):
@@ -198,10 +210,23 @@ def _fields(groups: list[int]) -> dict[str, list[list[int]]]:
         value = groups[position + 3 : position + 3 + length]
         if len(value) != length:
             raise Bolt11Error(f"{letter}: truncated field")
-        if lengths.get(letter, length) == length:
+        is_known = letter in FIELDS and lengths.get(letter, length) == length
+        if is_known and not (letter == "f" and value[:1] > [P2SH]):
             found.setdefault(letter, []).append(value)
+        else:
+            extra.append((letter, "".join(CHARSET[group] for group in value)))
         position += 3 + length
-    return found
+    return found, tuple(extra)
+
+
+def _fallback(groups: list[int]) -> bytes:
+    """The script of a fallback address."""
+    version, program = groups[0], _trim(groups[1:])
+    if version == P2PKH:
+        return b"\x76\xa9\x14" + program + b"\x88\xac"
+    if version == P2SH:
+        return b"\xa9\x14" + program + b"\x87"
+    return bytes([version + 0x50 if version else 0, len(program)]) + program
 
 
 def _hints(raw: bytes) -> tuple[RouteHint, ...]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from embit.networks import NETWORKS
+from embit.script import Script
+
 from coinos.simnet import bolt11
 from coinos.simnet.records import Invoice, Part
 
 Json = dict[str, Any]
+NETWORK_OF_CURRENCY = {"bc": "main", "tb": "test", "tbs": "signet", "bcrt": "regtest"}
 
 
 def invoice_row(invoice: Invoice) -> Json:
@@ -93,10 +97,23 @@ def decoded_bolt11(invoice: bolt11.Bolt11) -> Json:
     row["min_final_cltv_expiry"] = invoice.min_final_cltv_expiry
     row |= _present("payment_secret", invoice.payment_secret)
     row["features"] = invoice.features
+    row |= _present("payment_metadata", invoice.payment_metadata)
+    if invoice.fallbacks:
+        row["fallbacks"] = [_fallback(script, invoice.currency) for script in invoice.fallbacks]
     if invoice.routes:
         row["routes"] = [[hint.as_rpc() for hint in route] for route in invoice.routes]
+    if invoice.extra:
+        row["extra"] = [{"tag": tag, "data": data} for tag, data in invoice.extra]
     row |= {"payment_hash": invoice.payment_hash, "signature": invoice.signature, "valid": True}
     return row
+
+
+def _fallback(script: bytes, currency: str) -> Json:
+    kind, row = Script(script).script_type(), {"hex": script.hex()}
+    if kind is None:
+        return row
+    address = Script(script).address(NETWORKS[NETWORK_OF_CURRENCY[currency]])
+    return {"type": kind.upper(), "addr": address} | row
 
 
 def _present(name: str, value: Any) -> Json:

@@ -40,6 +40,35 @@ def test_a_valid_invoice_is_read(lightning: CoreLightning, row: dict[str, str]) 
     assert decoded.payment_hash
 
 
+def read(lightning: CoreLightning, what: str) -> list[Any]:
+    """The node's own words for each valid vector of which BOLT 11 says this, and what it says."""
+    rows = [row for row in BOLT11.valid if what in row["what"]]
+    assert rows
+    return [(lightning.decode(row["text"].lower()).raw, row["what"]) for row in rows]
+
+
+def test_a_fallback_address_is_told_as_lightningd_does(lightning: CoreLightning) -> None:
+    """As v26.06.6 told all of them."""
+    kinds = set()
+    for raw, what in read(lightning, "fallback"):
+        [fallback] = raw["fallbacks"]
+        assert fallback["addr"] in what
+        assert script_of(fallback["addr"].lower()) in (None, bytes.fromhex(fallback["hex"]))
+        kinds.add(fallback["type"])
+    assert kinds == {"P2PKH", "P2SH", "P2WPKH", "P2WSH", "P2TR"}
+
+
+def test_metadata_and_fields_to_come_are_told_as_lightningd_does(lightning: CoreLightning) -> None:
+    [(raw, _)] = read(lightning, "metadata")
+    assert raw["payment_metadata"] == "01fafaf0"
+    [(raw, _)] = read(lightning, "fields which must be ignored")
+    assert raw["extra"][:2] == [
+        {"tag": "2", "data": "qqq"},
+        {"tag": "f", "data": "nqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq"},
+    ]
+    assert {entry["tag"] for entry in raw["extra"][2:]} <= set("phsn")
+
+
 @pytest.mark.parametrize(
     "row",
     [row for row in BOLT11.invalid if "mixed case" not in row["what"]],
