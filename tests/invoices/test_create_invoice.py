@@ -99,12 +99,13 @@ def test_the_kind_of_address_can_be_chosen(
         ({"fiat": False, "amount": 5}, 5),
         ({"fiat": 0, "amount": "2500"}, 2500),
         ({"fiat": 5, "rate": 1e9}, 5000),  # F15: the rate is ours
-        ({"fiat": 0.0005}, 1),  # half a sat
+        ({"fiat": 0.0005}, 1),
     ],
 )
 def test_amounts_in_sats_and_in_money(
     world: Control, alice: User, fields: dict[str, Any], sats: int
 ) -> None:
+    """input-C3: half a sat is one."""
     body = new_invoice(alice, **fields)
     assert body["amount"] == sats
     assert body["rate"] in (100000, 135000)
@@ -157,7 +158,10 @@ def test_f08_f09_an_amount_that_is_no_whole_number_of_sats_is_refused(
         ({"fiat": True}, "invalid_amount", "amount"),
         ({"fiat": True, "amount": 0.000001}, "invalid_amount", "amount"),
         ({"fiat": 0.00049}, "invalid_amount", "amount"),  # less than half a sat
-        ({"amount": 1, "currency": "XXX"}, "invalid_request", "currency"),
+        *(
+            ({"amount": 1, "currency": currency}, "invalid_request", "currency")
+            for currency in ("XXX", "usd", "USDT", "BTC")
+        ),
         ({"fiat": 1, "currency": "ZZZ"}, "invalid_request", "currency"),
         ({"type": "bitcoin", "amount": 299}, "amount_below_minimum", "amount"),  # F13
         ({"expiry": 0}, "invalid_request", "expiry"),

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 import uuid
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from pyln.client import LightningRpc
 
 from accounts import ledger, statement
 from accounts.models import DailyTotal, Event, Transfer, User
+from coinos.errors import NodeUnavailable
 from coinos.nodes import lightning
 from coinos.nodes.base import Receipt
 from coinos.simnet.control import Control
@@ -206,7 +208,7 @@ def test_an_expired_invoice_that_was_paid_is_credited(world: Control, alice: Use
 
 
 def test_a_node_that_was_started_again_is_heard_again(world: Control, alice: User) -> None:
-    """input-C25: by the watcher that waited for it meanwhile, and by the sweep."""
+    """input-C25: by the sweep."""
     invoice = new_invoice(alice, amount=1000)
     world.restart(down_s=0.2)
     world.pay(invoice["hash"])
@@ -331,6 +333,20 @@ def test_the_watcher_credits_while_it_waits_and_moves_its_cursor(
     assert available_sat(alice) == 6
     assert int(Cursor.objects.get(name="lightning").value) == before + 3
     assert [line.amount_sat for line in statement_of(alice)] == [1, 2, 3]
+
+
+def test_a_watcher_whose_node_was_started_again_hears_it_again(world: Control, alice: User) -> None:
+    """input-C25: its wait ends with the connection, and the next one hears what came meanwhile."""
+    start_at_the_end()
+    invoice = new_invoice(alice, amount=1000)
+    restart = threading.Timer(0.3, world.restart)
+    restart.start()
+    with suppress(NodeUnavailable):
+        services.watch_lightning(seconds=20, stopped=lambda: not restart.is_alive())
+    restart.join()
+    world.pay(invoice["hash"])
+    services.watch_lightning(seconds=20, stopped=lambda: available_sat(alice) == 1000)
+    assert available_sat(alice) == 1000
 
 
 def test_a04_a_receipt_that_cannot_be_recorded_does_not_move_the_cursor(
