@@ -1,4 +1,4 @@
-"""The account endpoints of the JSON API (api.md 4 and 5). Translate, call a service, answer."""
+"""The account endpoints of the JSON API. Translate, call a service, answer."""
 
 from __future__ import annotations
 

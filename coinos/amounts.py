@@ -1,8 +1,8 @@
-"""Numbers and money as a language writes them, exactly as babel does, at a fiftieth of its time,
-and read again when somebody types or pastes them.
+"""Numbers and money as a language writes them, exactly as babel does but fifty times as fast, and
+read again when somebody types or pastes them.
 
-A page of thirty payments writes some ninety of them. Babel is asked once for each language and
-currency how it writes a sample; what is around the digits, and between them, is always the same.
+A page of thirty payments writes some ninety of them. Babel is asked once per language and currency
+how it writes a sample; what stands around the digits and between them is always the same.
 """
 
 from __future__ import annotations

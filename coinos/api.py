@@ -28,7 +28,7 @@ from coinos.throttling import Limit
 
 
 class SatField(serializers.Field[int, object, int, int]):
-    """A whole number of sats: a JSON integer or a string of ASCII digits (api.md 2.4)."""
+    """A whole number of sats: a JSON integer or a string of ASCII digits."""
 
     def __init__(self, *, minimum: int = 1, **kwargs: Any) -> None:
         self.minimum = minimum

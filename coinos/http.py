@@ -63,11 +63,11 @@ KINDS: dict[KindName, Kind] = {
     "rates": Kind(ours=True, any_port=True),
 }
 
-LOOK_UP_S = 10.0
+ASKING_OTHERS_S = 10.0
 """For all that one request asks others, who may be slow on purpose."""
 
 CONNECT_S = 5.0
-LOOKUP_S = 3.0
+DNS_S = 3.0
 MAX_BYTES = 64 * 1024
 MAX_URL_LENGTH = 2048
 MAX_ADDRESSES_TRIED = 4
@@ -174,15 +174,15 @@ def fetch(
 def check_url(url: str, *, kind: KindName, field: str | None = None) -> None:
     """Refuse at input what `fetch` would refuse; a name that cannot be resolved now may pass.
 
-    This is for a good error message only: `fetch` checks again when it connects. May wait
-    `LOOKUP_S` for DNS, so not inside a transaction; while many do, a name passes unchecked. Raises
+    This is for a good error message only: `fetch` checks again when it connects. May wait `DNS_S`
+    for the name, so not inside a transaction; while many do, a name passes unchecked. Raises
     UrlRefused with `field`.
     """
     try:
         target = _parse(url, KINDS[kind])
         let_go_of_connection()
         with _checking_names.take() if _literal(target.host) is None else nullcontext():
-            _checked_addresses(target.host, target.port, KINDS[kind], time.monotonic() + LOOKUP_S)
+            _checked_addresses(target.host, target.port, KINDS[kind], time.monotonic() + DNS_S)
     except UrlRefused as refusal:
         refusal.field = field
         raise
@@ -198,7 +198,7 @@ def asking_others(by: Hashable) -> Iterator[float]:
     Look first whether the user may do what this is for. Raises `Busy` and `RateLimited`, at
     once."""
     with for_look_ups.take(by):
-        yield time.monotonic() + LOOK_UP_S
+        yield time.monotonic() + ASKING_OTHERS_S
 
 
 for_look_ups = Places(limits.LOOK_UPS.at_most, each=limits.LOOK_UPS_OF_USER.at_most)

@@ -173,7 +173,7 @@ EVENTS = {
     "operationId": "get_events",
     "tags": ["Server"],
     "summary": "What happens to the account's money, as it happens",
-    "description": "Server-sent events: every payment of the account as it happens.",
+    "description": "Server-sent events; `Last-Event-ID` goes on where a lost connection was.",
     "security": [{"token": []}],
     "responses": {"200": {"description": "", "content": {"text/event-stream": {"schema": {}}}}},
 }

@@ -8,7 +8,6 @@ it is shown, so it is there however late the payment settles.
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 TEXT_MAX_CHARACTERS = 1000
-"""LUD-09 allows 144. Some send more, which is kept; of what is endless, the rest is cut."""
+"""LUD-09 allows 144. Some send more: so much of it is kept."""
 URL_MAX_CHARACTERS = 2048
 CIPHERTEXT_MAX_CHARACTERS = 4096
 AES_BLOCK_BITS = 128
@@ -27,8 +26,8 @@ Action = dict[str, Any]
 
 
 def read(value: object, *, callback: str) -> Action | None:
-    """The action in an answer of the service at `callback`, as it is kept; None for none, which is
-    written in many ways. Raises `ValueError` for what cannot be shown once it is paid for."""
+    """The action in an answer of the service at `callback`, as it is kept; None for none, which
+    services write in many ways. Raises `ValueError` for what could not be shown after paying."""
     if not value:
         return None
     if not isinstance(value, dict):
@@ -114,5 +113,5 @@ def _plaintext(action: Action, preimage: str | None) -> str | None:
         unpadder = PKCS7(AES_BLOCK_BITS).unpadder()
         padded = decryptor.update(sealed) + decryptor.finalize()
         return (unpadder.update(padded) + unpadder.finalize()).decode()
-    except (ValueError, binascii.Error):  # of another key, or no text
+    except ValueError:  # of another key, or no text
         return None

@@ -1,5 +1,5 @@
 """Count requests against the rates of `coinos.limits`: one atomic counter per caller and window in
-Redis, one round trip per request (api.md 2.5).
+Redis, one round trip per request (docs/api.md, Rate limits).
 
 When Redis is away requests pass: money is guarded by the database, not by these.
 """

@@ -1,4 +1,4 @@
-"""POST /invoice, GET and POST /invoice/:key, GET /invoices (api.md 4, 5)."""
+"""POST /invoice, GET and POST /invoice/:key, GET /invoices."""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ USUAL_TIPS = (10, 15, 20)  # percent
 class AmountForm(forms.Form):
     """An amount in sats or in the owner's currency, and a memo."""
 
-    is_away = False  # the node, when it was asked
+    is_away = False
+    """Whether the node could not be reached when it was asked for the invoice."""
+
     amount = forms.CharField(
         max_length=30,
         label=_("Amount"),
@@ -56,9 +58,9 @@ class AmountForm(forms.Form):
         cleaned["amount_sat"], cleaned["fiat"] = 0, None
         if not text or self.errors:
             return cleaned
-        locale, unit = languages.locale(), cleaned.get("unit")
+        locale, is_sats = languages.locale(), cleaned.get("unit") in ("", SATS)
         try:
-            if unit in ("", SATS):
+            if is_sats:
                 cleaned["amount_sat"] = read_sats(text)
             else:
                 fiat = amounts.read(text, self.owner.currency, locale)
@@ -68,7 +70,7 @@ class AmountForm(forms.Form):
             self.add_error(
                 "amount",
                 _("Enter a whole number of sats, in digits only")
-                if unit in ("", SATS)
+                if is_sats
                 else _("Enter an amount such as %(example)s") % {"example": example},
             )
         return cleaned

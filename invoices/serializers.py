@@ -1,4 +1,4 @@
-"""Invoices as the API reads and shows them (api.md 2.4, 3.2)."""
+"""Invoices as the API reads and shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The payment endpoints of the JSON API (api.md 4 and 5). Translate, call a service, answer."""
+"""The payment endpoints of the JSON API. Translate, call a service, answer."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ class SendToAddressView(SpendView):
         parameters=[IDEMPOTENCY_KEY, FeeLimit],
     )
     def post(self, request: ApiRequest, lnaddress: str, amount: str) -> Response:
-        """Pay a Lightning Address or a user of this server."""
+        """Pay a Lightning Address, an LNURL or a user of this server."""
         fields = read(AddressPayment, request.data)
         require_own(request.user, fields.get("aid"))
         sums = read(AddressInPath, {"lnaddress": lnaddress, "amount": amount})

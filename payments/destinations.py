@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from bech32 import bech32_decode, convertbits
@@ -63,6 +64,11 @@ class LightningAddress:
     host: str
 
     @property
+    def is_ours(self) -> bool:
+        """Of this very server."""
+        return _is_ours(self.host)
+
+    @property
     def url(self) -> str:
         return f"{_scheme(self.host)}://{self.host}/.well-known/lnurlp/{self.name}"
 
@@ -94,7 +100,7 @@ D = TypeVar("D", bound=Destination)
 
 @dataclass(frozen=True)
 class Request:
-    """What a text asks for: the ways to pay it, the best first, and what a link says beside."""
+    """What a text asks for: the ways to pay it, the best first, and what a link says besides."""
 
     ways: tuple[Destination, ...]
     amount_sat: int | None = None
@@ -124,7 +130,7 @@ NOT_FOR_PAYING = {
     "login": gettext_noop("This is a link to sign in somewhere, not to pay"),
     "channelRequest": gettext_noop("This is a link to open a channel, not to pay"),
 }
-"""What to say of an LNURL with another tag than that of paying."""
+"""What to say of an LNURL that is not for paying, by its tag."""
 _TAG_OF_SCHEME = {"lnurlw": "withdrawRequest", "keyauth": "login", "lnurlc": "channelRequest"}
 _ONCE_ONLY = ("amount", "label", "message", "pop")
 
@@ -210,7 +216,8 @@ def _one_way(text: str) -> Destination:
 
 
 def _one_case(text: str) -> str:
-    """In small letters. Of two cases is what was changed on the way (BIP 173)."""
+    """In small letters. Raises `UnknownDestination` for mixed case: bech32 is never written so, and
+    whatever is has been changed on the way (BIP 173)."""
     if text not in (text.lower(), text.upper()):
         raise UnknownDestination(
             gettext_noop(
@@ -285,15 +292,13 @@ def _amount_sat(fields: dict[str, list[str]]) -> int | None:
         ) from error
 
 
-def _understood(values: Any) -> list[Destination]:
-    """What stands behind `lightning=` and `lno=`, as far as it can be read."""
+def _understood(values: Iterable[str]) -> list[Destination]:
+    """The values of `lightning=` and `lno=` that can be read."""
     found: list[Destination] = []
     for value in values:
         try:
             way = _one_way(value)
-        except ValueError:
-            continue
-        except UnknownDestination:
+        except (UnknownDestination, ValueError):
             continue
         if isinstance(way, Bolt11 | Bolt12Offer | Lnurl | LightningAddress):
             found.append(way)
@@ -313,7 +318,7 @@ def _lud17(scheme: str, rest: str) -> Destination:
 
 
 def _scheme(host: str) -> str:
-    """How a service is asked: those of onion networks without TLS (LUD-01)."""
+    """Of the URL at which a service is asked: onion services have no TLS (LUD-01)."""
     return "http" if host.partition(":")[0].endswith(".onion") else "https"
 
 
@@ -343,7 +348,7 @@ def _lnurl(text: str) -> Destination:
 
 def _service(url: str) -> Destination:
     """An LNURL service; one of this server is the Lightning Address of somebody here. A tag in the
-    URL says already what it is for (LUD-01)."""
+    URL already says what it is for (LUD-01)."""
     parts = urlsplit(url)
     [tag, *_] = parse_qs(parts.query).get("tag", [""])
     if tag in NOT_FOR_PAYING:

@@ -12,6 +12,7 @@ from django.http import QueryDict
 from rest_framework import serializers
 
 from accounts.selectors import StatementFilter, TotalsByCurrency
+from accounts.statement import MEMO_MAX_CHARACTERS
 from coinos.api import (
     AsSentField,
     FlagField,
@@ -30,32 +31,35 @@ MILLISECONDS_FROM = 100_000_000_000
 LIMIT_MAX = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-
-
 BUILT_HERE = "this server chooses the coins, builds the transaction and signs it"
 
 
-class FromAccount(serializers.Serializer[Any]):
-    """What every spend may name."""
-
+class OfAccount(serializers.Serializer[Any]):
     aid = TextField(required=False, max_length=100, help_text="The caller's own account")
+
+
+class WithPin(serializers.Serializer[Any]):
     pin = AsSentField(required=False, help_text="Six digits, where the account has a PIN")
 
 
-class LightningPayment(FromAccount):
+class Spend(OfAccount, WithPin):
+    """What every payment may name."""
+
+    memo = TextField(required=False, max_length=MEMO_MAX_CHARACTERS)
+
+
+class LightningPayment(Spend):
     payreq = TextField(required=False, max_length=PASTED_MAX_CHARACTERS)
     hash = TextField(required=False, max_length=PASTED_MAX_CHARACTERS)
     amount = SatField(required=False)
     fee = SatField(required=False, minimum=0)
     maxfee = SatField(required=False, minimum=0)
-    memo = TextField(required=False, max_length=5000)
     fund = NotOfferedField("what is in a fund is taken out on its page")
 
 
-class InternalPayment(FromAccount):
+class InternalPayment(Spend):
     username = TextField(max_length=200)
     amount = SatField()
-    memo = TextField(required=False, max_length=5000)
 
 
 class AddressInPath(serializers.Serializer[Any]):
@@ -63,10 +67,9 @@ class AddressInPath(serializers.Serializer[Any]):
     amount = SatField()
 
 
-class AddressPayment(FromAccount):
+class AddressPayment(Spend):
     fee = SatField(required=False, minimum=0)
     maxfee = SatField(required=False, minimum=0)
-    memo = TextField(required=False, max_length=5000)
     payerData = serializers.ListField(
         child=WordField(["name", "identifier", "email"]),
         required=False,
@@ -82,31 +85,28 @@ class FeeLimit(serializers.Serializer[Any]):
     maxfee = SatField(required=False, minimum=0)
 
 
-class OnchainQuote(serializers.Serializer[Any]):
+class OnchainQuote(OfAccount):
     address = TextField(max_length=PASTED_MAX_CHARACTERS)
     amount = SatField()
     feeRate = WholeField(required=False, minimum=1, maximum=100_000)
     subtract = FlagField(required=False)
-    aid = TextField(required=False, max_length=100, help_text="The caller's own account")
 
 
-class OnchainPayment(OnchainQuote, FromAccount):
-    memo = TextField(required=False, max_length=5000)
+class OnchainPayment(OnchainQuote, Spend):
     hex = NotOfferedField(BUILT_HERE)
     signed = NotOfferedField(BUILT_HERE)
     inputs = NotOfferedField(BUILT_HERE)
 
 
-class Bump(serializers.Serializer[Any]):
+class Bump(WithPin):
     feeRate = WholeField(minimum=1, maximum=100_000)
-    pin = AsSentField(required=False, help_text="Six digits, where the account has a PIN")
 
 
 class PaymentRequestToParse(serializers.Serializer[Any]):
     payreq = TextField(max_length=PASTED_MAX_CHARACTERS)
 
 
-class StatementQuery(serializers.Serializer[Any]):
+class StatementQuery(OfAccount):
     """The query of GET /payments."""
 
     start = WholeField(
@@ -119,7 +119,6 @@ class StatementQuery(serializers.Serializer[Any]):
     offset = WholeField(required=False, minimum=0, maximum=10**18, help_text="Leave out this many")
     received = QueryFlagField(required=False, help_text="true: incoming only")
     status = WordField(["all", "pending", "settled", "failed"], required=False)
-    aid = TextField(required=False, max_length=100, help_text="The caller's own account")
 
 
 @dataclass(frozen=True)

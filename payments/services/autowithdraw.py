@@ -33,7 +33,7 @@ from payments.destinations import (
 )
 from payments.models import AutoWithdraw, AutoWithdrawRun
 from payments.selectors import destination_of
-from payments.services.lnurl import is_ours, look_up
+from payments.services.lnurl import look_up
 from payments.services.onchain import withdrawal_address
 
 SETTINGS = ("autowithdraw", "threshold_sat", "reserve_sat", "destination")
@@ -121,7 +121,7 @@ def _look_up(user: User, text: str) -> tuple[str, User | None]:
     """The destination as it is stored, and the user here whom it means."""
     request = read(text)
     found = request.best(Username, LightningAddress, Lnurl, Onchain) or request.ways[0]
-    if isinstance(found, LightningAddress) and is_ours(found):
+    if isinstance(found, LightningAddress) and found.is_ours:
         found = Username(found.name)
     match found:
         case Username(name):

@@ -151,7 +151,7 @@ def bolt11_of(payreq: str) -> str:
 
 
 def payment_request_of(text: str) -> str:
-    """A bolt11 or BOLT12 offer, in lower case. Raises `InvalidPaymentRequest`."""
+    """A bolt11, BOLT12 offer or BOLT12 invoice, in lower case. Raises `InvalidPaymentRequest`."""
     stripped = text.strip().lower().removeprefix("lightning:")
     return stripped if stripped.startswith("lni1") else _best(text, Bolt11, Bolt12Offer)
 

@@ -78,7 +78,7 @@ class DescriptionDiffers(RemoteRefused):
 
 @dataclass(frozen=True)
 class PayService:
-    """What a LNURL-pay service offers. Limits in msat; `description` is for the payer to read,
+    """What an LNURL-pay service offers. Limits in msat; `description` is for the payer to read,
     `title` for the history."""
 
     callback: str
@@ -102,15 +102,10 @@ class PayService:
 
 @dataclass(frozen=True)
 class RemoteInvoice:
-    """A checked bolt11, and what its service said beside, as the line of the payment keeps it."""
+    """A checked bolt11, and what its service said besides, as the line of the payment keeps it."""
 
     bolt11: str
     lnurl: dict[str, Any]
-
-
-def is_ours(address: LightningAddress) -> bool:
-    """Whether a Lightning Address is of this very server."""
-    return address.host == settings.DOMAIN.lower()
 
 
 def payer_data(user: User) -> dict[str, str]:
@@ -142,7 +137,7 @@ def pay_address(
     cannot. Raises `InvalidAmount`, `InvalidRequest` for a long memo, `RemoteRefused`, `Busy`, and
     what paying raises.
     """
-    if isinstance(destination, LightningAddress) and is_ours(destination):
+    if isinstance(destination, LightningAddress) and destination.is_ours:
         return send_to_user(
             credential=credential,
             username=destination.name,
@@ -247,9 +242,9 @@ def fetch_invoice(
     comment: str = "",
     told: Mapping[str, str] | None = None,
 ) -> RemoteInvoice:
-    """An invoice for exactly `amount_sat`; anything else is refused unpaid (F18), and so is what
-    would give something for it that cannot be kept. Of `told`, the service hears what it asks for;
-    it is not asked when it insists on more. Within `coinos.http.asking_others`."""
+    """An invoice for exactly `amount_sat`; any other is refused unpaid (F18), and so is one that
+    buys something that could not be shown. Of `told`, the service hears what it asks for; where it
+    insists on more, it is not asked. Within `coinos.http.asking_others`."""
     told = {kind: text for kind, text in (told or {}).items() if kind in service.wanted}
     service.require(told)
     amount_msat = amount_sat * MSAT_PER_SAT
@@ -259,24 +254,8 @@ def fetch_invoice(
             page_message=_("This amount is too small or too large for the recipient"),
             field="/amount",
         )
-    query: dict[str, Any] = {"amount": amount_msat}
-    if comment and service.comment_max:
-        if len(comment) > service.comment_max:
-            raise InvalidRequest(
-                _("The recipient takes a note of at most %(most)s characters"),
-                field="/memo",
-                values={"most": service.comment_max},
-            )
-        query["comment"] = comment
-    data = json.dumps(told, ensure_ascii=False, separators=(",", ":")) if told else ""
-    if data:
-        query["payerdata"] = data
-    url = urlsplit(service.callback)
-    asked = "&".join(filter(None, [url.query, urlencode(query)]))
-    with_query = url._replace(query=asked, fragment="").geturl()
-    if len(with_query) > http.MAX_URL_LENGTH and "comment" in query:
-        raise InvalidRequest(_("The note is too long to be sent to the recipient"), field="/memo")
-    answer = _get(with_query, until)
+    payer = json.dumps(told, ensure_ascii=False, separators=(",", ":")) if told else ""
+    answer = _get(_url_of_invoice(service, amount_msat, comment, payer), until)
     if not isinstance(answer.get("pr"), str):
         raise RemoteRefused()
     try:
@@ -301,10 +280,32 @@ def fetch_invoice(
     if told:
         said["payer_data"] = told
     # What it has to commit to: the metadata, and who pays (LUD-06, LUD-18).
-    committed = (service.metadata or "") + data
+    committed = (service.metadata or "") + payer
     if decoded.description_hash != hashlib.sha256(committed.encode()).hexdigest():
         said["description_differs"] = True
     return RemoteInvoice(bolt11, said)
+
+
+def _url_of_invoice(service: PayService, amount_msat: int, comment: str, payer: str) -> str:
+    """The callback with what it is asked for, and the note where one is taken (LUD-12). Raises
+    `InvalidRequest` for a note that would not arrive."""
+    query: dict[str, Any] = {"amount": amount_msat}
+    if comment and service.comment_max:
+        if len(comment) > service.comment_max:
+            raise InvalidRequest(
+                _("The recipient takes a note of at most %(most)s characters"),
+                field="/memo",
+                values={"most": service.comment_max},
+            )
+        query["comment"] = comment
+    if payer:
+        query["payerdata"] = payer
+    callback = urlsplit(service.callback)
+    parameters = "&".join(filter(None, [callback.query, urlencode(query)]))
+    url = callback._replace(query=parameters, fragment="").geturl()
+    if len(url) > http.MAX_URL_LENGTH and "comment" in query:
+        raise InvalidRequest(_("The note is too long to be sent to the recipient"), field="/memo")
+    return url
 
 
 def _get(url: str, until: float) -> dict[str, Any]:

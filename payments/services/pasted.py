@@ -52,7 +52,6 @@ from payments.services.lightning import decode, pay_lightning, require_payable
 from payments.services.lnurl import (
     PayService,
     RemoteRefused,
-    is_ours,
     look_up,
     pay_address,
     payer_data,
@@ -129,15 +128,15 @@ class Bill:
 
 def look(user: User, text: str) -> Target:
     """Find out what was pasted, and of several ways to pay choose the best that can be paid. Asks
-    the node where that is needed, or other servers, for `coinos.http.LOOK_UP_S` in all; those only
-    for users who may spend and have something to spend.
+    the node where that is needed, or other servers, for `coinos.http.ASKING_OTHERS_S` in all; other
+    servers only for users who may spend and have something to spend.
 
     Raises `UnknownDestination`, `UserNotFound`, `SelfPayment`, `InvoiceAlreadyPaid`,
     `InvoiceExpired`, `RemoteRefused`, `NodeUnavailable`; for another server also `AccountFrozen`,
     `WithdrawalsPaused`, `InsufficientFunds`, `Busy` and `RateLimited`.
     """
     request = read(text)
-    until = time.monotonic() + http.LOOK_UP_S
+    until = time.monotonic() + http.ASKING_OTHERS_S
     refusal: CoinosError | None = None
     for way in request.ways:
         try:
@@ -206,7 +205,7 @@ def target_of(user: User, found: LightningAddress | Lnurl, service: PayService) 
 def _payable(way: Destination) -> Payable:
     """What is named, as the kind that is paid."""
     match way:
-        case LightningAddress() as address if is_ours(address):
+        case LightningAddress() as address if address.is_ours:
             return Username(address.name)
         case NostrKey(key):
             try:

@@ -87,7 +87,7 @@ def test_both_questions_of_one_payment_share_their_time(
     """sec-4"""
     pay(alice, service)
     for_terms, for_invoice = asked
-    assert for_invoice < for_terms <= http.LOOK_UP_S
+    assert for_invoice < for_terms <= http.ASKING_OTHERS_S
 
 
 @pytest.mark.parametrize("drips", ["/terms", "/pay"])
@@ -95,7 +95,7 @@ def test_a_service_that_drips_is_left_at_the_bound_and_that_is_said(
     alice: Person, service: Service, monkeypatch: pytest.MonkeyPatch, drips: str
 ) -> None:
     """sec-4: no byte that arrives gives the other side more time."""
-    monkeypatch.setattr(http, "LOOK_UP_S", 1.0)
+    monkeypatch.setattr(http, "ASKING_OTHERS_S", 1.0)
     service.drips = drips
     started = time.monotonic()
     refused = pay(alice, service)
@@ -117,7 +117,7 @@ def test_all_ways_of_one_link_share_their_time(
         look(alice.user, link)
     assert len(asked) == 20
     assert asked == sorted(asked, reverse=True)
-    assert max(asked) <= http.LOOK_UP_S
+    assert max(asked) <= http.ASKING_OTHERS_S
 
 
 def test_one_user_has_few_look_ups_at_a_time_and_is_told_at_once(
@@ -159,4 +159,4 @@ def test_what_can_be_slow_leaves_threads_free() -> None:
         + sum(places.count + places.waiting for places in waited_for)
     )
     assert slow <= asgi.THREADS - 10
-    assert http.LOOK_UP_S <= 10
+    assert http.ASKING_OTHERS_S <= 10

@@ -181,7 +181,7 @@ def raw_number(rng: random.Random) -> str:
 
 
 def is_sats(raw: str) -> bool:
-    """The grammar of an amount, written a second time (api.md 2.4)."""
+    """The grammar of an amount, written a second time (docs/api.md, Basics)."""
     number = re.fullmatch(r"\s*(?:([1-9][0-9]*)|\"([0-9]{1,16})\")\s*", raw, re.ASCII)
     return number is not None and 1 <= int(number[1] or number[2]) <= MAX_SAT
 
