@@ -154,8 +154,9 @@ def look(user: User, text: str) -> Target:
     raise refusal
 
 
-# With one of these the next way of a link is tried. Not when it was paid before, or by oneself.
-_NEXT_WAY = (InvoiceExpired, InvalidPaymentRequest, InvalidAddress, RemoteRefused)
+# With one of these the next way of a link is tried; not with `InvoiceAlreadyPaid` or `SelfPayment`,
+# where an address beside the invoice would be paid for the same thing a second time.
+_NEXT_WAY = (InvoiceExpired, InvalidPaymentRequest, InvalidAddress, RemoteRefused, UserNotFound)
 
 
 def _look_at(user: User, found: Payable, *, until: float) -> Target:

@@ -104,17 +104,18 @@ def assert_asks_for_amount(answer: Any, to: str, sat: int) -> None:
     assert answer.page.value("amount") == str(sat)
 
 
-@pytest.mark.parametrize("kind", ["expired", "another network", "damaged"])
-def test_an_invoice_that_cannot_be_paid_leaves_the_address(
-    alice: Person, network: Control, kind: str
+@pytest.mark.parametrize("kind", ["expired", "another network", "damaged", "nobody here"])
+def test_what_cannot_be_paid_over_lightning_leaves_the_address(
+    alice: Person, network: Control, settings: Any, kind: str
 ) -> None:
     """input-I07."""
-    bolt11 = {
+    lightning = {
         "expired": expired,
         "another network": lambda _: BOLT11.valid[1]["text"],
         "damaged": lambda network: network.invoice(1_000_000) + "q",
+        "nobody here": lambda _: f"zoe@{settings.DOMAIN}",
     }[kind](network)
-    link = f"bitcoin:{ADDRESS}?amount=0.00001&lightning={bolt11}"
+    link = f"bitcoin:{ADDRESS}?amount=0.00001&lightning={lightning}"
     asked = paste(alice, link)
     assert_asks_for_amount(asked, ADDRESS, 1000)
     assert asked.page.value("text") == ADDRESS  # what is chosen now stays chosen
