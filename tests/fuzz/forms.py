@@ -7,7 +7,7 @@ import re
 import time
 from dataclasses import dataclass
 from html.parser import HTMLParser
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 from django.urls import get_resolver
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -186,6 +186,4 @@ class Forms:
 
 
 def _query(filled: dict[str, str]) -> str:
-    from urllib.parse import urlencode
-
     return "?" + urlencode(filled)

@@ -13,14 +13,24 @@ from typing import Any
 
 import pytest
 from django.conf import settings as configured
-from embit import bech32
 
 from accounts.models import Activity
 from coinos.simnet.control import Control
 from tests.cast import Api, api_of
 from tests.html.conftest import Person
 from tests.html.test_odd_invoices import ODD
-from tests.vectors import BIP21, BIP173, BIP321, BIP350, BOLT11, LUDS, NIP19, STANDARD_WEBHOOKS
+from tests.vectors import (
+    BIP21,
+    BIP173,
+    BIP321,
+    BIP350,
+    BOLT11,
+    LUDS,
+    NIP19,
+    STANDARD_WEBHOOKS,
+    ours,
+    spoilt,
+)
 
 DOCUMENT = Path(configured.BASE_DIR) / "docs" / "vectors.md"
 ADDRESS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
@@ -58,21 +68,6 @@ WITHDRAW = door("POST", "/bitcoin/send", {"address": "{}", "amount": 5000})
 
 def texts(rows: Iterable[dict[str, str]]) -> list[str]:
     return [row["text"] for row in rows]
-
-
-def ours(address: str) -> str:
-    """The same program under the prefix of our network."""
-    address = address.lower()
-    version, program = bech32.decode(address.rpartition("1")[0], address)
-    return str(bech32.encode("bcrt", version, program))
-
-
-def spoilt(address: str) -> str | None:
-    """An invalid example under our prefix, where its fault can be kept."""
-    encoding, prefix, values = bech32.bech32_decode(address)
-    if prefix not in ("bc", "tb"):
-        return None
-    return str(bech32.bech32_encode(encoding, "bcrt", values))
 
 
 SEGWIT = [*BIP173.valid, *BIP173.invalid, *BIP350.valid, *BIP350.invalid]

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from embit import bech32
 
 from coinos.nodes.base import NodeRefused
 from coinos.nodes.bitcoind import BitcoinCore
@@ -14,7 +13,7 @@ from coinos.nodes.cln import CoreLightning
 from coinos.simnet.control import Control
 from coinos.simnet.transactions import address_of, script_of
 from tests.nodes.worlds import World
-from tests.vectors import BIP173, BIP350, BOLT11
+from tests.vectors import BIP173, BIP350, BOLT11, ours, spoilt
 
 SIGNERS = (
     "03e7156ae33b0a208d0744199163177e909e80176e55d97a2f221ede0f934dd9ad",
@@ -80,17 +79,7 @@ def test_an_invalid_invoice_is_refused(lightning: CoreLightning, row: dict[str, 
         lightning.decode(row["text"])
 
 
-def ours(address: str) -> str:
-    """The same program under the prefix of our network."""
-    prefix = address.lower().partition("1")[0]
-    version, program = bech32.decode(prefix, address)
-    return str(bech32.encode("bcrt", version, program))
-
-
-VALID = BIP350.valid
-
-
-@pytest.mark.parametrize("row", VALID, ids=lambda row: row["text"][:40])
+@pytest.mark.parametrize("row", BIP350.valid, ids=lambda row: row["text"][:40])
 def test_a_valid_address_is_one_under_our_prefix_alone(
     bitcoin: BitcoinCore, row: dict[str, str]
 ) -> None:
@@ -103,20 +92,11 @@ def test_a_valid_address_is_one_under_our_prefix_alone(
 
 def test_the_script_of_an_address_is_that_of_the_vector(simnet: Control) -> None:
     """input-I16"""
-    for row in VALID:
+    for row in BIP350.valid:
         script = script_of(ours(row["text"]))
         assert script is not None
         assert script.hex() == row["script"]
         assert address_of(script) == ours(row["text"])
-
-
-def spoilt(address: str) -> str | None:
-    """An invalid example under our prefix, where it can be written so that its fault remains."""
-    hrp = address.lower().rpartition("1")[0]
-    encoding, got, values = bech32.bech32_decode(address)
-    if got is None or hrp not in ("bc", "tb"):
-        return None
-    return str(bech32.bech32_encode(encoding, "bcrt", values))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from embit import bech32
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -29,6 +31,21 @@ class Vectors:
 def vectors(name: str) -> Vectors:
     found: dict[str, Any] = json.loads(Path(__file__).with_name(f"{name}.json").read_text())
     return Vectors(**found)
+
+
+def ours(address: str) -> str:
+    """The same program under the prefix of our network, in small letters."""
+    address = address.lower()
+    version, program = bech32.decode(address.rpartition("1")[0], address)
+    return str(bech32.encode("bcrt", version, program))
+
+
+def spoilt(address: str) -> str | None:
+    """An invalid address under our prefix, where it can be written so that its fault remains."""
+    encoding, prefix, values = bech32.bech32_decode(address)
+    if prefix not in ("bc", "tb"):
+        return None
+    return str(bech32.bech32_encode(encoding, "bcrt", values))
 
 
 BOLT11 = vectors("bolt11")
