@@ -20,10 +20,11 @@ from accounts.credentials import Credential
 from accounts.errors import InsufficientFunds
 from accounts.ledger import balance_of
 from accounts.models import User
+from accounts.statement import clean_memo
 from coinos import http, success_action
 from coinos.drf import parse_json
 from coinos.errors import CoinosError, InvalidAmount, InvalidRequest
-from coinos.money import MAX_SAT, MSAT_PER_SAT
+from coinos.money import MAX_SAT, MSAT_PER_SAT, msat_to_sat_ceil, msat_to_sat_floor
 from payments import idempotency
 from payments.destinations import NOT_FOR_PAYING, LightningAddress, Lnurl
 from payments.errors import InvalidPaymentRequest
@@ -194,6 +195,8 @@ def look_up(destination: LightningAddress | Lnurl, *, until: float) -> PayServic
     low, high = _whole(answer.get("minSendable")), _whole(answer.get("maxSendable"))
     if not isinstance(callback, str) or not host or low is None or high is None:
         raise RemoteRefused()
+    if not 1 <= msat_to_sat_floor(high) >= msat_to_sat_ceil(low):
+        raise RemoteRefused()  # no amount in whole sats is taken
     metadata = answer.get("metadata")
     metadata = metadata if isinstance(metadata, str) else None
     texts = _texts(metadata)
@@ -211,7 +214,8 @@ def look_up(destination: LightningAddress | Lnurl, *, until: float) -> PayServic
 
 
 def _texts(metadata: str | None) -> dict[str, str]:
-    """The texts among the metadata, by kind (LUD-06, LUD-20); nothing of what cannot be read."""
+    """The texts among the metadata, by kind (LUD-06, LUD-20); nothing of what cannot be read. JSON
+    within JSON: what the outer one may not have, as half a surrogate pair, may be in here."""
     try:
         entries = json.loads(metadata or "[]")
     except (ValueError, RecursionError):
@@ -220,7 +224,7 @@ def _texts(metadata: str | None) -> dict[str, str]:
     for entry in entries if isinstance(entries, list) else []:
         match entry:
             case ["text/plain" | "text/long-desc" as kind, str(text), *_]:
-                found.setdefault(kind, text.strip())
+                found.setdefault(kind, clean_memo(text).strip())
     return found
 
 
@@ -328,10 +332,10 @@ def _get(url: str, until: float) -> dict[str, Any]:
     except CoinosError as error:
         raise RemoteRefused() from error
     if answer.get("status") == "ERROR":
-        raise RemoteRefused(
-            _("The other server says: %(said)s"),
-            values={"said": str(answer.get("reason", ""))[:200]},
-        )
+        reason = answer.get("reason")
+        if not isinstance(reason, str) or not reason.strip():
+            raise RemoteRefused()
+        raise RemoteRefused(_("The other server says: %(said)s"), values={"said": reason[:200]})
     return answer
 
 
@@ -344,9 +348,11 @@ def _host_of(url: object) -> str:
 
 
 def _whole(value: object) -> int | None:
-    """A whole number, 0 or more, as JSON may write it: 1000 and 1000.0 are the same."""
-    if isinstance(value, Decimal) and value.is_finite() and 0 <= value <= MAX_MSAT:
-        value = int(value) if value == value.to_integral_value() else None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    """A whole number, 0 or more, as JSON may write it: 1000 and 1000.0 are the same. One beyond all
+    bitcoin is as good as all of it, and can be written on a page."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
-    return value
+    if isinstance(value, Decimal) and not value.is_finite():
+        return None
+    bounded = min(value, MAX_MSAT)
+    return int(bounded) if bounded >= 0 and bounded == int(bounded) else None

@@ -67,6 +67,28 @@ def test_strangers_with_the_receipt_do_not_see_it(
     assert "4711" not in alice.get(f"{path}?public").page.text
 
 
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"metadata": r'[["text/plain","cof\ud800\u0000fee"]]'},
+        {"metadata": r'[["text/plain","coffee"],["text/long-desc","one cof\udfff\u0000fee"]]'},
+        {"metadata": '[["text/plain","coffee"]]', "maxSendable": 10**400},
+        {"metadata": '[["text/plain","coffee"]]', "maxSendable": 10**4200},
+    ],
+    ids=["half a letter", "half a letter in the long text", "no number", "no number for Python"],
+)
+def test_whatever_its_terms_hold_has_a_page(
+    alice: Person, service: Service, terms: dict[str, Any]
+) -> None:
+    """input-B1: of metadata, which is JSON in JSON, and of limits beyond all bitcoin."""
+    service.terms = terms
+    shown = paste(alice, service.lnurl)
+    assert shown.status_code == 200
+    assert "coffee" in shown.page.text
+    assert "coffee" in pay(alice, service).text
+    assert alice.line().amount_sat == -500
+
+
 def test_one_that_does_not_open_says_whom_to_ask(alice: Person, service: Service) -> None:
     """input-I08"""
     block = "AAAAAAAAAAAAAAAAAAAAAA=="

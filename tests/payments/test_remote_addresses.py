@@ -82,6 +82,8 @@ def test_an_invoice_for_anything_else_is_not_paid(
         {"maxSendable": 1000},
         {"minSendable": 10**9},
         {"minSendable": -1, "maxSendable": -1},
+        {"minSendable": 10**400, "maxSendable": 10**400},
+        {"minSendable": 600_000, "maxSendable": 400_000},
         {"status": "ERROR", "reason": "<b>no</b>"},
     ],
     ids=str,
@@ -95,6 +97,35 @@ def test_a_service_with_odd_terms_is_refused(
     assert 400 <= refused.status_code < 500, refused.body
     assert service.asked == []
     assert not Payment.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"minSendable": 600_000, "maxSendable": 400_000},
+        {"minSendable": 0, "maxSendable": 0},
+        {"minSendable": 1, "maxSendable": 999},
+        {"minSendable": 1001, "maxSendable": 1999},
+    ],
+    ids=str,
+)
+def test_terms_that_no_amount_meets_are_refused_before_one_is_asked_for(
+    alice: Person, service: Service, terms: dict[str, Any]
+) -> None:
+    """input-B1: nobody is told to enter an amount from 600 to 400 sats."""
+    service.terms = terms
+    with pytest.raises(RemoteRefused, match="did not answer as a Lightning Address should"):
+        look(alice.user, service.lnurl)
+
+
+@pytest.mark.parametrize("reason", [None, {"why": "no"}, 5, " "], ids=str)
+def test_a_reason_that_is_no_text_is_not_said(
+    alice: Person, service: Service, reason: object
+) -> None:
+    service.terms = {"status": "ERROR", "reason": reason}
+    refused = pay(alice, service)
+    expected = "The other server did not answer as a Lightning Address should"
+    assert (refused.status_code, refused.body["detail"]) == (400, expected)
 
 
 def test_a_repeated_request_fetches_no_second_invoice(

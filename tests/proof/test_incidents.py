@@ -15,7 +15,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
 INCIDENT = re.compile(
-    r"(?<![A-Za-z0-9])([MFAPO][0-9]{2}|sec-[0-9]{1,2}|money-[KHML][0-9]{1,2}|input-I[0-9]{2}[a-q]?|input-C[0-9]{1,2})"
+    r"(?<![A-Za-z0-9])([MFAPO][0-9]{2}|sec-[0-9]{1,2}|money-[KHML][0-9]{1,2}|input-I[0-9]{2}[a-q]?|input-[BC][0-9]{1,2})"
     r"(?![0-9A-Za-z])"
 )
 COUNTS = {"M": 35, "F": 20, "A": 15, "P": 27, "O": 7}
