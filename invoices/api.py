@@ -58,17 +58,17 @@ class CreateInvoiceView(ApiView):
     def post(self, request: Request) -> Response:
         draft, aid = read_draft(_body(request))
         key = _key(request)
-        user = _payee(request)
-        with errors_at("/invoice"):
-            require_own(user, aid)
-            _require_payee(request, user, is_new=True, webhook=draft.webhook, secret=draft.secret)
-            if key:
-                invoice, replayed = services.create_invoice_once(user, draft, key)
-            else:
-                invoice, replayed = (
-                    services.create_invoice(user, draft, own=request.user == user),
-                    False,
+
+        def create() -> Invoice:
+            user = _payee(request)
+            with errors_at("/invoice"):
+                require_own(user, aid)
+                _require_payee(
+                    request, user, is_new=True, webhook=draft.webhook, secret=draft.secret
                 )
+                return services.create_invoice(user, draft, own=request.user == user, key=key)
+
+        invoice, replayed = services.create_invoice_once(key, create) if key else (create(), False)
         # The caller may see what this very body sets, and has not been changed since.
         set_here = {"webhook": draft.webhook, "secret": draft.secret}
         now = {"webhook": invoice.webhook, "secret": invoice.webhook_secret}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -92,9 +92,10 @@ class Key:
     named: Named
 
 
-def create_invoice_once(user: User, draft: InvoiceDraft, key: Key) -> tuple[Invoice, bool]:
-    """`create_invoice` for a caller who names the request, and whether an earlier one with the same
-    key made it. Raises `IdempotencyKeyReused` and `IdempotencyInProgress`, too.
+def create_invoice_once(key: Key, create: Callable[[], Invoice]) -> tuple[Invoice, bool]:
+    """What `create` makes, by `create_invoice` with this key, and whether an earlier request with
+    it made that; then nothing is looked at again, as the name of who is paid. Raises
+    `IdempotencyKeyReused` and `IdempotencyInProgress`, too.
 
     | the process dies          | what the same key gets                                     |
     |---------------------------|------------------------------------------------------------|
@@ -104,14 +105,11 @@ def create_invoice_once(user: User, draft: InvoiceDraft, key: Key) -> tuple[Invo
     | after it                  | that invoice                                               |
     """
 
-    def make() -> Invoice:
-        return create_invoice(user, draft, own=key.caller == user, key=key)
-
     def again(invoice_id: UUID) -> Invoice | None:
         made = Invoice.objects.select_related("user").exclude(hash="")
         return made.filter(id=invoice_id).first()
 
-    return idempotency.once(key.caller, key.named, make, again)
+    return idempotency.once(key.caller, key.named, create, again)
 
 
 def create_invoice(

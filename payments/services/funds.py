@@ -31,7 +31,7 @@ def take_out(
     `InsufficientFunds` and what the gate raises."""
     return pay_user(
         credential=funds.to_spend_from(fund, credential),
-        recipient=credential.user,
+        find_recipient=lambda: credential.user,
         amount_sat=amount_sat,
         memo=memo,
         pin=pin,

@@ -54,7 +54,6 @@ def make_gift(
     Raises `InsufficientFunds`, `TooManyGifts` and what the gate raises.
     """
     giver = credential.user
-    open_gate(credential, pin=pin, external=False)
     token = secrets.token_urlsafe(32)
     gift = Gift(
         giver=giver,
@@ -64,6 +63,10 @@ def make_gift(
         token_sha256=_sha256(token),
         expires=timezone.now() + timedelta(days=days),
     )
+
+    def give() -> Activity:
+        open_gate(credential, pin=pin, external=False)
+        return set_aside()
 
     @ledger.atomic
     def set_aside() -> Activity:
@@ -75,7 +78,7 @@ def make_gift(
         gift.save(force_insert=True)
         return _line(gift, giver, -amount_sat, id=payment_id, reason=GIFT)
 
-    spent = idempotency.once(giver, named, set_aside)
+    spent = idempotency.once(giver, named, give)
     return None if spent.replayed else (gift, token)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from accounts import ledger, statement
@@ -30,10 +31,11 @@ def send_to_user(
     pin: object = None,
     named: Named | None = None,
 ) -> Spent:
-    """Pay another user by name. Raises `UserNotFound` and what `pay_user` raises."""
+    """Pay another user by name. Raises `UserNotFound` and what `pay_user` raises; not when the
+    request was made before, whoever has that name by now."""
     return pay_user(
         credential=credential,
-        recipient=user_by_name(username),
+        find_recipient=lambda: user_by_name(username),
         amount_sat=amount_sat,
         memo=memo,
         pin=pin,
@@ -44,23 +46,28 @@ def send_to_user(
 def pay_user(
     *,
     credential: Credential,
-    recipient: User,
+    find_recipient: Callable[[], User],
     amount_sat: int,
     memo: str = "",
     pin: object = None,
     named: Named | None = None,
 ) -> Spent:
-    """Pay another user. Both see it in the same transaction.
+    """Pay another user. Both see it in the same transaction. Of a request that was made before
+    nothing is looked at again.
 
     Raises `SelfPayment`, `InsufficientFunds` and what the gate raises.
     """
     payer = credential.user
-    if recipient == payer:
-        raise SelfPayment()
-    open_gate(credential, pin=pin, external=False)
+
+    def pay() -> Activity:
+        recipient = find_recipient()
+        if recipient == payer:
+            raise SelfPayment()
+        open_gate(credential, pin=pin, external=False)
+        return move(recipient)
 
     @ledger.atomic
-    def move() -> Activity:
+    def move(recipient: User) -> Activity:
         payment_id = uuid.uuid4()
         idempotency.claim(payer, named, payment_id, answered=True)
         reserve(credential, debit_sat=amount_sat, external=False)
@@ -97,7 +104,7 @@ def pay_user(
         require_left(credential)
         return sent
 
-    return idempotency.once(payer, named, move)
+    return idempotency.once(payer, named, pay)
 
 
 def pay_own_invoice(
@@ -122,17 +129,20 @@ def pay_own_invoice(
     `InvoiceAlreadyPaid`, `InvoiceExpired`, `SelfPayment`, `AmountMissing`, `AmountDiffers`.
     """
     payer = credential.user
-    found = ref if isinstance(ref, Found) else find(ref)
-    if found and found.invoice.user_id == payer.id:
-        raise SelfPayment()
-    open_gate(credential, pin=pin, external=False)
 
-    @ledger.atomic
-    def move() -> Activity:
-        payment_id = uuid.uuid4()
-        idempotency.claim(payer, named, payment_id, answered=True)
+    def pay() -> Activity:
+        found = ref if isinstance(ref, Found) else find(ref)
+        if found and found.invoice.user_id == payer.id:
+            raise SelfPayment()
+        open_gate(credential, pin=pin, external=False)
         if found is None:
             raise InvoiceNotFound()
+        return move(found)
+
+    @ledger.atomic
+    def move(found: Found) -> Activity:
+        payment_id = uuid.uuid4()
+        idempotency.claim(payer, named, payment_id, answered=True)
         payable = lock_for_internal_payment(found, reuse_address=reuse_address)
         fixed = bool(payable.amount_sat) and not reuse_address
         may_have_risen = bool(payable.tip_sat) and found.request is None
@@ -175,7 +185,7 @@ def pay_own_invoice(
         receipt.tell()
         return sent
 
-    return idempotency.once(payer, named, move)
+    return idempotency.once(payer, named, pay)
 
 
 def _payer_line(

@@ -71,6 +71,17 @@ def test_whoever_asks_for_another_has_keys_of_his_own(
     assert by_alice.body["id"] != by_bob.body["id"]
 
 
+def test_a_replay_does_not_ask_for_the_name_of_the_payee_again(
+    world: Control, alice: User, bob: User
+) -> None:
+    """input-B2"""
+    for_alice = COFFEE | {"user": {"username": "alice"}}
+    first = ask(api_of(bob), for_alice)
+    assert api_of(alice).post("/user", {"username": "alicia"}).status_code == 200
+    again = ask(api_of(bob), for_alice)
+    assert (again.status_code, again.body.get("id")) == (200, first.body["id"]), again.body
+
+
 def test_a_key_without_a_token_is_refused_not_ignored(world: Control, alice: User) -> None:
     refused = ask(Api(), COFFEE | {"user": {"username": "alice"}})
     assert (refused.status_code, refused.body["code"]) == (400, "invalid_request")
@@ -199,7 +210,9 @@ def test_a_key_whose_process_was_killed_makes_its_invoice_a_minute_later(
         "alice = User.objects.get();"
         f"named = name_of('order-7', path='/api/invoice', body={COFFEE!r});"
         "draft = services.InvoiceDraft(amount_sat=1000, memo='coffee');"
-        "services.create_invoice_once(alice, draft, services.Key(alice, named))",
+        "key = services.Key(alice, named);"
+        "create = lambda: services.create_invoice(alice, draft, own=True, key=key);"
+        "services.create_invoice_once(key, create)",
         failpoint,
         simnet=simnet_nodes,
         database=cloned_db,

@@ -12,7 +12,9 @@ from django.db import connection
 from accounts import ledger
 from accounts.credentials import Credential
 from accounts.models import Activity, Transfer
+from accounts.services import freeze
 from coinos.simnet.control import Control
+from invoices.services import InvoiceDraft, create_invoice
 from payments.services.pasted import look, pay, price
 from tests.cast import Api, available_sat, give_pin
 from tests.payments.conftest import Person
@@ -110,6 +112,27 @@ def test_the_same_key_at_once_pays_once(alice: Person, bob: Person) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.body["id"] for answer in answers}) == 1
     assert bob.available_sat == 700
+
+
+@pytest.mark.parametrize("path", ["/send", "/send/bob/700", "/payments"])
+def test_a_replay_looks_at_nothing_again(
+    alice: Person, bob: Person, network: Control, path: str
+) -> None:
+    """input-B2: what was paid is answered as paid, also when the payee has another name by now and
+    the payer may not spend any more."""
+    bolt11 = create_invoice(bob.user, InvoiceDraft(amount_sat=700), own=True).hash
+    body: dict[str, Any] = {
+        "/send": {"amount": 700, "username": "bob"},
+        "/payments": {"payreq": bolt11},
+    }.get(path, {})
+    first = alice.api.post(path, body, Idempotency_Key="rent")
+    assert first.status_code == 200, first.body
+    assert bob.api.post("/user", {"username": "robert"}).status_code == 200
+    freeze(alice.user, actor="operator olga", reason="test")
+    again = alice.api.post(path, body, Idempotency_Key="rent")
+    assert (again.status_code, again.body.get("id")) == (200, first.body["id"]), again.body
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert (alice.available_sat, bob.available_sat) == (99_300, 700)
 
 
 def test_a_refusal_does_not_use_up_the_key(alice: Person, bob: Person) -> None:
