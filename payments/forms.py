@@ -186,6 +186,12 @@ def who_reads_the_note(target: Target) -> Any:
     return _("The recipient may see it too.") if target.comment_max else _("Only you see it.")
 
 
+def _in_every_zone(day: date | None) -> date | None:
+    """A day whose beginning and end have a time in UTC, wherever the reader is: those at the edges
+    of the calendar become a day before or after all payments."""
+    return min(max(day, date(1970, 1, 2)), date(9999, 12, 30)) if day else None
+
+
 class HistoryForm(forms.Form):
     """Which payments to list. Days are whole days where the reader is."""
 
@@ -219,7 +225,7 @@ class HistoryForm(forms.Form):
 
     def wanted(self) -> StatementFilter:
         """The filter without the search; a day that cannot be read does not narrow it."""
-        start, end = self.cleaned_data.get("start"), self.cleaned_data.get("end")
+        start, end = map(_in_every_zone, map(self.cleaned_data.get, ("start", "end")))
         zone = timezone.get_current_timezone()
         return replace(
             self.SHOW[self.cleaned_data.get("show", "all")],
