@@ -34,7 +34,7 @@ class _Form:
         """The patterns of a number: as the language writes it, and plainly."""
         whole, fraction = "(?P<whole>[0-9]{0,16})", ""
         groups = re.escape("".join({" ", self.group.strip()}))
-        grouped = f"[0-9]{{1,3}}(?P<group>[{groups}])[0-9]{{3}}(?:(?P=group)[0-9]{{3}}){{0,4}}"
+        grouped = f"[1-9][0-9]{{0,2}}(?P<group>[{groups}])[0-9]{{3}}(?:(?P=group)[0-9]{{3}}){{0,4}}"
         if self.decimals:
             fraction = f"(?P<fraction>[0-9]{{1,{self.decimals}}})"
         point = re.escape(self.point)
@@ -68,6 +68,8 @@ def read(text: str, currency: str, locale: Locale) -> Decimal:
     no more decimals than the currency has. Raises `ValueError` when it cannot be read, or when the
     two disagree: what is meant is never guessed.
     """
+    if any(unicodedata.category(character) == "No" for character in text):
+        raise ValueError("digits that are not of a number: 1² is not 12")
     form = _form(currency, locale)
     rest = _plain(text)
     for around in map(_plain, (form.before, form.after, currency)):

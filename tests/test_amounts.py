@@ -60,6 +60,17 @@ TYPED = [
     ("en", "EUR", "12.50 EUR", "12.5"),
     ("en", "EUR", "$12.50", None),
     ("en", "EUR", ".5", "0.5"),
+    ("en", "EUR", "0,001", None),  # input-B4: no language groups the digits after a 0
+    ("en", "EUR", "0.001", None),
+    ("en", "", "0,001", None),
+    ("en", "EUR", "1²", None),
+    ("en", "EUR", "１２", 12),
+    ("de", "EUR", "0.001", None),
+    ("de", "EUR", "00.500", None),
+    ("de", "JPY", "0.001", None),
+    ("de", "", "0.001", None),
+    ("fr", "EUR", "0 001", None),
+    ("en", "KWD", "0,500", "0.5"),
     ("de", "EUR", "1.000", 1000),
     ("de", "EUR", "1.000,50 €", "1000.5"),
     ("de", "EUR", "1,000", None),
@@ -106,7 +117,7 @@ TYPED = [
 def test_an_amount_is_read_in_one_way_or_refused(
     language: str, currency: str, text: str, expected: str | int | None
 ) -> None:
-    """input-I02: never guessed."""
+    """input-I02, input-B4: never guessed."""
     locale = Locale.parse(language)
     if expected is None:
         with pytest.raises(ValueError):
