@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import FilePayload, expect
 
 from tests.browser.walk import Walk
 from tests.browser.world import World
@@ -31,6 +31,20 @@ def test_she_pays_an_invoice_from_outside_and_sees_the_total_first(
     walk.open("/")
     walk.sees("Your wallet")
     walk.reads("7,999")
+
+
+def test_a_code_is_read_from_a_picture_however_long_its_note_is(glance: Walk, world: World) -> None:
+    """input-I03: it decodes to the address and the amount."""
+    walk, alice, bob = glance, world.person("alice"), world.person("bob")
+    asked = world.invoice(bob, type="bitcoin", amount=1000, memo="☕" * 5000)
+    walk.sign_in(alice)
+    walk.open("/send")
+    code = walk.context.request.get(f"{world.url}/invoice/{asked['id']}/qr.png").body()
+    picture: FilePayload = {"name": "code.png", "mimeType": "image/png", "buffer": code}
+    walk.page.locator("#scanner input[type=file]").set_input_files(picture)
+    walk.sees("How much?")
+    walk.reads(bob.name)
+    expect(walk.field("Amount")).to_have_value("1000")
 
 
 def test_a_payment_on_its_way_is_not_called_sent(phone: Walk, world: World) -> None:
