@@ -19,7 +19,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from coinos import errors, limits, throttling
-from coinos.drf import problem_response
+from coinos.drf import REPLAYED, problem_response
 from coinos.limits import Rate
 from coinos.money import MAX_SAT, parse_decimal, parse_sat
 from coinos.throttling import Limit
@@ -274,9 +274,9 @@ class ApiView(APIView):
         super().check_permissions(request)
 
 
-def ok(data: Any) -> Response:
-    """A success: always 200, always with a body."""
-    return Response(data)
+def ok(data: Any, *, replayed: bool = False) -> Response:
+    """A success: always 200, always with a body. `replayed` marks what an earlier request did."""
+    return Response(data, headers={REPLAYED: "true"} if replayed else None)
 
 
 # --- Middleware ----------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def api_middleware(
             response = get_response(request)
         response["Access-Control-Allow-Origin"] = "*"
         response.setdefault("Cache-Control", "no-store")  # balances are nobody else's
-        response["Access-Control-Expose-Headers"] = "Retry-After, Idempotent-Replayed"
+        response["Access-Control-Expose-Headers"] = f"Retry-After, {REPLAYED}"
         return response
 
     return middleware

@@ -28,6 +28,8 @@ from coinos import errors, limits
 logger = logging.getLogger(__name__)
 
 MAX_DEPTH = 20
+REPLAYED = "Idempotent-Replayed"
+"""The header of an answer that an earlier request with the same key has had."""
 
 # --- JSON in and out -----------------------------------------------------------------------------
 
@@ -159,7 +161,7 @@ def problem_response(error: errors.CoinosError, **extra: Any) -> HttpResponse:
     if error.retry_after_s is not None:
         response["Retry-After"] = str(error.retry_after_s)
     if error.replayed:
-        response["Idempotent-Replayed"] = "true"
+        response[REPLAYED] = "true"
     return response
 
 

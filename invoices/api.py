@@ -73,10 +73,7 @@ class CreateInvoiceView(ApiView):
         set_here = {"webhook": draft.webhook, "secret": draft.secret}
         now = {"webhook": invoice.webhook, "secret": invoice.webhook_secret}
         shown = {name for name in now if now[name] == set_here[name]}
-        response = ok(invoice_json(invoice, shown=shown))
-        if replayed:
-            response["Idempotent-Replayed"] = "true"
-        return response
+        return ok(invoice_json(invoice, shown=shown), replayed=replayed)
 
 
 class InvoiceView(ApiView):

@@ -68,10 +68,7 @@ class SpendView(ApiView):
     counted = {"GET": limits.READ, "POST": limits.SPEND}
 
     def answer(self, spent: Spent) -> Response:
-        response = ok(payment_json(spent.activity))
-        if spent.replayed:
-            response["Idempotent-Replayed"] = "true"
-        return response
+        return ok(payment_json(spent.activity), replayed=spent.replayed)
 
 
 class PaymentsView(SpendView):

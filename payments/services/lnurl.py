@@ -103,7 +103,8 @@ class PayService:
 
 @dataclass(frozen=True)
 class RemoteInvoice:
-    """A checked bolt11, and what its service said besides, as the line of the payment keeps it."""
+    """A checked bolt11, and what else its line keeps of the service: `success_action`, `payer_data`
+    that it was told, `description_differs`; each where there is something to keep."""
 
     bolt11: str
     lnurl: dict[str, Any]
