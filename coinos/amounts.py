@@ -69,7 +69,7 @@ def read(text: str, currency: str, locale: Locale) -> Decimal:
     two disagree: what is meant is never guessed.
     """
     if any(unicodedata.category(character) == "No" for character in text):
-        raise ValueError("digits that are not of a number: 1² is not 12")
+        raise ValueError("a sign that is no plain digit: 1² is not 12")
     form = _form(currency, locale)
     rest = _plain(text)
     for around in map(_plain, (form.before, form.after, currency)):

@@ -94,8 +94,8 @@ class Key:
 
 def create_invoice_once(key: Key, create: Callable[[], Invoice]) -> tuple[Invoice, bool]:
     """What `create` makes, by `create_invoice` with this key, and whether an earlier request with
-    it made that; then nothing is looked at again, as the name of who is paid. Raises
-    `IdempotencyKeyReused` and `IdempotencyInProgress`, too.
+    the key made it: then `create` is not called, and the payee may have another name by now. Raises
+    `IdempotencyKeyReused`, `IdempotencyInProgress` and what `create` raises.
 
     | the process dies          | what the same key gets                                     |
     |---------------------------|------------------------------------------------------------|
