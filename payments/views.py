@@ -31,6 +31,7 @@ from accounts.selectors import (
     statement_page,
 )
 from accounts.services import pin_contact
+from accounts.statement import MEMO_MAX_CHARACTERS
 from coinos import limits
 from coinos.errors import Busy, CoinosError, NotFound, RateLimited
 from coinos.throttling import count, limited
@@ -262,6 +263,8 @@ def _amount_page(
     user = user_of(request)
     chosen = chosen or {}
     amount_sat = chosen.get("amount_sat") or target.suggested_sat
+    # What a bitcoin link says of itself reaches nobody else: it is the payer's own note.
+    note = target.memo[:MEMO_MAX_CHARACTERS] if target.is_onchain else ""
     form = form or SendAmountForm(
         owner=user,
         target=target,
@@ -269,7 +272,7 @@ def _amount_page(
         initial={
             "text": target.text,
             "amount": amount_sat,
-            "memo": chosen.get("memo", ""),
+            "memo": chosen.get("memo") or note,
             "fee_rate": chosen.get("fee_rate"),
         },
     )

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from accounts.statement import MEMO_MAX_CHARACTERS
 from coinos.money import sat_to_btc
 from coinos.simnet.control import Control
 from tests.cast import Api, api_of
@@ -139,6 +140,23 @@ def test_label_and_message_are_shown(alice: Person, network: Control) -> None:
     """input-I07: a plus is a plus, as protocols say it."""
     link = f"bitcoin:{ADDRESS}?amount=0.00001&label=Corner%20shop&message=a+b"
     assert "Corner shop: a+b" in paste(alice, link).page.text
+
+
+def test_what_a_link_says_of_itself_is_the_note_of_the_payment(
+    alice: Person, network: Control
+) -> None:
+    """input-I07: in the history it tells more than an address. Another note may be written."""
+    label = "Corner%20shop" + "x" * 6000
+    link = f"bitcoin:{network.address()}?amount=0.0002&label={label}&message=Two%20coffees"
+    assert len(paste(alice, link).page.value("memo")) == MEMO_MAX_CHARACTERS
+    asked = paste(alice, link.replace("x" * 6000, "")).page
+    assert asked.value("memo") == "Corner shop: Two coffees"
+    shown = amount(alice, asked.value("text"), amount="20000", memo=asked.value("memo")).page
+    assert "Note: Corner shop: Two coffees" in shown.text
+    follow(alice, confirm(alice, shown))
+    assert alice.line(amount_sat=-20_000).memo == "Corner shop: Two coffees"
+    again = alice.post("/send", text=asked.value("text"), amount_sat="20000", memo="For Bob").page
+    assert again.value("memo") == "For Bob"
 
 
 @pytest.mark.parametrize("capitals", [False, True])
