@@ -269,7 +269,9 @@ def fetch_invoice(
     except InvalidPaymentRequest as error:
         raise RemoteRefused(_("The other server sent an invoice that is not valid")) from error
     if decoded.amount_msat != amount_msat:
-        raise RemoteRefused(_("The other server sent an invoice for another amount"))
+        raise RemoteRefused(
+            _("The other server sent an invoice for another amount, so nothing was sent")
+        )
     said: dict[str, Any] = {}
     try:
         given = success_action.read(answer.get("successAction"), callback=service.callback)

@@ -147,7 +147,7 @@ def look(user: User, text: str) -> Target:
         return replace(
             target,
             text=text if len(request.ways) == 1 else str(target.destination),
-            suggested_sat=None if target.fixed_sat else request.amount_sat,
+            suggested_sat=None if target.fixed_sat else request.amount_sat or target.suggested_sat,
             memo=target.memo or request.memo,
         )
     assert refusal, "a request has a way to pay"
@@ -187,12 +187,14 @@ def target_of(user: User, found: LightningAddress | Lnurl, service: PayService) 
     wants to know about the user what it cannot be told."""
     known = payer_data(user)
     service.require(known)
+    least_sat, most_sat = msat_to_sat_ceil(service.min_msat), msat_to_sat_floor(service.max_msat)
     return Target(
         found,
         str(found) if isinstance(found, LightningAddress) else service.host,
         text=str(found),
-        minimum_sat=msat_to_sat_ceil(service.min_msat),
-        maximum_sat=msat_to_sat_floor(service.max_msat),
+        suggested_sat=most_sat if least_sat == most_sat else None,
+        minimum_sat=least_sat,
+        maximum_sat=most_sat,
         memo=service.description,
         comment_max=service.comment_max,
         asked=tuple(

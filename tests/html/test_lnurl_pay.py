@@ -132,6 +132,27 @@ def test_an_invoice_for_another_description_is_asked_about_first(
     assert "Description the invoice does not commit to what the other server showed" in page.text
 
 
+def test_a_price_that_is_fixed_is_filled_in(alice: Person, service: Service) -> None:
+    """LUD-06: `minSendable` and `maxSendable` are the same."""
+    service.terms = {"minSendable": 21_000_000, "maxSendable": 21_000_000}
+    page = paste(alice, service.lnurl).page
+    assert page.value("amount") == "21000"
+    assert "They accept ⚡️21,000 sats , no more and no less." in page.text
+    shown = amount(alice, service.lnurl, amount=page.value("amount")).page
+    assert "They get ⚡️21,000" in shown.text
+
+
+def test_an_invoice_for_another_amount_is_not_paid(
+    alice: Person, service: Service, network: Control
+) -> None:
+    """F18"""
+    service.invoice = lambda amount_msat: {"pr": network.invoice(amount_msat + 1000)}
+    refused = confirm(alice, amount(alice, service.lnurl, amount="500").page)
+    assert refused.status_code == 422
+    assert "an invoice for another amount, so nothing was sent" in refused.page.text
+    assert (Payment.objects.count(), alice.available_sat) == (0, 100_000)
+
+
 # --- What it asks --------------------------------------------------------------------------------
 
 
