@@ -29,6 +29,8 @@ class _Form:
     point: str
     decimals: int
     groups_four_digits: bool  # not 1234 but 1.234
+    word: str = ""
+    """What follows the number where the currency is written out: `円`, `euros`."""
 
     def readings(self) -> tuple[str, str]:
         """The patterns of a number: as the language writes it, and plainly."""
@@ -72,7 +74,7 @@ def read(text: str, currency: str, locale: Locale) -> Decimal:
         raise ValueError("a sign that is no plain digit: 1² is not 12")
     form = _form(currency, locale)
     rest = _plain(text)
-    for around in map(_plain, (form.before, form.after, currency)):
+    for around in map(_plain, (form.before, form.after, currency, form.word)):
         rest = rest.removeprefix(around).removesuffix(around).strip()
     found: set[Decimal] = set()
     for reading in form.readings():
@@ -105,4 +107,8 @@ def _form(currency: str, locale: Locale) -> _Form:
     assert found, f"{currency} in {locale} is not written in groups of three digits"
     before, group, _, point, decimals, after = found.groups()
     groups_four_digits = write(1234).startswith(f"{before}1{group}2")
-    return _Form(before, after, group, point or "", len(decimals or ""), groups_four_digits)
+    word = ""
+    if currency:
+        written_out = format_currency(2, currency, locale=locale, format_type="name")
+        word = re.sub(r"[\d.,]", "", written_out).strip()
+    return _Form(before, after, group, point or "", len(decimals or ""), groups_four_digits, word)

@@ -85,6 +85,9 @@ TYPED = [
     ("pt", "BRL", "R$\N{NO-BREAK SPACE}1.000,00", 1000),
     ("ja", "JPY", "￥1,000", 1000),
     ("ja", "JPY", "１，０００", 1000),
+    ("ja", "JPY", "1,500円", 1500),
+    ("de", "EUR", "12,50 Euro", "12.5"),
+    ("en", "EUR", "12.50 dollars", None),
     ("ja", "JPY", "1.5", None),
     ("en", "JPY", "1.000", None),
     ("en", "KWD", "1,000", None),  # a thousand, or one with three decimals
