@@ -19,6 +19,8 @@ from coinos.money import parse_btc
 from payments.errors import UnknownDestination
 
 PASTED_MAX_CHARACTERS = 8192
+WAYS_OF_A_KIND_MAX = 4
+"""Of a link. Wallets offer one or two; each may cost questions to a node or to another server."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +148,9 @@ def read(pasted: str) -> Request:
 
     BOLT11, LNURL and bech32 in capitals or small letters, also broken into lines and among
     characters without width, as copying leaves them; `lightning:` and `bitcoin:` links (BIP 321,
-    with all their ways to pay), LNURL also as a link that carries one (LUD-01) or by its scheme
-    (LUD-17), Lightning Addresses, user names with or without `@`, links to their pages, Nostr keys.
+    with their ways to pay, of each kind the first four), LNURL also as a link that carries one
+    (LUD-01) or by its scheme (LUD-17), Lightning Addresses, user names with or without `@`, links
+    to their pages, Nostr keys.
     """
     if len(pasted) > PASTED_MAX_CHARACTERS:
         raise UnknownDestination()
@@ -250,11 +253,12 @@ def _bitcoin_link(rest: str) -> Request:
             for address in map(_address, fields.get(key, ()))
             if address and address.startswith(f"{key}1")
         ]
-    ways: list[Destination] = [
-        *_understood(fields.get("lightning", ())),
-        *(Onchain(address) for address in dict.fromkeys(addresses) if address),
-        *_understood(fields.get("lno", ())),
-    ]
+    kinds: tuple[list[Destination], ...] = (
+        _understood(fields.get("lightning", ())),
+        [Onchain(address) for address in addresses if address],
+        _understood(fields.get("lno", ())),
+    )
+    ways = [way for kind in kinds for way in list(dict.fromkeys(kind))[:WAYS_OF_A_KIND_MAX]]
     if not ways:
         raise UnknownDestination(
             gettext_noop("This bitcoin: link names no way to pay that is understood here")

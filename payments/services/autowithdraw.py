@@ -129,8 +129,8 @@ def _look_up(user: User, text: str) -> tuple[str, User | None]:
             if recipient == user:
                 raise SelfPayment()
             return recipient.username, recipient
-        case Onchain(address):
-            return withdrawal_address(user, address), None
+        case Onchain():
+            return withdrawal_address(user, text), None
         case Bolt11() | Bolt12Offer() | NostrKey():
             raise InvalidRequest(
                 "Name a Lightning Address, a bitcoin address or a user here: it is paid again",

@@ -145,14 +145,16 @@ def withdrawal_address(user: User, text: str) -> str:
 
 
 def _address_of(text: str) -> str:
-    """A valid address of our network, in canonical case. Raises `InvalidAddress`."""
+    """A valid address of our network, in canonical case: of those in a link the first. Raises
+    `InvalidAddress`."""
     try:
-        found = read(text).best(Onchain)
+        ways = read(text).ways
     except UnknownDestination as error:
         raise InvalidAddress(field="/address") from error
-    if found is None or not nodes.bitcoin().address_is_valid(found.address):
-        raise InvalidAddress(field="/address")
-    return found.address
+    for way in ways:
+        if isinstance(way, Onchain) and nodes.bitcoin().address_is_valid(way.address):
+            return way.address
+    raise InvalidAddress(field="/address")
 
 
 def _internal_owner(user: User, address: str) -> Invoice | None:

@@ -208,6 +208,13 @@ def test_a_receipt_beside_an_older_transaction_waits_for_its_end_and_is_not_lost
     assert (alice.available_sat, bob.available_sat) == (20_000, 130_000)
 
 
+def test_of_a_link_the_address_of_this_network_is_kept(alice: Person, network: Control) -> None:
+    """input-B5"""
+    address = network.address()
+    link = f"bitcoin:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4?bcrt={address}"
+    assert switch_on(alice, link)["destination"] == address
+
+
 def test_dust_is_not_sent(alice: Person, network: Control) -> None:
     """F12"""
     network.mine(1)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from coinos.money import MAX_SAT, btc_to_sat, parse_btc, sat_to_btc
 from payments.destinations import (
     PASTED_MAX_CHARACTERS,
+    WAYS_OF_A_KIND_MAX,
     Bolt11,
     Bolt12Offer,
     LightningAddress,
@@ -232,6 +233,19 @@ def test_every_way_to_pay_of_a_link_is_kept_the_best_first() -> None:
         (Bolt11(INVOICE), Onchain(ADDRESS), Onchain(TAPROOT), Bolt12Offer(OFFER)),
         amount_sat=2000,
         memo="Bob: a+b c",
+    )
+
+
+def test_of_a_link_with_many_ways_to_pay_a_few_are_looked_at() -> None:
+    """input-B5: each is a question to a node, or to a server that somebody else has named."""
+    addresses = [bech32_encode("bc", [0] + [n // 32, n % 32] + [0] * 30) for n in range(150)]
+    ways = read("bitcoin:?" + "&".join(f"bc={address}" for address in addresses)).ways
+    assert ways == tuple(Onchain(address) for address in addresses[:WAYS_OF_A_KIND_MAX])
+    names = "&".join(f"lightning=bob@{n}.example" for n in range(200))
+    ways = read(f"bitcoin:{ADDRESS}?{names}&lno={OFFER}").ways
+    assert (len(ways), ways[-2:]) == (
+        WAYS_OF_A_KIND_MAX + 2,
+        (Onchain(ADDRESS), Bolt12Offer(OFFER)),
     )
 
 

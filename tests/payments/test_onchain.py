@@ -28,6 +28,16 @@ def confirmed_coins(network: Control) -> None:
     network.mine(1)
 
 
+def test_of_a_link_the_address_of_this_network_is_paid(alice: Person, network: Control) -> None:
+    """input-B5: as on the page."""
+    address = network.address()
+    link = f"bitcoin:bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4?bcrt={address}"
+    quote = alice.api.post("/bitcoin/fee", {"address": link, "amount": 5000})
+    assert quote.status_code == 200, quote.body
+    assert send(alice, link, 5000).status_code == 200
+    assert alice.payment().destination == address
+
+
 def test_a_withdrawal_is_broadcast_at_the_quoted_fee_and_settles_when_mined(
     alice: Person, network: Control
 ) -> None:
