@@ -273,7 +273,8 @@ class SpendForm(AmountForm):
         another spend."""
         same = isinstance(error, InvalidPin)
         key = self.cleaned_data["key"] if same else ConfirmForm.new_key()
-        form = type(self)({**self.data, "key": key}, owner=self.owner)
+        data = {name: self.data[name] for name in self.data}  # {**…} of a QueryDict has its lists
+        form = type(self)(data | {"key": key}, owner=self.owner)
         form.is_valid()
         add_error(form, error)
         return form

@@ -37,6 +37,21 @@ def next_steps(page: Page) -> list[str]:
     return [found["href"] for found in page.all("a") if "button" in found.get("class", "")]
 
 
+@pytest.mark.parametrize("pin", ["", "111111"])
+def test_a_refused_gift_can_be_sent_again_as_it_stands(alice: Person, pin: str) -> None:
+    """input-B6: what was typed is still in the fields."""
+    if pin:
+        give_pin(alice.user)
+    amount = "1000" if pin else "900000"
+    refused = make(alice, amount=amount, days="7", pin=pin)
+    assert refused.status_code == 422
+    values = {field.get("name"): field.get("value") for field in refused.page.all("input")}
+    assert (values["amount"], values["memo"]) == (amount, "For cake")
+    assert "valid choice" not in refused.page.text
+    days = [day["value"] for day in refused.page.all("option") if "selected" in day]
+    assert "7" in days
+
+
 def test_bob_opens_the_link_and_takes_the_gift(alice: Person, bob: Person) -> None:
     made = make(alice)
     assert made.status_code == 200
