@@ -204,7 +204,7 @@ class WebhookCall(Answer):
 
 
 class PublicPayment(Answer):
-    """A payment as those see it who are no party to it."""
+    """A payment as those see it whose it is not."""
 
     id = UUIDField()
     type = ChoiceField(choices=["lightning", "bitcoin", "internal"])
@@ -256,6 +256,13 @@ class Payment(PublicPayment):
 
     def get_fields(self) -> dict[str, Any]:
         return super().get_fields() | {"with": PublicProfile(required=False)}
+
+
+class PaymentOfAnybody(Payment):
+    """A payment as its account sees it; others see the members of `PublicPayment`."""
+
+    uid = optional(UUIDField)
+    aid = optional(UUIDField)
 
 
 class Sums(Answer):

@@ -125,7 +125,7 @@ class PaymentView(ApiView):
     read_only_token = True
     counted = {"GET": limits.PAYMENT}
 
-    @extend_schema(responses=answers.PublicPayment)
+    @extend_schema(responses=answers.PaymentOfAnybody)
     def get(self, request: ApiRequest, key: str) -> Response:
         """A payment by id, txid, bolt11, address or payment hash; strangers see less."""
         reader = request.user if request.auth else None
