@@ -246,8 +246,8 @@ def _deposits_are_credited_once(chain: dict[str, Any]) -> Iterator[str]:
 
 
 def _withdrawals_are_what_was_sent(chain: dict[str, Any]) -> Iterator[str]:
-    """I6, I7, I8 on-chain: one transaction a withdrawal, booked with its exact fee. What an
-    operator's bump cost above the fee that was charged is the house's."""
+    """I6, I7, I8 on-chain: one transaction a withdrawal, booked with its exact fee. What a
+    bump cost is the user's, or the house's when an operator asked for it."""
     house = int(ledger.House.ONCHAIN)
     sent = {entry["txid"]: entry for entry in chain["sent"] if entry["confirmations"] >= 0}
     resolutions = _resolutions()
@@ -257,7 +257,8 @@ def _withdrawals_are_what_was_sent(chain: dict[str, Any]) -> Iterator[str]:
             SELECT cause_id, sum(CASE WHEN credit_id = {house:d} THEN amount_msat
                                       ELSE -amount_msat END)
             FROM ledger_transfer
-            WHERE kind IN ('fee.overrun', 'fee.overrun.return', 'send.fee.return')
+            WHERE kind IN
+                ('fee.overrun', 'fee.overrun.return', 'send.fee.raise', 'send.fee.return')
             GROUP BY cause_id
             """
         )

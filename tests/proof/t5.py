@@ -8,6 +8,7 @@ random moments while people use them.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import time
@@ -66,6 +67,7 @@ WEB = {
     "pay": ["ln.accepted", "ln.held", *SENDING, *SETTLING],
     "make_invoice": ["invoice.row_written", "invoice.after_node"],
     "withdraw": ["btc.held", *WITHDRAWING],
+    "bump": ["btc.replaced", "btc.bumped", "btc.bump_broadcast"],
 }
 WORKER = {
     "dispatch": [*SENDING, *SETTLING],
@@ -231,16 +233,39 @@ class Matrix:
         body = {"address": address, "amount": self.rng.randint(1_000, 9_000), "feeRate": 2}
         return self._ask(cell.failpoint, "/bitcoin/send", body)
 
+    def _bump(self, cell: Cell) -> bool:
+        """She asks for a higher fee once: to ask again would be another bump."""
+        address = self.stage.control.address()
+        self.stage.control.mine()
+        web = self._fork("web")
+        alice = Client(web.port, self.alice.token)
+        body = {"address": address, "amount": self.rng.randint(1_000, 9_000), "feeRate": 2}
+        status, sent = alice.post("/bitcoin/send", body)
+        web.kill()
+        require(status == 200, f"no withdrawal: {status} {sent}")
+        victim = self._fork("web", cell.failpoint)
+        with contextlib.suppress(Lost):
+            Client(victim.port, self.alice.token).post(
+                f"/payments/{sent['id']}/bump", {"feeRate": 9}
+            )
+        return self._ends(victim)
+
     # --- Worker ------------------------------------------------------------------------------
 
     def _rung(self, failpoint: str, *bells: str) -> bool:
-        """Ring a worker that dies at the failpoint."""
+        """Ring a worker that dies at the failpoint, as often as beat would: whoever died before at
+        the same work keeps its lease for some seconds."""
         from coinos import bell
 
         victim = self._fork("worker", failpoint)
-        for task in bells:
-            bell.ring(task)
-        return self._ends(victim)
+        for _ in range(DIES_WITHIN_S):
+            for task in bells:
+                bell.ring(task)
+            if victim.died_by_sigkill(1):
+                self.kills += 1
+                return True
+        victim.kill()
+        return False
 
     def _dispatch(self, cell: Cell) -> bool:
         from payments.models import Payment
