@@ -181,7 +181,8 @@ def _payments_ended_as_at_the_node(
 
 
 def _resolutions() -> dict[int, tuple[str, int, int, int]]:
-    """By hold: its resolution's phase (or "open") and msat, the user's whole debit, the hold."""
+    """By hold: its resolution's phase (or "open") and msat, the user's whole debit but for what a
+    bump has raised it by later, the hold."""
     return {
         hold: (phase, int(posted), int(debit), int(held))
         for hold, phase, posted, debit, held in _rows(
@@ -190,7 +191,8 @@ def _resolutions() -> dict[int, tuple[str, int, int, int]]:
                 coalesce((SELECT sum(row.amount_msat) FROM ledger_transfer AS row
                           WHERE row.cause_kind = hold.cause_kind AND row.cause_id = hold.cause_id
                               AND row.debit_id = hold.debit_id
-                              AND row.phase IN ('post', 'posted')), 0),
+                              AND row.phase IN ('post', 'posted')
+                              AND row.kind <> 'send.fee.raise'), 0),
                 hold.amount_msat
             FROM ledger_transfer AS hold
             LEFT JOIN ledger_transfer AS done ON done.pending_id = hold.id
