@@ -440,6 +440,10 @@ def still_moving(control: Any) -> list[str]:
         | Q(type=Payment.Type.LIGHTNING, state=state.SETTLED, fee_final=False)
     )
     moving += [f"payment {p.id} ({p.type}) is {p.state}" for p in undecided]
+    # A bump that died may be of a transaction that was mined meanwhile: the rounds find out.
+    sent = {entry["txid"] for entry in chain["sent"] if entry["confirmations"] >= 0}
+    broadcast = Payment.objects.filter(type=Payment.Type.BITCOIN, state=state.BROADCAST)
+    moving += [f"withdrawal {p.id} is not on the network" for p in broadcast if p.txid not in sent]
     open_runs = AutoWithdrawRun.objects.filter(state=AutoWithdrawRun.State.OPEN).count()
     if open_runs:
         moving.append(f"{open_runs} runs of auto-withdraw are open")

@@ -237,6 +237,7 @@ class Matrix:
         """She asks for a higher fee once: to ask again would be another bump."""
         address = self.stage.control.address()
         self.stage.control.mine()
+        self._recover()  # which version of the bump before is in the block decides what is free
         web = self._fork("web")
         alice = Client(web.port, self.alice.token)
         body = {"address": address, "amount": self.rng.randint(1_000, 9_000), "feeRate": 2}
