@@ -21,6 +21,7 @@ from unfold.paginator import InfinitePaginator
 
 from coinos.errors import CoinosError
 from coinos.models import Heartbeat, Rate
+from coinos.web import said
 
 
 class WithReason(ActionForm):
@@ -71,7 +72,7 @@ class LookOnlyAdmin(ModelAdmin):
         done: str,
     ) -> None:
         """Do this to each of the rows, with the operator and the reason for the audit log."""
-        reason = request.POST.get("reason", "").strip()
+        reason = said(request, "reason").strip()
         if not reason:
             messages.error(request, "Nothing was done: write a reason for the audit log.")
             return

@@ -23,6 +23,7 @@ from accounts.models import User
 from coinos.admin import LookOnlyAdmin, WithReason, operator
 from coinos.errors import CoinosError, NotTheOwner
 from coinos.models import Alarm
+from coinos.web import said
 from payments import operations
 from payments.models import (
     AutoWithdraw,
@@ -80,7 +81,7 @@ class ActingAdmin(LookOnlyAdmin):
         rows: QuerySet[Any],
         act: Callable[[Any, str], OperatorAct],
     ) -> None:
-        reason = request.POST.get("reason", "").strip()
+        reason = said(request, "reason").strip()
         if not reason:
             messages.error(request, "Nothing was done: write a reason for the audit log.")
             return
@@ -262,7 +263,7 @@ class SuspenseItemAdmin(ActingAdmin):
 
     @action(description="Credit to this user (all that is open)", permissions=["act"])
     def credit(self, request: HttpRequest, items: QuerySet[SuspenseItem]) -> None:
-        more = {name: request.POST.get(name) for name in ("username", "sats")}
+        more = {name: said(request, name) or None for name in ("username", "sats")}
         self._ask(request, items, "credit", lambda item: {"item": item.id, **more})
 
 
@@ -303,7 +304,7 @@ class BookAccountAdmin(ActingAdmin):
 
     @action(description="Pay this closed account out to that user", permissions=["act"])
     def pay_out(self, request: HttpRequest, accounts: QuerySet[BookAccount]) -> None:
-        to = request.POST.get("username")
+        to = said(request, "username") or None
         self._ask(request, accounts, "pay-out", lambda one: {"username": one.user, "to": to})
 
 

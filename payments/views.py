@@ -39,6 +39,7 @@ from coinos.web import (
     Units,
     add_error,
     posted,
+    said,
     sentence,
     sign_in_first,
     signed_in,
@@ -249,7 +250,7 @@ def _send_page(request: HttpRequest, form: forms.Form) -> HttpResponse:
 @signed_in
 def pin(request: HttpRequest) -> HttpResponse:
     """Keep a contact on top, or no longer."""
-    pin_contact(user_of(request), request.POST.get("contact", ""), pinned="pinned" in request.POST)
+    pin_contact(user_of(request), said(request, "contact"), pinned="pinned" in request.POST)
     return redirect("send")
 
 

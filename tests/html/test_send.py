@@ -534,7 +534,8 @@ def test_a_pinned_contact_stays_on_top_until_it_is_unpinned(alice: Person) -> No
     assert "Unpin friend0" in alice.get("/send").page.html
     alice.post("/send/pin", contact="friend0")
     assert "friend0" not in shown()
-    assert alice.post("/send/pin", contact="nobody", pinned="1").status_code == 404
+    for nobody in ("nobody", "no\x00body", ""):
+        assert alice.post("/send/pin", contact=nobody, pinned="1").status_code == 404
 
 
 def test_an_address_elsewhere_is_remembered_and_tried_again_by_its_name(
