@@ -251,7 +251,7 @@ def _withdrawals_are_what_was_sent(chain: dict[str, Any]) -> Iterator[str]:
     """I6, I7, I8 on-chain: one transaction a withdrawal, booked with its exact fee. What a
     bump cost is the user's, or the house's when an operator asked for it."""
     house = int(ledger.House.ONCHAIN)
-    sent = {entry["txid"]: entry for entry in chain["sent"] if entry["confirmations"] >= 0}
+    sent = {entry["txid"]: entry for entry in _on_the_network(chain)}
     resolutions = _resolutions()
     corrected = dict(
         _rows(
@@ -286,6 +286,14 @@ def _withdrawals_are_what_was_sent(chain: dict[str, Any]) -> Iterator[str]:
             yield f"I11: {name} is still {payment.state}"
 
 
+def _on_the_network(chain: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was sent, without earlier versions that another one has pushed out of the mempool."""
+    sent = [entry for entry in chain["sent"] if entry["confirmations"] >= 0]
+    there = [entry for entry in sent if entry["in_mempool"] or entry["confirmations"]]
+    spent = {outpoint for entry in there for outpoint in entry["inputs"]}
+    return there + [e for e in sent if e not in there and not spent & set(e["inputs"])]
+
+
 # --- Between the ledger and the world ------------------------------------------------------------
 
 
@@ -311,7 +319,7 @@ def _nodes_hold_what_the_books_say(truth: dict[str, Any], chain: dict[str, Any])
         " WHERE kind = 'receive.unmatched' AND external_id LIKE 'onchain:%'"
     )
     arrived += int(unmatched[0][0]) // MSAT_PER_SAT
-    left = sum(e["amount_sat"] + e["fee_sat"] for e in chain["sent"] if e["confirmations"] >= 0)
+    left = sum(e["amount_sat"] + e["fee_sat"] for e in _on_the_network(chain))
     if booked[ledger.House.ONCHAIN] != (left - arrived) * MSAT_PER_SAT:
         yield (
             f"I9: by the books {booked[ledger.House.ONCHAIN]} msat went out on-chain,"
