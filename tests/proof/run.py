@@ -1,7 +1,7 @@
 """`python -m tests.proof`: the proof, its table and its release sentence.
 
-    make proof                      all of it, about 15 minutes on 2 cores
-    make proof QUICK=1              two minutes of it
+    make proof                      all of it, about 20 minutes on 2 cores
+    make proof QUICK=1              six minutes of it
     make proof SEED=7 T=T4,T5       these tests again with this seed
 
 T3 to T7 and T10 kill the real processes; T1, T2, T8 and T9 are pytest files. The first broken
